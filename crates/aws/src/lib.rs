@@ -1,0 +1,1 @@
+//! AWS client configuration, identity and error classification.

@@ -1,0 +1,1 @@
+//! octocrab configured from the environment, and GitHub's errors explained.

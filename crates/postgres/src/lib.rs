@@ -1,0 +1,1 @@
+//! PostgreSQL connections as libpq reads them, and the manifest a backup leaves.

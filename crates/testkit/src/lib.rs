@@ -1,0 +1,1 @@
+//! Test worlds: the front, emulators, an ECS stand-in, a GitHub world, throw-away PostgreSQL.

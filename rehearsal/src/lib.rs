@@ -1,0 +1,1 @@
+//! The world in which a whole release runs, and the driver that reads the production workflow.
