@@ -13,17 +13,43 @@ use super::Request;
 /// Calls named as `service:Operation`, with `*` for any, and `#3` for the third of them: `s3:UploadPart#2`, `ecs:*`.
 ///
 /// Occurrences count requests as they arrive, an SDK's retries among them.
+///
+/// In JSON it is that text, or an object with `service`, `operation`, `nth` and `fields`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written")]
 pub struct Matcher {
     pub service: String,
     pub operation: String,
     /// 1 is the first; `None` is each.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nth: Option<u64>,
     /// What the request must hold: a JSON pointer (`/tags/0/key`) into its content, or the name of a field in it (`bucket`,
     /// `taskDefinition`, `Action`), and the value as text.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
+}
+
+/// The two ways to write a [`Matcher`] in JSON.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Text(String),
+    Object {
+        service: String,
+        operation: String,
+        nth: Option<u64>,
+        #[serde(default)]
+        fields: BTreeMap<String, String>,
+    },
+}
+
+impl From<Written> for Matcher {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Text(text) => Self::from(text.as_str()),
+            Written::Object { service, operation, nth, fields } => Self { service, operation, nth, fields },
+        }
+    }
 }
 
 impl Matcher {

@@ -15,6 +15,8 @@ mod record;
 mod request;
 mod s3;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::io;

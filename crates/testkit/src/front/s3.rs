@@ -62,6 +62,7 @@ fn of_bucket(method: &str, request: &Request) -> String {
         "GET" if has("versions") => "ListObjectVersions",
         "GET" if has("policyStatus") => "GetBucketPolicyStatus",
         "GET" if has("session") => "CreateSession",
+        "DELETE" if has("lifecycle") => "DeleteBucketLifecycle",
         "POST" if has("delete") => "DeleteObjects",
         "POST" => "PostObject",
         _ => return named(method, &BUCKET, has, ["ListObjects", "CreateBucket", "DeleteBucket"]),
