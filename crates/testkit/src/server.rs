@@ -41,6 +41,8 @@ pub(crate) fn command(program: &Path, signal: Signal, user: Option<User>) -> io:
     if let Some(User { uid, gid }) = user {
         command.args([format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".to_owned()]);
         command.args(["--inh-caps=-all,+dac_override", "--ambient-caps=-all,+dac_override"]);
+        // Without it access(2), by which initdb looks for its programs, disregards capabilities.
+        command.arg("--securebits=+no_setuid_fixup");
     }
     command.args([format!("--pdeathsig={name}")]).arg("--").arg(program);
     Ok(command)
