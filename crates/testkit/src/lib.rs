@@ -1,1 +1,4 @@
 //! Test worlds: the front, emulators, an ECS stand-in, a GitHub world, throw-away PostgreSQL.
+
+pub mod app;
+pub mod ecs;
