@@ -21,7 +21,10 @@ struct Application {
 #[ignore = "the application that other tests start"]
 #[expect(clippy::exit, reason = "the exit code is what the scheduler sees")]
 fn application() {
-    let args = std::env::args().skip_while(|arg| arg != "app");
+    let mut args = std::env::args().skip_while(|arg| arg != "app").peekable();
+    if args.peek().is_none() {
+        return;
+    }
     let options = Application::parse_from(args).options;
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let ended = runtime.block_on(run(options));
@@ -53,6 +56,35 @@ async fn eventually(ecs: &Ecs, wanted: impl AsyncFn(&Value) -> bool) -> Value {
     }
 }
 
+/// A stand-in that is killed outright can't end its tasks; they notice by the pipe.
+#[tokio::test]
+async fn application_ends_with_its_parent() {
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
+    let options = options(".".as_ref());
+    let mut child = tokio::process::Command::new(options.program)
+        .args(options.leading_args)
+        .args(["app", "--version", "1", "--until-stdin-closes"])
+        .env_remove("DATABASE_URL")
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut stdout = tokio::io::BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with(crate::app::LISTENING) {
+        line.clear();
+        assert_ne!(stdout.read_line(&mut line).await.unwrap(), 0, "it ended before it listened");
+    }
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let health = format!("http://{}/health", line.strip_prefix(crate::app::LISTENING).unwrap().trim());
+    assert_eq!(client.get(&health).send().await.unwrap().status().as_u16(), 200);
+    drop(client);
+    drop(child.stdin.take());
+    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    assert_eq!(stdout.read(&mut [0]).await.unwrap(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_are_processes_behind_a_load_balancer() {
     let folder = tempfile::tempdir().unwrap();
@@ -64,7 +96,8 @@ async fn tasks_are_processes_behind_a_load_balancer() {
     });
     std::fs::write(folder.path().join("images.json"), catalogue.to_string()).unwrap();
     let file = folder.path().join("ecs.json");
-    let ecs = Ecs::open(&file, ProcessLauncher::new(options(folder.path())), Settings::default()).unwrap();
+    let ecs =
+        Ecs::open(&file, ProcessLauncher::new(options(folder.path())).unwrap(), Settings::default()).unwrap();
     let balancer =
         Balancer::start("127.0.0.1:0".parse().unwrap(), ecs.clone(), "prod", "rally").await.unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -128,7 +161,8 @@ async fn tasks_are_processes_behind_a_load_balancer() {
     // Opened again, the same tasks serve from new processes.
     ecs.shutdown().await;
     drop(balancer);
-    let ecs = Ecs::open(&file, ProcessLauncher::new(options(folder.path())), Settings::default()).unwrap();
+    let ecs =
+        Ecs::open(&file, ProcessLauncher::new(options(folder.path())).unwrap(), Settings::default()).unwrap();
     eventually(&ecs, async |s| s["runningCount"] == 2 && ecs.targets("prod", "rally").await.len() == 2).await;
     let balancer =
         Balancer::start("127.0.0.1:0".parse().unwrap(), ecs.clone(), "prod", "rally").await.unwrap();
