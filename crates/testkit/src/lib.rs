@@ -2,3 +2,8 @@
 
 pub mod app;
 pub mod ecs;
+pub mod emulator;
+pub mod front;
+pub mod postgres;
+mod server;
+pub mod venv;
