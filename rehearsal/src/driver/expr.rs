@@ -65,7 +65,9 @@ fn parse(source: &str) -> Result<SpannedExpr<'_>, String> {
 fn walk(expr: &SpannedExpr<'_>, found: &mut Vec<(Range<usize>, Reference)>) -> Result<(), String> {
     let range = expr.origin.span.as_range();
     match &expr.inner {
-        Expr::Call(Call { func: Function::HashFiles, .. }) => return Err("hashFiles() is not rehearsed".into()),
+        Expr::Call(Call { func: Function::HashFiles, .. }) => {
+            return Err("hashFiles() is not rehearsed".into());
+        }
         Expr::Call(Call {
             func: func @ (Function::Success | Function::Failure | Function::Cancelled | Function::Always),
             ..
@@ -100,13 +102,16 @@ pub(crate) fn evaluate(source: &str, contexts: &Value, status: Status) -> Result
     walk(&parsed, &mut found)?;
     let mut constant = source.to_owned();
     for (range, reference) in found.into_iter().rev() {
-        constant.replace_range(range, &match reference {
-            Reference::Context(path) => literal(&look_up(contexts, &path)),
-            Reference::Status(Function::Success) => status.success.to_string(),
-            Reference::Status(Function::Failure) => status.failure.to_string(),
-            Reference::Status(Function::Cancelled) => status.cancelled.to_string(),
-            Reference::Status(_) => "true".to_owned(),
-        });
+        constant.replace_range(
+            range,
+            &match reference {
+                Reference::Context(path) => literal(&look_up(contexts, &path)),
+                Reference::Status(Function::Success) => status.success.to_string(),
+                Reference::Status(Function::Failure) => status.failure.to_string(),
+                Reference::Status(Function::Cancelled) => status.cancelled.to_string(),
+                Reference::Status(_) => "true".to_owned(),
+            },
+        );
     }
     fold(&parse(&constant)?).ok_or_else(|| format!("`{source}` can't be evaluated"))
 }
@@ -140,7 +145,8 @@ fn look_up(value: &Value, path: &[String]) -> Value {
         if name == "*" {
             return members.values().map(|member| descend(member, rest, exact)).collect();
         }
-        let found = members.iter().find(|(k, _)| if exact { *k == name } else { k.eq_ignore_ascii_case(name) });
+        let found =
+            members.iter().find(|(k, _)| if exact { *k == name } else { k.eq_ignore_ascii_case(name) });
         found.map_or(Value::Null, |(key, member)| descend(member, rest, key == "env"))
     }
     descend(value, path, false)

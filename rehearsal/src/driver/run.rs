@@ -27,12 +27,28 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 
 /// The `github` context and, but for the token, the `GITHUB_*` variables, with what a rehearsal starts from.
 pub(crate) const GITHUB: &[(&str, &str)] = &[
-    ("action", ""), ("actor", "rehearsal"), ("api_url", NOWHERE), ("base_ref", ""),
-    ("event_name", "workflow_dispatch"), ("event_path", ""), ("head_ref", ""), ("job", ""),
-    ("ref", "refs/heads/main"), ("ref_name", "main"), ("ref_type", "branch"), ("repository", "example/rehearsal"),
-    ("repository_owner", "example"), ("run_attempt", "1"), ("run_id", "1"), ("run_number", "1"),
-    ("server_url", "https://github.com"), ("sha", "0000000000000000000000000000000000000000"), ("token", ""),
-    ("triggering_actor", "rehearsal"), ("workflow", ""), ("workspace", ""),
+    ("action", ""),
+    ("actor", "rehearsal"),
+    ("api_url", NOWHERE),
+    ("base_ref", ""),
+    ("event_name", "workflow_dispatch"),
+    ("event_path", ""),
+    ("head_ref", ""),
+    ("job", ""),
+    ("ref", "refs/heads/main"),
+    ("ref_name", "main"),
+    ("ref_type", "branch"),
+    ("repository", "example/rehearsal"),
+    ("repository_owner", "example"),
+    ("run_attempt", "1"),
+    ("run_id", "1"),
+    ("run_number", "1"),
+    ("server_url", "https://github.com"),
+    ("sha", "0000000000000000000000000000000000000000"),
+    ("token", ""),
+    ("triggering_actor", "rehearsal"),
+    ("workflow", ""),
+    ("workspace", ""),
 ];
 
 /// <https://docs.github.com/en/actions/reference/limits>: a job ends after six hours.
@@ -94,7 +110,11 @@ impl Machine {
     }
 }
 
-pub(crate) async fn run(workflow: &Workflow, options: &Options, out: Box<dyn Write + Send>) -> io::Result<u8> {
+pub(crate) async fn run(
+    workflow: &Workflow,
+    options: &Options,
+    out: Box<dyn Write + Send>,
+) -> io::Result<u8> {
     let mut console = Console::new(out);
     let given = |name: &str| options.github.iter().rfind(|(known, _)| known == name).map(|(_, value)| value);
     let secret = |name: &str| options.secrets.iter().find(|(known, _)| known == name).map(|(_, value)| value);
@@ -221,7 +241,8 @@ impl Run<'_> {
         let title = self.workflow.model.run_name.as_deref().map(|name| expr::render(name, &base));
         let title = title.transpose().unwrap_or_else(Some);
         self.console.line(&format!("{}  {}", text(&self.github["workflow"]), title.unwrap_or_default()));
-        self.console.line("Standing in: local executables for docker actions, one machine for every runs-on.");
+        self.console
+            .line("Standing in: local executables for docker actions, one machine for every runs-on.");
         let order = check::order(&self.workflow.doc).map_err(io::Error::other)?;
         for name in &order {
             if let AnyJob::NormalJob(job) = &self.workflow.model.jobs[name] {
@@ -272,7 +293,8 @@ impl Run<'_> {
     async fn job(&mut self, name: &str, job: &job::NormalJob) -> io::Result<(&'static str, Value)> {
         let mut contexts = self.job_contexts(name, job);
         let shown = job.name.as_deref().and_then(|name| expr::render(name, &contexts).ok());
-        self.console.line(&format!("\n=== Job {name}{}", shown.map(|n| format!(": {n}")).unwrap_or_default()));
+        self.console
+            .line(&format!("\n=== Job {name}{}", shown.map(|n| format!(": {n}")).unwrap_or_default()));
         let ancestors = self.ancestors(name);
         let status = Status {
             success: self.cancel.asked == 0 && ancestors.iter().all(|result| *result == SUCCESS),
@@ -316,7 +338,8 @@ impl Run<'_> {
             }
         }
         if let Some(job::DeploymentEnvironment::NameURL { url: Some(url), .. }) = &job.environment {
-            self.console.line(&format!("Environment URL: {}", expr::render(url, &contexts).unwrap_or_default()));
+            self.console
+                .line(&format!("Environment URL: {}", expr::render(url, &contexts).unwrap_or_default()));
         }
         Ok((machine.status, Value::Object(outputs)))
     }
@@ -327,7 +350,9 @@ impl Run<'_> {
         if let Some(Name(name) | NameURL { name, .. }) = &job.environment {
             let name = expr::render(name, contexts)?;
             match self.options.approve.as_slice() {
-                [] => self.console.line(&format!("Gate: environment {name}: opened by the rehearsal, nobody asked")),
+                [] => self
+                    .console
+                    .line(&format!("Gate: environment {name}: opened by the rehearsal, nobody asked")),
                 approved if approved.contains(&name) => {
                     self.console.line(&format!("Gate: environment {name}: approved"));
                 }
@@ -335,7 +360,9 @@ impl Run<'_> {
             }
         }
         let root = tempfile::Builder::new().prefix("rehearsal-").tempdir().map_err(|e| e.to_string())?;
-        for folder in ["work", "home", "temp/_github_home", "temp/_runner_file_commands", "temp/_github_workflow"] {
+        for folder in
+            ["work", "home", "temp/_github_home", "temp/_runner_file_commands", "temp/_github_workflow"]
+        {
             fs::create_dir_all(root.path().join(folder)).map_err(|e| e.to_string())?;
         }
         let (temp, event) = (root.path().join("temp"), root.path().join("temp/_github_workflow/event.json"));
@@ -414,7 +441,10 @@ impl Run<'_> {
     }
 
     /// The outer result is the driver's own trouble, the inner one the step's.
-    #[expect(clippy::too_many_arguments, reason = "one step's whole situation; a struct for one call says less")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one step's whole situation; a struct for one call says less"
+    )]
     async fn perform(
         &mut self,
         machine: &mut Machine,
@@ -440,15 +470,20 @@ impl Run<'_> {
             _ => return Ok(Ok(SKIPPED)),
         };
         let limit = minutes(shared.timeout_minutes.as_ref(), &contexts, JOB_MINUTES);
-        let (mut command, mut own, limit) = match prepared.and_then(|(command, own)| Ok((command, own, limit?))) {
-            Ok(prepared) => prepared,
-            Err(what) => return Ok(Err(what)),
-        };
+        let (mut command, mut own, limit) =
+            match prepared.and_then(|(command, own)| Ok((command, own, limit?))) {
+                Ok(prepared) => prepared,
+                Err(what) => return Ok(Err(what)),
+            };
         let written = machine.folder("temp/_runner_file_commands");
         for file in ["output", "env", "path", "step_summary", "state"] {
             let path = written.join(format!("{file}_{index}"));
             fs::write(&path, "")?;
-            let name = if file == "step_summary" { "GITHUB_STEP_SUMMARY".into() } else { format!("GITHUB_{}", file.to_uppercase()) };
+            let name = if file == "step_summary" {
+                "GITHUB_STEP_SUMMARY".into()
+            } else {
+                format!("GITHUB_{}", file.to_uppercase())
+            };
             own.push((name, path.display().to_string()));
         }
         let all = self.environment(machine, env, &contexts, own);
@@ -462,7 +497,10 @@ impl Run<'_> {
             Ok(ran) => ran,
             Err(e) => return Ok(Err(format!("the step could not be started: {e}"))),
         };
-        let read = |file: &str| fs::read(written.join(format!("{file}_{index}"))).map(|b| String::from_utf8_lossy(&b).into_owned());
+        let read = |file: &str| {
+            fs::read(written.join(format!("{file}_{index}")))
+                .map(|b| String::from_utf8_lossy(&b).into_owned())
+        };
         let mut broken = !clean;
         for file in ["output", "env"] {
             match files::pairs(&read(file)?) {
@@ -492,14 +530,18 @@ impl Run<'_> {
                 self.console.error("The job has exceeded the maximum execution time.");
                 Ok(CANCELLED)
             }
-            Ended::TimedOut => Err(format!("The action has timed out after {} minutes.", limit.as_secs() / 60)),
+            Ended::TimedOut => {
+                Err(format!("The action has timed out after {} minutes.", limit.as_secs() / 60))
+            }
         })
     }
 
     fn summary(&mut self, text: &str) -> io::Result<()> {
         if text.len() as u64 > SUMMARY_LIMIT {
             let size = text.len() / 1024;
-            let message = format!("$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of 1024k, got {size}k.");
+            let message = format!(
+                "$GITHUB_STEP_SUMMARY upload aborted, supports content up to a size of 1024k, got {size}k."
+            );
             self.console.error(&message);
         } else if let (Some(file), false) = (&self.options.summary, text.is_empty()) {
             let mut file = fs::OpenOptions::new().create(true).append(true).open(file)?;
@@ -519,8 +561,13 @@ impl Run<'_> {
         let mut all = BTreeMap::new();
         let path = std::env::var("PATH").unwrap_or_default();
         all.insert("PATH".to_owned(), [machine.path.as_slice(), &[path]].concat().join(":"));
-        for (name, value) in [("LANG", "C.UTF-8"), ("CI", "true"), ("GITHUB_ACTIONS", "true"),
-            ("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_ENDPOINT_URL", NOWHERE)] {
+        for (name, value) in [
+            ("LANG", "C.UTF-8"),
+            ("CI", "true"),
+            ("GITHUB_ACTIONS", "true"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("AWS_ENDPOINT_URL", NOWHERE),
+        ] {
             all.insert(name.to_owned(), value.to_owned());
         }
         all.extend(self.options.env.iter().cloned());
@@ -568,13 +615,17 @@ impl Run<'_> {
         let raw = step.uses.raw();
         let here = local(raw).map(|path| machine.folder("work").join(path).join("action.yml"));
         if raw.starts_with("./") && !here.is_some_and(|file| file.exists()) {
-            return Err(format!("Can't find 'action.yml' under '{raw}'. Did you forget to run actions/checkout?"));
+            return Err(format!(
+                "Can't find 'action.yml' under '{raw}'. Did you forget to run actions/checkout?"
+            ));
         }
         let with = entries(&step.with, contexts)?;
         let mut inputs = Values::new();
         for (name, input) in action.doc.get("inputs").map_or(&[][..], Node::entries) {
-            let given = with.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone());
-            let default = || expr::render(&input.get("default").map_or_else(String::new, Node::text), contexts);
+            let given =
+                with.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.clone());
+            let default =
+                || expr::render(&input.get("default").map_or_else(String::new, Node::text), contexts);
             inputs.insert(name.clone(), given.map_or_else(default, Ok)?);
         }
         for (key, value) in &with {
@@ -585,7 +636,9 @@ impl Run<'_> {
         let runs = |key| action.doc.path(&["runs", key]);
         let entrypoint = runs("entrypoint").map(Node::text).unwrap_or_default();
         let program = Path::new(&entrypoint).file_name().unwrap_or_default();
-        let program = fs::canonicalize(&self.options.bin_dir).map(|bin| bin.join(program)).map_err(|e| e.to_string())?;
+        let program = fs::canonicalize(&self.options.bin_dir)
+            .map(|bin| bin.join(program))
+            .map_err(|e| e.to_string())?;
         let mut command = Command::new(program);
         for arg in runs("args").map_or(&[][..], Node::items) {
             command.arg(expr::render(&arg.text(), &inner)?);
@@ -596,7 +649,9 @@ impl Run<'_> {
             own.push((name.clone(), expr::render(&value.text(), &inner)?));
         }
         // Only spaces are replaced; hyphens stay.
-        own.extend(inputs.into_iter().map(|(k, v)| (format!("INPUT_{}", k.to_uppercase().replace(' ', "_")), v)));
+        own.extend(
+            inputs.into_iter().map(|(k, v)| (format!("INPUT_{}", k.to_uppercase().replace(' ', "_")), v)),
+        );
         Ok((command, own))
     }
 

@@ -43,7 +43,11 @@ impl StandIn {
             }
             Self::Download => &["name", "path"],
             Self::Credentials => &[
-                "aws-region", "role-to-assume", "role-session-name", "role-duration-seconds", "allowed-account-ids",
+                "aws-region",
+                "role-to-assume",
+                "role-session-name",
+                "role-duration-seconds",
+                "allowed-account-ids",
                 "mask-aws-account-id",
             ],
         }
@@ -104,7 +108,8 @@ pub(crate) fn upload(
     if let Some(pattern) = lines.iter().find(|line| line.contains(['*', '?', '[', '!', '~'])) {
         return Err(format!("not rehearsable: the pattern `{pattern}`; name files and folders"));
     }
-    let paths = lines.iter().map(|line| workspace.join(line).components().collect()).collect::<Vec<PathBuf>>();
+    let paths =
+        lines.iter().map(|line| workspace.join(line).components().collect()).collect::<Vec<PathBuf>>();
     let mut files = Vec::new();
     for path in paths.iter().filter(|path| path.exists()) {
         walk(path, get("include-hidden-files") == "true", &mut files).map_err(failed)?;
@@ -165,7 +170,11 @@ pub(crate) fn download(
 }
 
 /// The variables that the real action exports, with credentials that no real account knows.
-pub(crate) fn credentials(with: &Values, key: &str, console: &mut Console) -> Result<Vec<(String, String)>, String> {
+pub(crate) fn credentials(
+    with: &Values,
+    key: &str,
+    console: &mut Console,
+) -> Result<Vec<(String, String)>, String> {
     let region = with.get("aws-region").filter(|region| !region.is_empty());
     let region = region.ok_or("Input required and not supplied: aws-region")?;
     let (id, secret) = key.split_once(':').ok_or("the credentials are not ID:SECRET")?;
@@ -173,10 +182,14 @@ pub(crate) fn credentials(with: &Values, key: &str, console: &mut Console) -> Re
     console.mask(secret);
     console.mask(token);
     let role = with.get("role-to-assume").map_or("none", String::as_str);
-    console.line(&format!("  stand-in: test credentials for loopback, no role is assumed (asked for: {role})"));
+    console
+        .line(&format!("  stand-in: test credentials for loopback, no role is assumed (asked for: {role})"));
     let pairs = [
-        ("AWS_ACCESS_KEY_ID", id), ("AWS_SECRET_ACCESS_KEY", secret), ("AWS_SESSION_TOKEN", token),
-        ("AWS_REGION", region), ("AWS_DEFAULT_REGION", region),
+        ("AWS_ACCESS_KEY_ID", id),
+        ("AWS_SECRET_ACCESS_KEY", secret),
+        ("AWS_SESSION_TOKEN", token),
+        ("AWS_REGION", region),
+        ("AWS_DEFAULT_REGION", region),
     ];
     Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
 }

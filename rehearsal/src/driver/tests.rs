@@ -63,7 +63,11 @@ fn commands_are_obeyed_and_the_rest_is_shown() {
         ("::error::%250A", "  Error: %0A", true),
         ("::debug::hidden", "", true),
         ("2026 ##[group]Old style", "  Old style", true),
-        ("::set-output name=a::b", "  Error: the command `set-output` is deprecated: write to the runner's files instead", false),
+        (
+            "::set-output name=a::b",
+            "  Error: the command `set-output` is deprecated: write to the runner's files instead",
+            false,
+        ),
     ];
     for (line, shown, clean) in cases {
         let screen = Screen::default();
@@ -83,19 +87,72 @@ fn contexts() -> Value {
 }
 
 const SAME: &[&str] = &[
-    "1 == 1.0", "0xff", "'a' == 'A'", "null == ''", "null == 0", "false == 0", "'' == 0", "'1' == 1", "'abc' < 'abd'",
-    "1 < '2'", "'x' > 1", "!''", "!'false'", "'a' && 'b'", "'' || 'b'", "false && fromJSON('[')", "true || fromJSON('[')",
-    "inputs.tag", "inputs.TAG", "inputs['tag']", "inputs.missing", "inputs.dry-run", "!inputs.dry-run", "inputs.odd",
-    "inputs.count > 2", "inputs.none == null", "inputs.odd == 'IT''S'", "inputs.dry-run == 'false'",
-    "needs.plan.outputs.tag", "needs.gate.outputs.tag", "needs.gate.outputs.tag || 'none'",
-    "contains(needs.*.result, 'failure')", "contains(needs.*.result, 'skipped')", "join(needs.*.result, '+')",
-    "contains('Hello', 'hELL')", "contains(fromJSON('[\"a\",\"b\"]'), 'b')", "startsWith(inputs.tag, 'V1.')",
-    "endsWith(inputs.tag, '.1')", "format('{0}-{{1}}-{1}', inputs.tag, 7)", "join(fromJSON('[1,2]'), ',')",
-    "fromJSON('3') + ''", "fromJSON('[')", "fromJSON(needs.plan.outputs.json)", "1 ==", "'open", "nosuch(1)",
-    "(inputs.dry-run || inputs.tag) && 'yes' || 'no'", "1e3", "-5", "+5", ".5", "1_000", "'NaN' == 'NaN'",
-    "0x80000000 == '0x80000000'", "toJSON('a\"b')", "toJSON(null)", "case(true, 'a', 'b')", "case(inputs.dry-run, 1, 2)",
-    "inputs.count == '3'", "inputs.count == ' 3 '", "2 >= 2", "'b' >= 'A'", "true > false", "fromJSON('1.50')",
-    "fromJSON('100000000000')", "'ı' == 'I'",
+    "1 == 1.0",
+    "0xff",
+    "'a' == 'A'",
+    "null == ''",
+    "null == 0",
+    "false == 0",
+    "'' == 0",
+    "'1' == 1",
+    "'abc' < 'abd'",
+    "1 < '2'",
+    "'x' > 1",
+    "!''",
+    "!'false'",
+    "'a' && 'b'",
+    "'' || 'b'",
+    "false && fromJSON('[')",
+    "true || fromJSON('[')",
+    "inputs.tag",
+    "inputs.TAG",
+    "inputs['tag']",
+    "inputs.missing",
+    "inputs.dry-run",
+    "!inputs.dry-run",
+    "inputs.odd",
+    "inputs.count > 2",
+    "inputs.none == null",
+    "inputs.odd == 'IT''S'",
+    "inputs.dry-run == 'false'",
+    "needs.plan.outputs.tag",
+    "needs.gate.outputs.tag",
+    "needs.gate.outputs.tag || 'none'",
+    "contains(needs.*.result, 'failure')",
+    "contains(needs.*.result, 'skipped')",
+    "join(needs.*.result, '+')",
+    "contains('Hello', 'hELL')",
+    "contains(fromJSON('[\"a\",\"b\"]'), 'b')",
+    "startsWith(inputs.tag, 'V1.')",
+    "endsWith(inputs.tag, '.1')",
+    "format('{0}-{{1}}-{1}', inputs.tag, 7)",
+    "join(fromJSON('[1,2]'), ',')",
+    "fromJSON('3') + ''",
+    "fromJSON('[')",
+    "fromJSON(needs.plan.outputs.json)",
+    "1 ==",
+    "'open",
+    "nosuch(1)",
+    "(inputs.dry-run || inputs.tag) && 'yes' || 'no'",
+    "1e3",
+    "-5",
+    "+5",
+    ".5",
+    "1_000",
+    "'NaN' == 'NaN'",
+    "0x80000000 == '0x80000000'",
+    "toJSON('a\"b')",
+    "toJSON(null)",
+    "case(true, 'a', 'b')",
+    "case(inputs.dry-run, 1, 2)",
+    "inputs.count == '3'",
+    "inputs.count == ' 3 '",
+    "2 >= 2",
+    "'b' >= 'A'",
+    "true > false",
+    "fromJSON('1.50')",
+    "fromJSON('100000000000')",
+    "'ı' == 'I'",
 ];
 
 /// Text and truth of each expression, or nothing where it is an error.
@@ -119,7 +176,9 @@ fn expressions_have_the_documented_values() {
     ] {
         assert_eq!(ours(source).map(|(text, _)| text).as_deref(), Some(text), "{source}");
     }
-    for (text, rendered) in [("a ${{ inputs.tag }}-${{ 1 }} b", "a v1.4.0-1 b"), ("${{ '}}' }}", "}}"), ("${", "${")] {
+    for (text, rendered) in
+        [("a ${{ inputs.tag }}-${{ 1 }} b", "a v1.4.0-1 b"), ("${{ '}}' }}", "}}"), ("${", "${")]
+    {
         assert_eq!(expr::render(text, &contexts()).as_deref(), Ok(rendered));
     }
     assert!(expr::render("${{ inputs.tag", &contexts()).is_err());
@@ -188,6 +247,7 @@ fn expressions_agree_with_githubs_own_evaluator() {
     let theirs: Vec<Option<(String, bool)>> = serde_json::from_slice(&answer.stdout).unwrap();
     assert_eq!(theirs.len(), SAME.len());
     let differences = SAME.iter().zip(theirs).filter(|(source, theirs)| ours(source) != *theirs);
-    let differences = differences.map(|(source, theirs)| format!("{source}: {:?}, GitHub {theirs:?}", ours(source)));
+    let differences =
+        differences.map(|(source, theirs)| format!("{source}: {:?}, GitHub {theirs:?}", ours(source)));
     assert_eq!(differences.collect::<Vec<_>>(), Vec::<String>::new());
 }
