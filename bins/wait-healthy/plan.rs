@@ -185,6 +185,11 @@ fn endpoint(text: &str) -> Result<Url, Failure> {
             format!("{} is no scheme that this step knows: http and https are", url.scheme()),
         ));
     }
+    // The URL standard reads http:///version as the host "version": what an empty variable leaves behind.
+    let named = text.trim_start().split_once("://").is_some_and(|(_, rest)| !rest.starts_with(['/', '\\']));
+    if !named {
+        return Err(wrong(text, "it names no host".to_owned()));
+    }
     url.set_fragment(None);
     Ok(url)
 }
@@ -271,6 +276,8 @@ mod tests {
             ("http://", "empty host"),
             ("", "relative URL"),
             ("http://host:99999/", "invalid port number"),
+            ("https:///version", "it names no host"),
+            ("https:version", "it names no host"),
         ] {
             let failure = plan(&["--url", url], &[]).unwrap_err();
             assert_eq!(failure.code(), Code::Usage, "{url}");
