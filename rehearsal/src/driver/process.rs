@@ -69,7 +69,9 @@ pub(crate) async fn run(
     let mut signals = VecDeque::new();
     let stop = |signals: &mut VecDeque<(Instant, Signal)>| {
         let now = Instant::now();
-        *signals = [(now, Signal::INT), (now + TO_TERM, Signal::TERM), (now + TO_TERM + TO_KILL, Signal::KILL)].into();
+        *signals =
+            [(now, Signal::INT), (now + TO_TERM, Signal::TERM), (now + TO_TERM + TO_KILL, Signal::KILL)]
+                .into();
     };
     while exit.is_none() || open {
         let next_signal = signals.front().copied();
