@@ -1,1 +1,43 @@
-//! The contract every step keeps: run loop, arguments, failures, exit codes, reports, waiting, receipts.
+//! What every step of a release has in common, and nothing about AWS or HTTP.
+//!
+//! A step is a [`Step`] constant and an `async fn run(args, cx)` that goes through the contract's phases with the
+//! [`Cx`] it was given:
+//!
+//! ```text
+//! observe the world            cx.observed(&world)
+//! plan, or refuse              a pure function; Err(Failure::refused(..))
+//! show                         match cx.show(&plan)? { Go::Stop(outcome) => return Ok(outcome), Go::Apply => {} }
+//! apply                        cx.act("action-id", &inverse, async { .. }).await?
+//! verify                       Err(Failure::unverified(..)) when the effect is not seen
+//! outputs                      cx.output("name", value)
+//! ```
+//!
+//! [`main`] is the whole executable: arguments (flags, and `INPUT_*` as a GitHub action gives them), signals, the
+//! receipt, the report and the exit code.
+
+mod args;
+mod code;
+mod cx;
+mod env;
+mod failure;
+mod github;
+mod plan;
+mod receipt;
+mod report;
+mod run;
+mod secret;
+mod step;
+pub mod testing;
+mod wait;
+
+pub use args::{Common, Format, command, parse_duration};
+pub use code::Code;
+pub use cx::{Cx, Go, Outcome};
+pub use env::Env;
+pub use failure::{Cause, Failure};
+pub use plan::{Action, Note, Plan, Undo};
+pub use receipt::{ActionRecord, ActionState, Receipt, Verdict};
+pub use run::{main, main_with};
+pub use secret::{Secret, redact};
+pub use step::{ExitCode, Output, Permission, Run, Step, bind};
+pub use wait::{Poll, Wait};

@@ -1,1 +1,9 @@
 //! Test worlds: the front, emulators, an ECS stand-in, a GitHub world, throw-away PostgreSQL.
+
+pub mod app;
+pub mod ecs;
+pub mod emulator;
+pub mod front;
+pub mod postgres;
+mod server;
+pub mod venv;

@@ -1,0 +1,330 @@
+//! Receipts: what a run saw, did and can take back, on disk before each call is made.
+//!
+//! The format is public: `docs/receipts.md`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+use crate::plan::{Shown, Undo};
+use crate::secret::redact_json;
+use crate::{Code, Failure};
+
+/// The version of the format that this code writes, and the only one it reads.
+pub(crate) const SCHEMA: &str = "cutover-receipt/1";
+
+/// The document that one run of a step leaves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Receipt {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The step's name.
+    pub step: String,
+    /// The version that wrote it, with the commit where the build knew it.
+    pub version: String,
+    /// Unique to the run.
+    pub run: String,
+    /// The arguments as given, wherever they came from, without those that belong to one run only.
+    pub arguments: Map<String, Value>,
+    /// The AWS account, once known.
+    pub account: Option<String>,
+    /// The AWS region, once known.
+    pub region: Option<String>,
+    /// The workflow run, inside a GitHub job: repository, run id, attempt, commit.
+    pub github: Option<BTreeMap<String, String>>,
+    /// When the run started.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started: OffsetDateTime,
+    /// When it ended; absent when it was killed.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub ended: Option<OffsetDateTime>,
+    /// What was observed before planning.
+    pub observed: Value,
+    /// The plan as it was shown.
+    pub plan: Value,
+    /// The planned changes, those of earlier runs that this receipt continues first.
+    pub actions: Vec<ActionRecord>,
+    /// The step's outputs.
+    pub outputs: BTreeMap<String, String>,
+    /// How it ended; absent when it was killed.
+    pub verdict: Option<Verdict>,
+    /// The run that this one took back.
+    pub undo_of: Option<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The process exit code.
+    pub code: u8,
+    /// One line.
+    pub message: String,
+}
+
+/// One action of a receipt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ActionRecord {
+    /// The action's id in the plan.
+    pub id: String,
+    /// The run that did it.
+    pub run: String,
+    /// What it does.
+    pub does: String,
+    /// How it is taken back, in words.
+    pub undo: String,
+    /// Whether it can be taken back.
+    pub reversible: bool,
+    /// How far it got.
+    pub state: ActionState,
+    /// What the step needs to take it back, written before the call was made.
+    pub inverse: Value,
+    /// What the call answered, as far as it matters.
+    pub result: Value,
+}
+
+/// How far an action got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActionState {
+    /// Not yet tried, or surely without effect.
+    Planned,
+    /// The call was about to be made: whether it took effect has to be looked up.
+    Started,
+    /// The call was made and answered.
+    Done,
+    /// Taken back.
+    Undone,
+}
+
+impl Receipt {
+    /// Reads a receipt that a step wrote.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let name = path.display();
+        let text = fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("read the receipt {name}"))
+                .because(error)
+                .help("--undo takes the file that --receipt named in the run to take back")
+        })?;
+        let value: Value = serde_json::from_str(&text).map_err(|error| {
+            Failure::usage(format!("read the receipt {name}"))
+                .because(error)
+                .help("the file is not a receipt, or was cut off")
+        })?;
+        let schema = value.get("schema").and_then(Value::as_str).unwrap_or("none");
+        if schema != SCHEMA {
+            return Err(Failure::usage(format!("read the receipt {name}"))
+                .because(format!("its schema is {schema}, this version reads {SCHEMA}"))
+                .help("use the version of the step that wrote it"));
+        }
+        serde_json::from_value(value)
+            .map_err(|error| Failure::usage(format!("read the receipt {name}")).because(error))
+    }
+
+    /// The actions to take back, last first: those done, and those started, of which the step looks whether they took
+    /// effect.
+    pub fn undoable(&self) -> Vec<&ActionRecord> {
+        let took = |action: &&ActionRecord| matches!(action.state, ActionState::Started | ActionState::Done);
+        self.actions.iter().rev().filter(took).collect()
+    }
+}
+
+/// A receipt and the place where it is kept.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    pub(crate) path: PathBuf,
+    pub(crate) receipt: Receipt,
+}
+
+impl Journal {
+    /// A new receipt at `path`. One of an earlier run of the same step there is continued: what it did stays in the
+    /// list, so that undoing takes all of it back. Anything else at that place is left alone and refused.
+    pub(crate) fn open(path: PathBuf, mut receipt: Receipt) -> Result<Self, Failure> {
+        if path.exists() {
+            let earlier = Receipt::read(&path).map_err(|failure| {
+                Failure::usage(format!("write the receipt {}", path.display()))
+                    .because(format!("there is a file which is no receipt ({})", failure.chain().join(": ")))
+                    .help("name another file with --receipt")
+            })?;
+            if earlier.step != receipt.step {
+                return Err(Failure::usage(format!("write the receipt {}", path.display()))
+                    .because(format!("there is a receipt of {} at that place", earlier.step))
+                    .help("give each step its own file with --receipt"));
+            }
+            receipt.actions =
+                earlier.actions.into_iter().filter(|a| a.state != ActionState::Planned).collect();
+        }
+        Ok(Self { path, receipt })
+    }
+
+    pub(crate) fn plan(&mut self, shown: &Shown) {
+        self.receipt.plan = shown.plan.clone();
+        let run = self.receipt.run.clone();
+        self.receipt.actions.retain(|action| !(action.run == run && action.state == ActionState::Planned));
+        self.receipt.actions.extend(shown.actions.iter().map(|action| {
+            let (undo, reversible) = match &action.undo {
+                Undo::By(undo) => (undo.clone(), true),
+                Undo::Impossible(why) => (why.clone(), false),
+            };
+            ActionRecord {
+                id: action.id.clone(),
+                run: run.clone(),
+                does: action.does.clone(),
+                undo,
+                reversible,
+                state: ActionState::Planned,
+                inverse: Value::Null,
+                result: Value::Null,
+            }
+        }));
+    }
+
+    pub(crate) fn action(&mut self, id: &str) -> Option<&mut ActionRecord> {
+        let run = &self.receipt.run;
+        self.receipt.actions.iter_mut().find(|action| action.id == id && action.run == *run)
+    }
+
+    /// The actions of this very run.
+    pub(crate) fn own(&self) -> impl Iterator<Item = &ActionRecord> {
+        self.receipt.actions.iter().filter(|action| action.run == self.receipt.run)
+    }
+
+    /// Temporary file, fsync, rename, fsync of the folder: at every instant the file is a whole receipt.
+    pub(crate) fn save(&self) -> Result<(), Failure> {
+        save(&self.path, &self.receipt).map_err(|error| {
+            Failure::failed(format!("write the receipt {}", self.path.display()))
+                .because(error)
+                .help("a step makes no change that it can't record: make room or name another place with --receipt")
+                .untouched(true)
+        })
+    }
+}
+
+pub(crate) fn save(path: &Path, receipt: &Receipt) -> io::Result<()> {
+    let value = redact_json(serde_json::to_value(receipt)?);
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(folder)?;
+    let mut file = tempfile::Builder::new().prefix(".receipt-").suffix(".tmp").tempfile_in(folder)?;
+    file.write_all(format!("{value:#}\n").as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(folder)?.sync_all()
+}
+
+/// What state a failed run left: the code that fits it, whether anything was or may have been changed, and the lines
+/// for the end of the error message.
+pub(crate) fn residue<'a>(
+    own: impl Iterator<Item = &'a ActionRecord>,
+    code: Code,
+    path: &Path,
+) -> (Code, bool, Vec<String>) {
+    let actions: Vec<&ActionRecord> = own.collect();
+    let of =
+        |state: ActionState| actions.iter().filter(move |action| action.state == state).collect::<Vec<_>>();
+    let (done, started, undone) = (of(ActionState::Done), of(ActionState::Started), of(ActionState::Undone));
+    if done.is_empty() && started.is_empty() && undone.is_empty() {
+        return (code, false, vec!["nothing was changed".to_owned()]);
+    }
+    let mut lines = Vec::new();
+    lines.extend(done.iter().map(|action| format!("done: {}", action.does)));
+    lines.extend(
+        started
+            .iter()
+            .map(|action| format!("in doubt: {} (started; running again looks first)", action.does)),
+    );
+    lines.extend(of(ActionState::Planned).iter().map(|action| format!("not done: {}", action.does)));
+    lines.push(format!("receipt: {}", path.display()));
+    let code = match code {
+        Code::Failed | Code::Refused | Code::Usage => Code::Partial,
+        other => other,
+    };
+    (code, true, lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) fn blank(step: &str, run: &str) -> Receipt {
+        Receipt {
+            schema: SCHEMA.into(),
+            step: step.into(),
+            version: "0".into(),
+            run: run.into(),
+            arguments: Map::new(),
+            account: None,
+            region: None,
+            github: None,
+            started: OffsetDateTime::UNIX_EPOCH,
+            ended: None,
+            observed: Value::Null,
+            plan: Value::Null,
+            actions: Vec::new(),
+            outputs: BTreeMap::new(),
+            verdict: None,
+            undo_of: None,
+        }
+    }
+
+    fn record(id: &str, run: &str, state: ActionState) -> ActionRecord {
+        ActionRecord {
+            id: id.into(),
+            run: run.into(),
+            does: format!("do {id}"),
+            undo: "undo".into(),
+            reversible: true,
+            state,
+            inverse: Value::Null,
+            result: Value::Null,
+        }
+    }
+
+    #[test]
+    fn a_second_run_continues_the_receipt_of_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.json");
+        let mut first = blank("x", "1");
+        first.actions = vec![
+            record("a", "1", ActionState::Done),
+            record("b", "1", ActionState::Started),
+            record("c", "1", ActionState::Planned),
+        ];
+        save(&path, &first).unwrap();
+        let journal = Journal::open(path.clone(), blank("x", "2")).unwrap();
+        let kept: Vec<&str> = journal.receipt.actions.iter().map(|a| a.id.as_str()).collect();
+        assert_eq!(kept, ["a", "b"]);
+        let undo: Vec<&str> = journal.receipt.undoable().iter().map(|a| a.id.as_str()).collect();
+        assert_eq!(undo, ["b", "a"]);
+        let other = Journal::open(path, blank("y", "3")).unwrap_err();
+        assert_eq!(other.code(), Code::Usage);
+    }
+
+    #[test]
+    fn a_file_that_is_no_receipt_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.txt");
+        fs::write(&path, "mine").unwrap();
+        assert_eq!(Journal::open(path.clone(), blank("x", "1")).unwrap_err().code(), Code::Usage);
+        assert_eq!(fs::read_to_string(path).unwrap(), "mine");
+    }
+
+    #[test]
+    fn exit_one_means_that_nothing_was_changed() {
+        let path = Path::new("r.json");
+        let none = [record("a", "1", ActionState::Planned)];
+        assert_eq!(
+            residue(none.iter(), Code::Failed, path),
+            (Code::Failed, false, vec!["nothing was changed".to_owned()])
+        );
+        let some = [record("a", "1", ActionState::Started)];
+        assert_eq!(residue(some.iter(), Code::Failed, path).0, Code::Partial);
+        assert_eq!(residue(some.iter(), Code::Unverified, path).0, Code::Unverified);
+    }
+}

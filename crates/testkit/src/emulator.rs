@@ -1,0 +1,156 @@
+//! The AWS emulator, ministack, pinned in `requirements.txt`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::server::{self, Server};
+use crate::venv;
+
+/// How the emulator is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The account that it plays, twelve digits.
+    pub account: String,
+    pub region: String,
+    /// Where its state outlives it: objects of S3 at once, everything else when it is stopped. `None` forgets.
+    pub state: Option<PathBuf>,
+    /// 0 takes a free port.
+    pub port: u16,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { account: "000000000000".to_owned(), region: "us-east-1".to_owned(), state: None, port: 0 }
+    }
+}
+
+/// A running emulator; stopped when dropped.
+pub struct Emulator {
+    url: String,
+    server: Server,
+    /// Removed after the server has ended.
+    _scratch: TempDir,
+}
+
+impl Emulator {
+    /// Starts it and waits until it answers.
+    ///
+    /// # Errors
+    /// The Python environment has not been made (`make setup`), or the emulator ends or stays silent for 30 s; its log is
+    /// in the message.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        let python = venv::python()?;
+        let scratch = tempfile::tempdir()?;
+        let log = scratch.path().join("ministack.log");
+        let port = if options.port == 0 { server::free_port()? } else { options.port };
+        let mut command = server::command(&python, Signal::TERM, None)?;
+        command
+            .args(["-m", "ministack"])
+            .env("BIND_HOST", "127.0.0.1")
+            .env("GATEWAY_PORT", port.to_string())
+            .env("MINISTACK_ACCOUNT_ID", &options.account)
+            .env("MINISTACK_REGION", &options.region)
+            // It keeps its pid file and what it does not persist here.
+            .env("TMPDIR", scratch.path())
+            // On start it removes containers that it takes for its own: it must not see the user's.
+            .env("DOCKER_HOST", "unix:///nonexistent")
+            // Listeners on fixed ports that nobody here uses.
+            .env("IOT_MTLS_ENABLED", "0")
+            .env("SFTP_ENABLED", "0")
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        if let Some(state) = &options.state {
+            persist(&mut command, state)?;
+        }
+        let server = Server::start(command, &log, Signal::TERM, Duration::from_secs(10))?;
+        let mut emulator = Self { url: format!("http://127.0.0.1:{port}"), server, _scratch: scratch };
+        emulator.ready(&log).await?;
+        Ok(emulator)
+    }
+
+    /// Its address; tests reach it through the front.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    async fn ready(&mut self, log: &Path) -> io::Result<()> {
+        let client = reqwest::Client::builder().no_proxy().build().map_err(io::Error::other)?;
+        let health = format!("{}/_ministack/health", self.url);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = self.server.ended()? {
+                return Err(io::Error::other(format!(
+                    "ministack ended with {status}:\n{}",
+                    server::tail(log)
+                )));
+            }
+            if client.get(&health).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!("ministack does not answer:\n{}", server::tail(log))));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn persist(command: &mut std::process::Command, state: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(state)?;
+    command
+        .env("PERSIST_STATE", "1")
+        .env("STATE_DIR", state.join("services"))
+        .env("S3_PERSIST", "1")
+        .env("S3_DATA_DIR", state.join("s3"));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Emulator, Options};
+    use crate::front::Front;
+
+    async fn signed(front: &Front, method: &str, path: &str, body: &'static str) -> (u16, String) {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let credential = "AKIAIOSFODNN7EXAMPLE/20261121/us-east-1/s3/aws4_request";
+        let answer = client
+            .request(method.parse().unwrap(), format!("{}{path}", front.url()))
+            .header(
+                "authorization",
+                format!("AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=0"),
+            )
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_object_put_through_the_front_outlives_the_emulator() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { state: Some(folder.path().join("aws")), ..Options::default() };
+
+        let emulator = Emulator::start(options.clone()).await.unwrap();
+        let front = Front::builder().upstream(emulator.url()).start().await.unwrap();
+        assert_eq!(signed(&front, "PUT", "/rally-backups", "").await.0, 200);
+        assert_eq!(signed(&front, "PUT", "/rally-backups/manifest.json", "{}").await.0, 200);
+        assert_eq!(
+            front.writes().iter().map(|call| call.operation.as_str()).collect::<Vec<_>>(),
+            ["CreateBucket", "PutObject"]
+        );
+        drop((front, emulator));
+
+        let emulator = Emulator::start(options).await.unwrap();
+        let front = Front::builder().upstream(emulator.url()).start().await.unwrap();
+        assert_eq!(signed(&front, "GET", "/rally-backups/manifest.json", "").await, (200, "{}".to_owned()));
+        assert_eq!(front.unmatched(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,289 @@
+//! The server: names a call, lets faults strike it, has it answered, records it.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::Service;
+use super::control;
+use super::fault::{Effect, Faults, Strike, When};
+use super::forward::{Body, Error, Upstream};
+use super::record::{Call, Record};
+use super::request::{Answer, Request};
+
+pub(super) struct State {
+    pub(super) upstream: Option<Upstream>,
+    pub(super) services: HashMap<String, Vec<Arc<dyn Service>>>,
+    pub(super) record: Record,
+    pub(super) faults: Faults,
+}
+
+pub(super) async fn listen(listener: TcpListener, state: Arc<State>) {
+    loop {
+        // Accepting fails for want of file descriptors or on a client that has gone again: both pass.
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        tokio::spawn(connection(stream, Arc::clone(&state)));
+    }
+}
+
+async fn connection(stream: TcpStream, state: Arc<State>) {
+    // Small answers would otherwise wait for the client's delayed acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let reset = Arc::new(AtomicBool::new(false));
+    let io = TokioIo::new(Connection { stream, reset: Arc::clone(&reset) });
+    let service = service_fn(|request: http::Request<Incoming>| {
+        let (state, reset) = (Arc::clone(&state), Arc::clone(&reset));
+        async move {
+            // A task of its own: what AWS has received it carries out, whether or not the client still listens.
+            let outcome = tokio::spawn(respond(state, request)).await;
+            match outcome {
+                Ok(Ok(response)) => Ok(response),
+                Ok(Err(Cut)) | Err(_) => {
+                    reset.store(true, Ordering::Relaxed);
+                    Err(Cut)
+                }
+            }
+        }
+    });
+    // An error here is the client's going away, or a reset that was asked for.
+    let _ = http1::Builder::new().serve_connection(io, service).await;
+}
+
+/// The connection ends without an answer.
+#[derive(Debug)]
+struct Cut;
+
+impl fmt::Display for Cut {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("connection cut by a fault")
+    }
+}
+
+impl std::error::Error for Cut {}
+
+async fn respond(state: Arc<State>, incoming: http::Request<Incoming>) -> Result<Response<Body>, Cut> {
+    let (head, body) = incoming.into_parts();
+    if head.uri.path().starts_with("/_front/") {
+        return Ok(control::answer(&state, &head, body).await);
+    }
+    let request = Request::from_head(&head);
+    let (request, body) = if request.service == "s3" || is_emulators_own(head.uri.path()) {
+        (request, body.map_err(Error::from).boxed_unsync())
+    } else {
+        let bytes = body.collect().await.map_err(|_| Cut)?.to_bytes();
+        (request.with_body(bytes.clone()), full(bytes))
+    };
+    if is_emulators_own(head.uri.path()) {
+        return Ok(forward(&state, &request, body).await.unwrap_or_else(|answer| response(answer)));
+    }
+
+    let mut call = Call::arriving(state.record.next_sequence(), &request);
+    let strikes = state.faults.striking(&request);
+    let outcome = carry_out(&state, &request, body, &strikes, &mut call).await;
+    call.status = outcome.as_ref().ok().map(|response| response.status().as_u16());
+    if let Err(error) = state.record.add(call) {
+        state.record.add_unmatched(format!("the record file cannot be written: {error}"));
+    }
+    outcome
+}
+
+async fn carry_out(
+    state: &State,
+    request: &Request,
+    body: Body,
+    strikes: &[Strike],
+    call: &mut Call,
+) -> Result<Response<Body>, Cut> {
+    if let Some(answer) = strike(state, request, strikes, When::BeforeForward, call).await? {
+        return Ok(response(answer));
+    }
+    let answered = answer(state, request, body).await;
+    call.effect = answered.is_ok();
+    if let Some(answer) = strike(state, request, strikes, When::AfterEffect, call).await? {
+        return Ok(response(answer));
+    }
+    Ok(answered.unwrap_or_else(response))
+}
+
+/// Lets the faults of one side strike; an answer ends the call, and so does a cut.
+async fn strike(
+    state: &State,
+    request: &Request,
+    strikes: &[Strike],
+    when: When,
+    call: &mut Call,
+) -> Result<Option<Answer>, Cut> {
+    for strike in strikes.iter().filter(|strike| strike.when == when) {
+        call.fault = Some(match &strike.effect {
+            Effect::Error { status, code, .. } => format!("{status} {code}"),
+            Effect::Answer { status, .. } => format!("{status}"),
+            Effect::Delay(milliseconds) => format!("delay {milliseconds} ms"),
+            Effect::Reset => "reset".to_owned(),
+            Effect::Kill(pid) => format!("kill {pid}"),
+            Effect::Hold => "hold".to_owned(),
+        });
+        match &strike.effect {
+            Effect::Error { status, code, message } => {
+                return Ok(Some(request.error(status_code(*status), code, message)));
+            }
+            Effect::Answer { status, content_type, body } => {
+                let mut answer = Answer::default().status(status_code(*status)).body(body.clone());
+                if let Ok(value) = HeaderValue::from_str(content_type) {
+                    answer.headers.insert(CONTENT_TYPE, value);
+                }
+                return Ok(Some(answer));
+            }
+            Effect::Delay(milliseconds) => tokio::time::sleep(Duration::from_millis(*milliseconds)).await,
+            Effect::Reset => return Err(Cut),
+            Effect::Kill(pid) => {
+                // One that has ended already is as dead as the test wants it.
+                let _ = Pid::from_raw(*pid).map(|pid| kill_process(pid, Signal::KILL));
+                return Err(Cut);
+            }
+            Effect::Hold => {
+                if !state.faults.wait(strike.rule, call.name()).await {
+                    return Err(Cut);
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Has the call answered by a service or by the emulator; the error is the answer to a call that neither could.
+async fn answer(state: &State, request: &Request, body: Body) -> Result<Response<Body>, Answer> {
+    for service in state.services.get(&request.service).into_iter().flatten() {
+        if let Some(answer) = service.handle(request).await {
+            return Ok(response(answer));
+        }
+    }
+    forward(state, request, body).await
+}
+
+async fn forward(state: &State, request: &Request, body: Body) -> Result<Response<Body>, Answer> {
+    let name = format!("{}:{}", request.service, request.operation);
+    let Some(upstream) = &state.upstream else {
+        return Err(unmatched(
+            state,
+            request,
+            format!("{name} is answered by no service, and the front has no emulator"),
+        ));
+    };
+    let sent = upstream.send(request.method.clone(), &request.uri, request.headers.clone(), body).await;
+    sent.map_err(|error| {
+        let cause = std::iter::successors(Some(&*error as &dyn std::error::Error), |error| error.source())
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ");
+        unmatched(state, request, format!("{name} could not be passed on to the emulator: {cause}"))
+    })
+}
+
+fn unmatched(state: &State, request: &Request, reason: String) -> Answer {
+    let answer = request.error(StatusCode::BAD_REQUEST, "UnmatchedCall", &format!("front: {reason}"));
+    state.record.add_unmatched(reason);
+    answer
+}
+
+/// `/_ministack/health` and its like are no calls to AWS.
+fn is_emulators_own(path: &str) -> bool {
+    path.starts_with("/_ministack/") || path.starts_with("/moto-api/")
+}
+
+fn status_code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+pub(super) fn response(answer: Answer) -> Response<Body> {
+    let body = if answer.body.is_empty() { empty() } else { full(answer.body) };
+    let mut response = Response::new(body);
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    response
+}
+
+fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(infallible).boxed_unsync()
+}
+
+fn empty() -> Body {
+    Empty::new().map_err(infallible).boxed_unsync()
+}
+
+fn infallible(never: Infallible) -> Error {
+    match never {}
+}
+
+/// A connection that can be reset: closed with RST instead of FIN.
+struct Connection {
+    stream: TcpStream,
+    reset: Arc<AtomicBool>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.reset.load(Ordering::Relaxed) {
+            let _ = self.stream.set_zero_linger();
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
