@@ -1,11 +1,12 @@
 //! The driver as a person meets it: a repository, a workflow, executables, and what appears on the terminal.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use rehearsal::workflow::{Workflow, policy};
 use tempfile::TempDir;
 
 const RELEASE: &str = include_str!("driver/release.yml");
@@ -167,6 +168,26 @@ fn a_skip_goes_down_the_whole_chain_and_is_no_failure() {
     assert_eq!(code, 0, "{log}");
     let results = ["plan", "approve", "register", "deploy", "put-back"].map(|job| result(&log, job));
     assert_eq!(results, ["success", "skipped", "skipped", "skipped", "skipped"]);
+}
+
+#[test]
+fn a_step_can_set_environment_and_path_of_later_ones() {
+    let steps = r#"      - run: |
+          mkdir tools; printf '#!/bin/sh\necho from-the-tool' > tools/tool; chmod +x tools/tool
+          echo "$PWD/tools" >> "$GITHUB_PATH"
+          echo 'NAME=first' >> "$GITHUB_ENV"
+      - run: tool; echo "$NAME and $CONTEXT"
+        env:
+          CONTEXT: ${{ env.NAME }}
+      - run: echo "own $NAME in $PWD"
+        working-directory: tools
+        env:
+          NAME: second
+"#;
+    let (code, log) = Stage::new(&one_job(steps)).drive(&[]);
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains("  from-the-tool") && log.contains("  first and first"), "{log}");
+    assert!(log.contains("  own second in /") && log.contains("/work/tools"), "{log}");
 }
 
 /// GitHub's `success()` asks every ancestor: a job behind an `always()` job is still skipped after a skip.
@@ -358,6 +379,7 @@ fn every_alteration_is_noticed_by_name() {
             "job `register` writes (`register-task-def`) and no job with an `environment` precedes it",
         ),
         ("    needs: plan\n", "    nedds: plan\n", "unknown key `nedds` in jobs.approve"),
+        ("    needs: plan\n", "", "job `approve` needs nothing and would run beside the first job"),
         ("needs: [plan, approve]", "needs: [plan, aprove]", "job `register` needs `aprove`, which is no job"),
         ("      - id: names\n", "      - idd: names\n", "unknown key `idd` in jobs.plan.steps"),
         (
@@ -430,6 +452,52 @@ fn every_alteration_is_noticed_by_name() {
     ] {
         let log = altered(from, to);
         assert!(log.contains(message), "{from:?} -> {to:?}:\nexpected {message}\ngot {log}");
+    }
+}
+
+/// Every `needs`, gate, job output and key of every job, one after the other.
+fn every_single_alteration_is_noticed(source: &str, repo: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let judged = |text: &str| {
+        let file = folder.path().join("altered.yml");
+        fs::write(&file, text).unwrap();
+        let found = Workflow::load(&file, repo).map(|workflow| policy::check(&workflow));
+        found.unwrap_or_else(|findings| findings).iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(judged(source), Vec::<String>::new());
+    let lines = source.lines().collect::<Vec<_>>();
+    let mut altered = 0;
+    for (index, line) in lines.iter().enumerate() {
+        let with = |line: &str| [&lines[..index], &[line], &lines[index + 1..]].concat().join("\n");
+        let (key, value) = line.trim().split_once(':').unwrap_or((line.trim(), ""));
+        let depth = line.len() - line.trim_start().len();
+        let copy = match key {
+            "needs" | "environment" if depth == 4 && !value.trim().is_empty() => with(""),
+            "runs-on" => with(&line.replace("runs-on", "runs-in")),
+            name if depth == 6 && value.contains("${{ steps.") => with(&line.replacen(name, "renamed", 1)),
+            _ => continue,
+        };
+        altered += 1;
+        assert!(!judged(&copy).is_empty(), "line {}: nobody noticed the altered {:?}", index + 1, line.trim());
+    }
+    assert!(altered > 0, "nothing was found to alter");
+}
+
+#[test]
+fn every_single_alteration_of_the_test_workflow_is_noticed() {
+    let stage = Stage::new(RELEASE);
+    let used = RELEASE.replace("      summary: ${{ steps.register.outputs.plan }}\n", "");
+    let used = used.replace("      database: ${{ steps.names.outputs.database }}\n", "");
+    every_single_alteration_is_noticed(&used.replace("    outputs:\n    steps", "    steps"), &stage.path("repo"));
+}
+
+#[test]
+fn every_single_alteration_of_the_production_workflow_is_noticed() {
+    let repo = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    match fs::read_to_string(repo.join(".github/workflows/release-rally.yml")) {
+        Ok(source) => every_single_alteration_is_noticed(&source, repo),
+        // Straight to the stream: the test harness hides what a passing test prints.
+        Err(e) => writeln!(std::io::stderr(), "SKIPPED: release-rally.yml: {e}").unwrap(),
     }
 }
 

@@ -20,6 +20,9 @@ use crate::workflow::{Workflow, items, needs, order, text};
 /// A larger summary is dropped whole, not cut.
 const SUMMARY_LIMIT: usize = 1024 * 1024;
 
+/// What a job that ran out of time still has for its `if: always()` steps.
+const CLEAN_UP: Duration = Duration::from_mins(5);
+
 const SUCCESS: &str = "success";
 const FAILURE: &str = "failure";
 const CANCELLED: &str = "cancelled";
@@ -115,6 +118,7 @@ impl Run<'_> {
             .collect();
         let shown = rendered(&job["name"], &contexts)?;
         self.console.line(&format!("\n=== Job {name} {shown}"));
+        self.cancel.noticed().await;
         let ancestors = self.ancestors(job);
         let status = match self.cancel.asked {
             0 if ancestors.contains(&FAILURE) => FAILURE,
@@ -160,6 +164,10 @@ impl Run<'_> {
 
     async fn step(&mut self, machine: &mut Machine, job: &Value, index: usize, step: &Value) {
         self.console.begin_step();
+        self.cancel.noticed().await;
+        if self.cancel.asked > 0 {
+            machine.status = CANCELLED;
+        }
         let id = step["id"].as_str().map_or_else(|| format!("__{index}"), ToOwned::to_owned);
         machine.begin(&id);
         let mut env = machine.env.clone();
@@ -250,6 +258,7 @@ impl Run<'_> {
             }
             Ended::TimedOut => {
                 self.console.error("The job has exceeded the maximum execution time.");
+                machine.deadline = Instant::now() + CLEAN_UP;
                 Ok(CANCELLED)
             }
             Ended::Cancelled => {

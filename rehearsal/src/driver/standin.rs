@@ -115,7 +115,7 @@ pub(crate) fn credentials(with: &Values, key: &str) -> Result<Values, Trouble> {
 }
 
 /// Every file at or below `path`; unless `hidden`, nothing whose name starts with a dot, `path` itself included.
-fn walk(path: &Path, hidden: bool, files: &mut Vec<PathBuf>) -> io::Result<()> {
+pub(crate) fn walk(path: &Path, hidden: bool, files: &mut Vec<PathBuf>) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name == ".git" || !hidden && name.starts_with('.') {
         return Ok(());

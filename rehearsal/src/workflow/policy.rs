@@ -10,7 +10,8 @@ use super::{Finding, Workflow, entries, items, local, text};
 const READ_ONLY: &[&str] = &["wait-healthy"];
 
 /// The workflow's offences: a writing job that no gate precedes, an action that is not pinned to a full SHA,
-/// undeclared `permissions` or `concurrency`, an expression inside `run`, a permission that an action lacks.
+/// undeclared `permissions` or `concurrency`, an expression inside `run`, a permission that an action lacks, a
+/// second job that waits for nothing.
 pub fn check(workflow: &Workflow) -> Vec<Finding> {
     let doc = &workflow.doc;
     let mut findings = Vec::new();
@@ -18,8 +19,12 @@ pub fn check(workflow: &Workflow) -> Vec<Finding> {
     for key in ["permissions", "concurrency"].into_iter().filter(|key| doc.value.get(key).is_none()) {
         found("", format!("the workflow declares no `{key}`"));
     }
+    let first = entries(&doc.value["jobs"]).find(|(_, job)| needs(job).is_empty());
     for (name, job) in entries(&doc.value["jobs"]) {
         let at = format!("/jobs/{name}");
+        if needs(job).is_empty() && first.is_some_and(|(first, _)| first != name) {
+            found(&at, format!("job `{name}` needs nothing and would run beside the first job"));
+        }
         let mut writer = None;
         for (index, step) in items(&job["steps"]).enumerate() {
             let uses = text(&step["uses"]);
