@@ -38,6 +38,11 @@ impl Cancel {
         tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
         self.asked = self.asked.saturating_add(1);
     }
+
+    /// Counts a signal that came while no process ran.
+    pub(crate) async fn noticed(&mut self) {
+        tokio::select! { biased; () = self.next() => {}, () = std::future::ready(()) => {} }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
