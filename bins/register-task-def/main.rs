@@ -1,1 +1,3 @@
-fn main() {}
+fn main() -> std::process::ExitCode {
+    kit::main(&register_task_def::STEP, option_env!("CUTOVER_COMMIT"))
+}

@@ -3,7 +3,9 @@
 mod arn;
 mod client;
 mod error;
+mod raw;
 
 pub use arn::Arn;
 pub use client::{Aws, AwsArgs, without_retry};
 pub use error::failure;
+pub use raw::{RawAnswer, send_json};

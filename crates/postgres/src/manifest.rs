@@ -1,0 +1,167 @@
+//! The document that a backup leaves last beside what it stored, and that a migration asks for.
+//!
+//! A dump without its manifest is no backup: the manifest is written only after the object was committed and verified.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+/// The version of the format that this code writes, and the only one it reads.
+pub const SCHEMA: &str = "cutover-backup/1";
+
+/// What a manifest's key ends in: the dump's key and this.
+pub const SUFFIX: &str = ".manifest.json";
+
+/// A backup that exists.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// How it was made: `dump`.
+    pub kind: String,
+    /// The bucket that holds it.
+    pub bucket: String,
+    /// Its key.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of its bytes, lower-case hexadecimal.
+    pub sha256: String,
+    /// CRC-64/NVME of its bytes as S3 writes it: base64 of the eight bytes, most significant first
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>).
+    pub checksum_crc64nvme: String,
+    /// The number of parts of its upload.
+    pub parts: u32,
+    /// The S3 version of the object, in a bucket with versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+    /// The key of the roles and tablespaces (`pg_dumpall --globals-only`) that belong to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub globals_key: Option<String>,
+    /// The database, as `current_database()` says.
+    pub database: String,
+    /// The cluster, as `pg_control_system()` says; absent where the role may not ask.
+    pub system_identifier: Option<String>,
+    /// The server's version, as `server_version` says.
+    pub server_version: String,
+    /// The version of `pg_dump`.
+    pub client_version: String,
+    /// The exported snapshot that the dump was taken in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// Exact row counts in the same snapshot, by qualified table name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<BTreeMap<String, u64>>,
+    /// How far it was verified.
+    pub rung: Rung,
+    /// When the dump was started: its data are from no earlier than this.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started: OffsetDateTime,
+    /// When it had been stored and verified.
+    #[serde(with = "time::serde::rfc3339")]
+    pub ended: OffsetDateTime,
+    /// The version of this program.
+    pub tool_version: String,
+    /// The id of the run, as in its receipt.
+    pub run: String,
+    /// The workflow run, inside a GitHub job: repository, run id, attempt, commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub github: Option<BTreeMap<String, String>>,
+}
+
+/// How far a backup was verified; each rung includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rung {
+    /// The object is there with the size and checksum of what was sent.
+    Present,
+    /// Its table of contents can be read and names what the catalogue names.
+    Contents,
+    /// All of it was read back from S3: the same bytes, and `pg_restore` reads them to the end.
+    ReadBack,
+    /// It was restored into a scratch server.
+    Restored,
+}
+
+impl Rung {
+    /// Its name in manifests, flags and messages.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Present => "present",
+            Self::Contents => "contents",
+            Self::ReadBack => "read-back",
+            Self::Restored => "restored",
+        }
+    }
+}
+
+impl std::fmt::Display for Rung {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl Manifest {
+    /// Reads a manifest; the error says what is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let value: serde_json::Value =
+            serde_json::from_slice(bytes).map_err(|error| format!("it is not JSON: {error}"))?;
+        match value.get("schema").and_then(serde_json::Value::as_str) {
+            Some(SCHEMA) => {
+                serde_json::from_value(value).map_err(|error| format!("it is not whole: {error}"))
+            }
+            Some(other) => Err(format!("its schema is {other}, this version reads {SCHEMA}")),
+            None => Err(format!("it has no schema; a manifest of backup-db has {SCHEMA}")),
+        }
+    }
+
+    /// The URI of the stored object.
+    pub fn uri(&self) -> String {
+        format!("s3://{}/{}", self.bucket, self.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = r#"{
+        "schema": "cutover-backup/1", "kind": "dump", "bucket": "backups", "key": "rally/2026-11-21.dump",
+        "bytes": 25500000, "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "checksum_crc64nvme": "fLmqkjK9GWM=", "parts": 2, "database": "rally",
+        "system_identifier": "7300000000000000001", "server_version": "15.18", "client_version": "15.18",
+        "rung": "read-back", "started": "2026-11-21T11:00:00Z", "ended": "2026-11-21T11:02:00Z",
+        "tool_version": "0.1.0", "run": "r"
+    }"#;
+
+    #[test]
+    fn a_manifest_reads_back_as_it_was_written() {
+        let manifest = Manifest::parse(DOCUMENT.as_bytes()).unwrap();
+        assert_eq!(manifest.rung, Rung::ReadBack);
+        assert_eq!(manifest.uri(), "s3://backups/rally/2026-11-21.dump");
+        assert_eq!(Manifest::parse(&serde_json::to_vec(&manifest).unwrap()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn what_is_no_manifest_says_why() {
+        for (text, why) in [
+            ("PGDMP", "not JSON"),
+            ("{}", "no schema"),
+            (r#"{"schema":"cutover-backup/2"}"#, "cutover-backup/2"),
+            (r#"{"schema":"cutover-backup/1"}"#, "missing field"),
+        ] {
+            let said = Manifest::parse(text.as_bytes()).unwrap_err();
+            assert!(said.contains(why), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_higher_rung_includes_the_lower() {
+        assert!(
+            Rung::Restored > Rung::ReadBack
+                && Rung::ReadBack > Rung::Contents
+                && Rung::Contents > Rung::Present
+        );
+    }
+}
