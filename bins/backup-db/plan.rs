@@ -7,6 +7,7 @@ use postgres::{Manifest, Rung};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::hash::Sum;
 use crate::key::{globals_of, manifest_of};
 use crate::store::{Stored, Unfinished};
 use crate::tools::{Tools, Version};
@@ -87,8 +88,8 @@ pub(crate) struct Unproven {
     pub(crate) origin: Origin,
     /// Whether its globals are there.
     pub(crate) has_globals: bool,
-    /// What reading it back said: the SHA-256, or what is wrong with it; `None` where it is too old to be of use.
-    pub(crate) proof: Option<Result<String, String>>,
+    /// What reading it back said: its sums, or what is wrong with it; `None` where it is too old to be of use.
+    pub(crate) proof: Option<Result<Sum, String>>,
 }
 
 /// What the dump's own metadata say about its making, for the manifest of a run that finishes another's work.
@@ -141,9 +142,9 @@ pub(crate) struct Finish {
     pub(crate) key: String,
     pub(crate) stored: Stored,
     pub(crate) origin: Origin,
-    pub(crate) sha256: String,
-    /// The globals to write; `None` where they are there or can't be read.
+    pub(crate) sum: Sum,
     pub(crate) write_globals: bool,
+    /// Whether the earlier run wrote them.
     pub(crate) has_globals: bool,
 }
 
@@ -270,16 +271,18 @@ const SKEW: Duration = Duration::from_secs(300);
 pub(crate) fn plan(request: &Request, world: &World) -> Result<BackupPlan, Failure> {
     let fresh = |started: OffsetDateTime| {
         let age = world.now - started;
-        age <= request.max_age && age >= -SKEW
+        age <= request.max_age && world.now + SKEW >= started
     };
     let mut notes: Vec<Note> = world.warnings.iter().cloned().map(Note::Warning).collect();
-    let mut plan = BackupPlan {
+    let mut remove = Vec::new();
+    let uri = |key: &str| format!("s3://{}/{key}", request.bucket);
+    let planned = |work: Work, remove: Vec<Removal>, notes: Vec<Note>| BackupPlan {
         bucket: request.bucket.clone(),
         database: world.database.clone(),
         abort: world.unfinished.clone(),
-        remove: Vec::new(),
-        work: Work::Keep(Box::new(blank())),
-        notes: Vec::new(),
+        remove,
+        work,
+        notes,
     };
 
     for earlier in &world.same {
@@ -311,9 +314,7 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<BackupPlan, Failu
                 }
             )));
         } else if whole {
-            plan.work = Work::Keep(Box::new(manifest.clone()));
-            plan.notes = notes;
-            return Ok(plan);
+            return Ok(planned(Work::Keep(Box::new(manifest.clone())), remove, notes));
         } else {
             notes.push(Note::Warning(format!(
                 "{} is no longer what its manifest says: a new backup is made",
@@ -331,39 +332,37 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<BackupPlan, Failu
     let mut finish = None;
     for unproven in &world.unproven {
         match &unproven.proof {
-            Some(Ok(sha256)) => {
+            Some(Ok(sum)) => {
                 finish = Some(Finish {
                     key: unproven.key.clone(),
                     stored: unproven.stored.clone(),
                     origin: unproven.origin.clone(),
-                    sha256: sha256.clone(),
+                    sum: sum.clone(),
                     write_globals: write_globals && !unproven.has_globals,
                     has_globals: unproven.has_globals,
                 });
             }
-            Some(Err(why)) => plan.remove.push(Removal {
+            Some(Err(why)) => remove.push(Removal {
                 key: unproven.key.clone(),
                 etag: unproven.stored.etag.clone(),
                 why: why.clone(),
             }),
             None => notes.push(Note::Warning(format!(
                 "{} has no manifest: the run that wrote it died, and it is older than --max-age; nothing relies on it",
-                plan.uri(&unproven.key)
+                uri(&unproven.key)
             ))),
         }
     }
     if let Some(finish) = finish {
         notes.push(Note::Info(format!(
             "an earlier run of this backup left {} whole; it was read back and only the rest is missing",
-            plan.uri(&finish.key)
+            uri(&finish.key)
         )));
-        plan.work = Work::Finish(Box::new(finish));
-        plan.notes = notes;
-        return Ok(plan);
+        return Ok(planned(Work::Finish(Box::new(finish)), remove, notes));
     }
 
     if world.key_taken {
-        return Err(Failure::refused(format!("write {}", plan.uri(&world.key)))
+        return Err(Failure::refused(format!("write {}", uri(&world.key)))
             .because("there is an object with this key")
             .help("run again in a second, or with another --backup-id"));
     }
@@ -374,15 +373,14 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<BackupPlan, Failu
     {
         return Err(shrunk("database", world.database.bytes, before, last));
     }
-    plan.work = Work::Dump(Box::new(Dump {
+    let dump = Dump {
         key: world.key.clone(),
         tools: world.tools.clone(),
         rung: request.rung,
         write_globals,
         at_least: last.map(|last| last.bytes / SHRINK),
-    }));
-    plan.notes = notes;
-    Ok(plan)
+    };
+    Ok(planned(Work::Dump(Box::new(dump)), remove, notes))
 }
 
 /// The refusal of something that lost more than half of its size since the last backup.

@@ -3,12 +3,15 @@
 use std::process::Stdio;
 
 use kit::{Cx, Failure};
+use postgres::Rung;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, Command};
 
 use crate::hash::{Hasher, Sum};
 use crate::store::{Store, Stored};
+use crate::tools::{Runner, Tools};
 use crate::upload::{Progress, Running, alive};
+use crate::verify::{self, Proof, Tables};
 
 /// What was read.
 #[derive(Debug)]
@@ -19,6 +22,66 @@ pub(crate) struct Read {
     pub(crate) reader: Result<(), String>,
     /// What the reader printed.
     pub(crate) printed: Vec<u8>,
+}
+
+/// A stored dump that was verified.
+#[derive(Clone, Debug)]
+pub(crate) struct Proven {
+    pub(crate) proof: Proof,
+    /// Of the dump's bytes.
+    pub(crate) sum: Sum,
+}
+
+/// Verifies a stored dump up to `rung`. `sent` is what was uploaded; where that is not known, because another run did it,
+/// everything is read and S3's own checksum is what it is compared with.
+///
+/// The inner result is the judgement; the outer one says that it could not be made.
+pub(crate) async fn prove(
+    cx: &Cx,
+    store: &Store,
+    (runner, tools): (&Runner, &Tools),
+    (key, stored): (&str, &Stored),
+    (tables, sent): (&Tables, Option<&Sum>),
+    rung: Rung,
+) -> Result<Result<Proven, String>, Failure> {
+    let rung = if sent.is_none() { Rung::ReadBack } else { rung };
+    let mut by = String::new();
+    if let Some(sent) = sent {
+        match verify::present(sent, stored) {
+            Ok(how) => by.push_str(how),
+            Err(why) => return Ok(Err(why)),
+        }
+        if rung == Rung::Present {
+            return Ok(Ok(Proven { proof: Proof { rung, by }, sum: sent.clone() }));
+        }
+    }
+    let mut list = runner.command(&tools.pg_restore);
+    list.arg("--list");
+    let listed = through(cx, store, key, stored, list, Extent::AsNeeded).await?;
+    if let Err(why) = verify::contents(tables, &listed) {
+        return Ok(Err(why));
+    }
+    if let (Rung::Contents, Some(sent)) = (rung, sent) {
+        by.push_str(&format!("; {} tables in its table of contents", tables.count));
+        return Ok(Ok(Proven { proof: Proof { rung, by }, sum: sent.clone() }));
+    }
+    let mut restore = runner.command(&tools.pg_restore);
+    restore.args(["--file", "/dev/null"]);
+    let read = through(cx, store, key, stored, restore, Extent::Whole).await?;
+    let judged = match sent {
+        Some(sent) => verify::read_back(sent, &read),
+        None => verify::present(&read.sum, stored)
+            .map(|how| by.push_str(how))
+            .and_then(|()| read.reader.clone()),
+    };
+    if let Err(why) = judged {
+        return Ok(Err(why));
+    }
+    by.push_str(&format!(
+        "; {} tables in its table of contents; read back with the same SHA-256 and through pg_restore to its end",
+        tables.count
+    ));
+    Ok(Ok(Proven { proof: Proof { rung, by }, sum: read.sum }))
 }
 
 /// How much of the object is read.

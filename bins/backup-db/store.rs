@@ -32,6 +32,8 @@ pub(crate) struct Stored {
     /// CRC-64/NVME of the whole object in base64, where the store keeps one.
     pub(crate) crc64nvme: Option<String>,
     pub(crate) metadata: HashMap<String, String>,
+    /// Its version, in a bucket that keeps versions.
+    pub(crate) version: Option<String>,
 }
 
 impl Stored {
@@ -165,6 +167,7 @@ impl Store {
                     etag: head.e_tag().unwrap_or_default().to_owned(),
                     crc64nvme: crc.map(str::to_owned),
                     metadata: head.metadata().cloned().unwrap_or_default(),
+                    version: head.version_id().filter(|id| *id != "null").map(str::to_owned),
                 }))
             }
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(None),

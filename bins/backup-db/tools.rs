@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use kit::{Env, Failure};
+use postgres::ChildEnv;
 use serde::Serialize;
 use tokio::process::Command;
 
@@ -23,6 +24,17 @@ impl Version {
     pub(crate) fn of_program(line: &str) -> Option<Self> {
         let (_, rest) = line.split_once("(PostgreSQL) ")?;
         Self::parse(rest.split_whitespace().next()?)
+    }
+
+    /// A server's version as PostgreSQL counts it: 150018 is 15.18, 90624 is 9.6.24.
+    pub(crate) fn of_server(number: u32) -> Self {
+        let (first, rest) = (number / 10_000, number % 10_000);
+        if first < 10 {
+            let second = rest / 100;
+            Self { text: format!("{first}.{second}.{}", rest % 100), major: (first, second) }
+        } else {
+            Self { text: format!("{first}.{rest}"), major: (first, 0) }
+        }
     }
 
     /// A version as in `SHOW server_version`: `16.4`, `9.6.24`, `18beta1`, `15.18 (Debian ...)`.
@@ -64,10 +76,14 @@ pub(crate) struct Candidate {
 impl Tools {
     /// The `pg_dump` that was named, or else the best one of this machine: the first on `PATH` if it can dump this server,
     /// else of those below `/usr/lib/postgresql` the one whose version is nearest to the server's.
-    pub(crate) async fn find(env: &Env, named: Option<&Path>, server: &Version) -> Result<Self, Failure> {
+    pub(crate) async fn find(
+        runner: &Runner,
+        named: Option<&Path>,
+        server: &Version,
+    ) -> Result<Self, Failure> {
         let candidates = match named {
-            Some(path) => vec![candidate(path).await?],
-            None => installed(env).await,
+            Some(path) => vec![candidate(runner, path).await?],
+            None => installed(runner).await,
         };
         let chosen = choose(candidates, server)?;
         Ok(Self {
@@ -76,6 +92,40 @@ impl Tools {
             pg_dump: chosen.path,
             version: chosen.version,
         })
+    }
+}
+
+/// Makes commands whose environment holds the connection and nothing that is none of their business, such as AWS
+/// credentials.
+#[derive(Clone, Debug)]
+pub(crate) struct Runner {
+    kept: Vec<(String, String)>,
+    connection: Option<ChildEnv>,
+}
+
+/// What programs of PostgreSQL need of our environment beside the connection.
+const KEPT: [&str; 7] =
+    ["HOME", "KRB5CCNAME", "KRB5_CONFIG", "LD_LIBRARY_PATH", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE"];
+
+impl Runner {
+    pub(crate) fn new(env: &Env, connection: Option<ChildEnv>) -> Self {
+        let kept = KEPT.iter().filter_map(|name| Some(((*name).to_owned(), env.get(name)?.to_owned()))).collect();
+        Self { kept, connection }
+    }
+
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().envs(self.kept.iter().map(|(name, value)| (name, value)));
+        if let Some(connection) = &self.connection {
+            connection.apply(&mut command);
+        }
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    fn path(&self) -> &str {
+        let path = self.kept.iter().find(|(name, _)| name == "PATH");
+        path.map_or("/usr/local/bin:/usr/bin:/bin", |(_, value)| value)
     }
 }
 
@@ -109,12 +159,11 @@ fn choose(candidates: Vec<Candidate>, server: &Version) -> Result<Candidate, Fai
 }
 
 /// Every `pg_dump` of this machine, in the order of preference if all can dump the server.
-async fn installed(env: &Env) -> Vec<Candidate> {
-    let path = env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
-    let on_path = std::env::split_paths(path).map(|folder| folder.join("pg_dump")).find(|file| file.is_file());
+async fn installed(runner: &Runner) -> Vec<Candidate> {
+    let on_path = std::env::split_paths(runner.path()).map(|folder| folder.join("pg_dump")).find(|file| file.is_file());
     let mut found = Vec::new();
     if let Some(path) = on_path
-        && let Ok(candidate) = candidate(&path).await
+        && let Ok(candidate) = candidate(runner, &path).await
     {
         found.push(candidate);
     }
@@ -122,7 +171,7 @@ async fn installed(env: &Env) -> Vec<Candidate> {
     for entry in std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {
         let path = entry.path().join("bin/pg_dump");
         if path.is_file()
-            && let Ok(candidate) = candidate(&path).await
+            && let Ok(candidate) = candidate(runner, &path).await
         {
             below.push(candidate);
         }
@@ -132,11 +181,12 @@ async fn installed(env: &Env) -> Vec<Candidate> {
     found
 }
 
-async fn candidate(path: &Path) -> Result<Candidate, Failure> {
+async fn candidate(runner: &Runner, path: &Path) -> Result<Candidate, Failure> {
     let name = path.display();
     let attempt = || Failure::refused(format!("use {name} as pg_dump"));
     let help = "name a pg_dump with --pg-dump";
-    let run = Command::new(path).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
+    // With the connection in its environment: Debian's wrapper chooses the version by it.
+    let run = async { runner.command(path).arg("--version").output().await };
     let output = tokio::time::timeout(Duration::from_secs(10), run)
         .await
         .map_err(|_| attempt().because("`--version` did not end within 10 seconds").help(help))?
@@ -172,6 +222,8 @@ mod tests {
         assert_eq!(Version::of_program("mysqldump  Ver 8.0"), None);
         assert_eq!(Version::parse("15.18 (Debian 15.18-0+deb12u1)").unwrap().major, (15, 0));
         assert_eq!(Version::parse("devel"), None);
+        assert_eq!(Version::of_server(150_018), Version::parse("15.18").unwrap());
+        assert_eq!(Version::of_server(90_624), Version::parse("9.6.24").unwrap());
     }
 
     fn found(path: &str, version: &str) -> Candidate {
@@ -203,7 +255,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_is_not_there_is_named() {
         let server = Version::parse("15.18").unwrap();
-        let failure = Tools::find(&Env::default(), Some(Path::new("/nowhere/pg_dump")), &server).await.unwrap_err();
+        let failure = Tools::find(&Runner::new(&Env::default(), None), Some(Path::new("/nowhere/pg_dump")), &server).await.unwrap_err();
         assert_eq!(failure.to_string(), "use /nowhere/pg_dump as pg_dump");
     }
 }

@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn stored(bytes: u64, crc64nvme: Option<&str>) -> Stored {
-        Stored { bytes, etag: "e".into(), crc64nvme: crc64nvme.map(str::to_owned), metadata: [].into() }
+        Stored { bytes, etag: "e".into(), crc64nvme: crc64nvme.map(str::to_owned), metadata: [].into(), version: None }
     }
 
     fn read(sum: Sum, reader: Result<(), String>, printed: &str) -> Read {
