@@ -1,6 +1,7 @@
 //! The writing calls.
 
 use aws::{RawAnswer, failure, send_json, without_retry};
+use ecs::short;
 use kit::{Cx, Failure, Receipt};
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ pub(crate) const REGISTER: &str = "register-task-definition";
 const TRIES: u32 = 3;
 
 pub(crate) fn deregister_id(arn: &str) -> String {
-    format!("deregister-{}", crate::plan::short(arn).replace(':', "-"))
+    format!("deregister-{}", short(arn).replace(':', "-"))
 }
 
 /// Registers the document and returns the new revision's ARN.
@@ -93,12 +94,7 @@ pub(crate) async fn deregister(
             // Deregistering an inactive revision changes nothing, so the SDK's own retries serve.
             let call = clients.ecs.deregister_task_definition().task_definition(arn).send();
             call.await.map(|_| ()).map_err(|error| {
-                failure(
-                    format!("deregister {}", crate::plan::short(arn)),
-                    "ecs:DeregisterTaskDefinition",
-                    "*",
-                    error,
-                )
+                failure(format!("deregister {}", short(arn)), "ecs:DeregisterTaskDefinition", "*", error)
             })
         })
         .await?;

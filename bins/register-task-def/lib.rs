@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use aws::{Aws, AwsArgs};
 use clap::Args;
+use ecs::{ServiceRef, parse_service, short};
 use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
 
 use crate::image::{ContainerImage, parse_container_image};
-use crate::observe::{Clients, ServiceRef, parse_service};
+use crate::observe::Clients;
 
 /// The step.
 pub const STEP: Step = Step {
@@ -117,7 +118,7 @@ async fn run(args: RegisterArgs, cx: Cx) -> Result<Outcome, Failure> {
             let arn = apply::register(&cx, &clients, document, &observed).await?;
             let seen = observe::definition(&cx, &clients, &arn).await?;
             verify::verify(document, &seen)?;
-            let outcome = Outcome::changed(format!("registered {}", plan::short(&arn)));
+            let outcome = Outcome::changed(format!("registered {}", short(&arn)));
             (arn, outcome)
         }
     };

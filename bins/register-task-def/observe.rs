@@ -3,6 +3,7 @@
 use aws::{Aws, RawAnswer, failure};
 use aws_sdk_ecr::types::ImageIdentifier;
 use aws_sdk_ecs::types::TaskDefinitionField;
+use ecs::{ServiceRef, describe_service};
 use kit::{ActionState, Cx, Failure, Receipt};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use crate::image::{ContainerImage, EcrRepository};
 pub(crate) struct Clients {
     pub(crate) ecs: aws_sdk_ecs::Client,
     ecr: aws_sdk_ecr::Config,
-    place: String,
+    aws: Aws,
 }
 
 impl Clients {
@@ -22,24 +23,8 @@ impl Clients {
         Self {
             ecs: aws_sdk_ecs::Client::new(&aws.config),
             ecr: aws_sdk_ecr::Config::new(&aws.config),
-            place: format!("{}:{}", aws.region, aws.account),
+            aws: aws.clone(),
         }
-    }
-}
-
-/// `CLUSTER/SERVICE` as given.
-#[derive(Clone, Debug)]
-pub(crate) struct ServiceRef {
-    pub(crate) cluster: String,
-    pub(crate) service: String,
-}
-
-pub(crate) fn parse_service(text: &str) -> Result<ServiceRef, String> {
-    match text.split_once('/') {
-        Some((cluster, service)) if !cluster.is_empty() && !service.is_empty() && !service.contains('/') => {
-            Ok(ServiceRef { cluster: cluster.to_owned(), service: service.to_owned() })
-        }
-        _ => Err("write it as CLUSTER/SERVICE".to_owned()),
     }
 }
 
@@ -111,49 +96,10 @@ pub(crate) async fn observe(
 
 /// The ARN of the revision that a service runs.
 pub(crate) async fn service(cx: &Cx, clients: &Clients, of: &ServiceRef) -> Result<String, Failure> {
-    let ServiceRef { cluster, service } = of;
-    let name = format!("service {service} in cluster {cluster}");
-    let arn = format!("arn:aws:ecs:{}:service/{cluster}/{service}", clients.place);
-    let answer = clients.ecs.describe_services().cluster(cluster).services(service).send();
-    let answer = cx.or_cancelled(answer).await?.map_err(|error| {
-        let missing = error.as_service_error().is_some_and(|error| error.is_cluster_not_found_exception());
-        let failed = failure(format!("describe {name}"), "ecs:DescribeServices", &arn, error);
-        if missing {
-            Failure::refused(format!("find {name}"))
-                .because(format!("there is no cluster {cluster} in this account and region"))
-                .help("check the cluster's name, --region and the credentials' account")
-        } else {
-            failed
-        }
-    })?;
-    // The name may have been given as an ARN, so look for equality with either.
-    let found: Vec<_> = answer
-        .services()
-        .iter()
-        .filter(|seen| seen.service_name() == Some(service) || seen.service_arn() == Some(service))
-        .collect();
-    let [found] = found.as_slice() else {
-        let reasons: Vec<String> = answer
-            .failures()
-            .iter()
-            .map(|failure| {
-                format!("{} {}", failure.arn().unwrap_or(service), failure.reason().unwrap_or("MISSING"))
-            })
-            .collect();
-        let reasons = if reasons.is_empty() { "no such service".to_owned() } else { reasons.join(", ") };
-        return Err(Failure::refused(format!("find {name}"))
-            .because(reasons)
-            .help(format!("list the services with: aws ecs list-services --cluster {cluster}")));
-    };
-    let status = found.status().unwrap_or("unknown");
-    if status != "ACTIVE" {
-        return Err(Failure::refused(format!("start from what {name} runs"))
-            .because(format!("the service is {status}"))
-            .help("name a service that is running"));
-    }
-    found.task_definition().map(str::to_owned).ok_or_else(|| {
-        Failure::refused(format!("start from what {name} runs"))
-            .because("the service names no task definition, as one with an external deployment controller")
+    let service = describe_service(cx, &clients.aws, &clients.ecs, of).await?;
+    service.task_definition().map(str::to_owned).ok_or_else(|| {
+        Failure::refused(format!("start from what {of} runs"))
+            .because("it names no task definition, as one with an external deployment controller")
     })
 }
 

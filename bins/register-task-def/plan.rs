@@ -1,12 +1,13 @@
 //! The decision: what to register, or why not to.
 
+use ecs::{ServiceRef, short};
 use kit::{Action, Failure, Note, Plan};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::document::{canonical, containers, difference, image_of, set_image};
 use crate::image::ContainerImage;
-use crate::observe::{Definition, Observed, SeenImage, ServiceRef};
+use crate::observe::{Definition, Observed, SeenImage};
 
 /// What will be registered.
 #[derive(Debug, Serialize)]
@@ -54,11 +55,6 @@ impl Plan for Register {
     fn unchanged(&self) -> String {
         format!("{} already has these images and is otherwise what the service runs", short(&self.arn))
     }
-}
-
-/// `family:revision` of an ARN.
-pub(crate) fn short(arn: &str) -> &str {
-    arn.rsplit('/').next().unwrap_or(arn)
 }
 
 pub(crate) fn plan(
@@ -207,9 +203,8 @@ pub(crate) fn undo(
     service: &ServiceRef,
 ) -> Result<Deregister, Failure> {
     if let Some(used) = registered.iter().find(|definition| definition.arn == running) {
-        let ServiceRef { cluster, service } = service;
         return Err(Failure::refused(format!("deregister {}", short(&used.arn)))
-            .because(format!("service {service} in cluster {cluster} runs it"))
+            .because(format!("{service} runs it"))
             .help("undo deploy-service first"));
     }
     Ok(Deregister { arns: registered.iter().map(|definition| definition.arn.clone()).collect() })

@@ -1,11 +1,11 @@
 //! Whether what was read back is what was meant.
 
+use ecs::short;
 use kit::Failure;
 use serde_json::Value;
 
 use crate::document::{canonical, difference};
 use crate::observe::Definition;
-use crate::plan::short;
 
 /// The revision read back is active, and every field that was sent is there as it was sent. Fields that AWS filled in
 /// beside them are its own.

@@ -105,8 +105,8 @@ impl Proxy {
                     let (status, headers) = (answer.status(), end_to_end(answer.headers()));
                     return (status, headers, Body::from_stream(answer.bytes_stream())).into_response();
                 }
-                // It has just ended; the next one gets the request.
-                Err(error) if error.is_connect() => {}
+                // It has just ended; the next one gets the request, unless it may have been carried out.
+                Err(error) if error.is_connect() || parts.method.is_safe() => {}
                 Err(_) => {
                     return (StatusCode::BAD_GATEWAY, "the task ended while it answered\n").into_response();
                 }

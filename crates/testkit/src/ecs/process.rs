@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -61,10 +62,13 @@ pub struct ProcessLauncher {
 
 impl ProcessLauncher {
     /// Must be used inside a Tokio runtime.
-    pub fn new(options: ProcessOptions) -> Self {
+    ///
+    /// # Errors
+    /// No HTTP client can be made for the health checks.
+    pub fn new(options: ProcessOptions) -> io::Result<Self> {
         // `NO_PROXY` may not name loopback addresses.
-        let client = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
-        Self { options, client }
+        let client = reqwest::Client::builder().no_proxy().build().map_err(io::Error::other)?;
+        Ok(Self { options, client })
     }
 
     fn image(&self, reference: &str) -> Result<ImageSpec, String> {
@@ -165,19 +169,22 @@ async fn watch(stdout: ChildStdout, shared: Arc<Shared>, client: reqwest::Client
         }
     }
     let Some(address) = shared.address.get() else { return };
-    let probe = async {
-        loop {
-            let answer = client.get(format!("http://{address}/health")).send().await;
-            let healthy = answer.is_ok_and(|answer| answer.status().is_success());
-            shared.healthy.store(healthy, Ordering::Relaxed);
-            tokio::time::sleep(Duration::from_millis(if healthy { 1000 } else { 50 })).await;
-        }
-    };
-    // An unread pipe would stop a talkative process.
+    // An unread pipe would stop a talkative process; it closes when the process ends.
     let drain = async { while let Ok(Some(_)) = lines.next_line().await {} };
-    tokio::join!(drain, async {
-        let _ = tokio::time::timeout(Duration::MAX, probe).await;
-    });
+    tokio::select! {
+        () = drain => {}
+        () = probe(&client, *address, &shared.healthy) => {}
+    }
+    shared.healthy.store(false, Ordering::Relaxed);
+}
+
+async fn probe(client: &reqwest::Client, address: SocketAddr, healthy: &AtomicBool) {
+    loop {
+        let answer = client.get(format!("http://{address}/health")).send().await;
+        let passed = answer.is_ok_and(|answer| answer.status().is_success());
+        healthy.store(passed, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(if passed { 1000 } else { 50 })).await;
+    }
 }
 
 struct Process {

@@ -404,8 +404,8 @@ fn scale_down(service: &mut Service, fleet: &mut Fleet<'_>) -> bool {
     let mine: Vec<&Task> = fleet.tasks.iter().filter(|t| t.alive() && t.belongs_to(service)).collect();
     let new: Vec<&Task> = mine.iter().copied().filter(|t| t.started_by == primary.id).collect();
     let excess = new.len().saturating_sub(service.desired);
-    let mut victims: Vec<(String, bool)> =
-        new.iter().rev().take(excess).map(|t| (t.arn.clone(), t.healthy)).collect();
+    let mut victims: Vec<(String, TaskStatus)> =
+        new.iter().rev().take(excess).map(|t| (t.arn.clone(), t.status)).collect();
 
     if victims.is_empty() {
         let healthy = counts(mine.iter().copied()).healthy;
@@ -420,7 +420,7 @@ fn scale_down(service: &mut Service, fleet: &mut Fleet<'_>) -> bool {
                     !task.healthy && (old.rollout != Rollout::Completed || new_healthy >= service.desired);
                 if free || (task.healthy && budget > 0) {
                     budget -= usize::from(!free);
-                    victims.push((task.arn.clone(), task.healthy));
+                    victims.push((task.arn.clone(), task.status));
                 }
             }
         }
@@ -442,11 +442,17 @@ fn scale_down(service: &mut Service, fleet: &mut Fleet<'_>) -> bool {
     for (arn, _) in &victims {
         fleet.stop(arn, "ServiceSchedulerInitiated", &reason);
     }
-    let names: Vec<_> = victims
+    let running: Vec<_> = victims
         .iter()
+        .filter(|(_, status)| *status == TaskStatus::Running)
         .map(|(arn, _)| format!("(task {})", arn.rsplit('/').next().unwrap_or_default()))
         .collect();
-    service.event(now, &format!("has stopped {} running tasks: {}.", names.len(), names.join(" ")));
+    if running.len() < victims.len() {
+        service.event(now, &format!("stopped {} pending tasks.", victims.len() - running.len()));
+    }
+    if !running.is_empty() {
+        service.event(now, &format!("has stopped {} running tasks: {}.", running.len(), running.join(" ")));
+    }
     let left: BTreeMap<String, usize> = service
         .deployments
         .iter()

@@ -1,0 +1,106 @@
+//! What more than one step needs of Amazon ECS: naming a service, and finding exactly that one.
+
+use aws::{Aws, failure};
+use aws_sdk_ecs::Client;
+use aws_sdk_ecs::types::Service;
+use kit::{Cx, Failure};
+
+/// `CLUSTER/SERVICE` as given on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceRef {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The service's name.
+    pub service: String,
+}
+
+/// For clap's `value_parser`.
+pub fn parse_service(text: &str) -> Result<ServiceRef, String> {
+    match text.split_once('/') {
+        Some((cluster, service)) if !cluster.is_empty() && !service.is_empty() && !service.contains('/') => {
+            Ok(ServiceRef { cluster: cluster.to_owned(), service: service.to_owned() })
+        }
+        _ => Err("write it as CLUSTER/SERVICE".to_owned()),
+    }
+}
+
+impl std::fmt::Display for ServiceRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "service {} in cluster {}", self.service, self.cluster)
+    }
+}
+
+impl ServiceRef {
+    /// The service's ARN, for the help of a denied call.
+    pub fn arn(&self, aws: &Aws) -> String {
+        let Self { cluster, service } = self;
+        format!("arn:aws:ecs:{}:{}:service/{cluster}/{service}", aws.region, aws.account)
+    }
+}
+
+/// The service of exactly that name, which is active.
+///
+/// Refused (exit 3): no such cluster or service, one that is draining or inactive. A `failures` list beside HTTP 200 is
+/// an error, and so is an empty answer.
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServices.html>
+pub async fn describe_service(
+    cx: &Cx,
+    aws: &Aws,
+    client: &Client,
+    of: &ServiceRef,
+) -> Result<Service, Failure> {
+    let ServiceRef { cluster, service } = of;
+    let call = client.describe_services().cluster(cluster).services(service).send();
+    let answer = cx.or_cancelled(call).await?.map_err(|error| {
+        if error.as_service_error().is_some_and(|error| error.is_cluster_not_found_exception()) {
+            return Failure::refused(format!("find {of}"))
+                .because(format!(
+                    "there is no cluster {cluster} in account {} in {}",
+                    aws.account, aws.region
+                ))
+                .help("check the cluster's name, --region and the credentials' account");
+        }
+        failure(format!("describe {of}"), "ecs:DescribeServices", &of.arn(aws), error)
+    })?;
+    let found: Vec<&Service> =
+        answer.services().iter().filter(|seen| seen.service_name() == Some(service)).collect();
+    let [found] = found.as_slice() else {
+        let reasons: Vec<String> = answer
+            .failures()
+            .iter()
+            .map(|failure| {
+                format!("{}: {}", failure.arn().unwrap_or(service), failure.reason().unwrap_or("MISSING"))
+            })
+            .collect();
+        let reasons =
+            if reasons.is_empty() { "ECS knows no such service".to_owned() } else { reasons.join(", ") };
+        return Err(Failure::refused(format!("find {of}"))
+            .because(reasons)
+            .help(format!("list the services with: aws ecs list-services --cluster {cluster}")));
+    };
+    match found.status() {
+        Some("ACTIVE") => Ok((*found).clone()),
+        status => Err(Failure::refused(format!("use {of}"))
+            .because(format!("it is {}", status.unwrap_or("in an unknown state")))
+            .help("name a service that is active")),
+    }
+}
+
+/// `family:revision` of a task definition's ARN.
+pub fn short(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_named_with_its_cluster() {
+        let named = parse_service("rally-prod/rally-prod-service").unwrap();
+        assert_eq!(named.to_string(), "service rally-prod-service in cluster rally-prod");
+        for bad in ["rally", "/x", "x/", "a/b/c", ""] {
+            assert!(parse_service(bad).is_err(), "{bad}");
+        }
+    }
+}
