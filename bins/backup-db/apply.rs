@@ -84,7 +84,8 @@ pub(crate) async fn apply(
         };
         cx.act(GLOBALS, &inverse, put).await?;
     }
-    let manifest = document(cx, store, scene, key, &taken, (write_globals || has_globals).then_some(globals_key));
+    let manifest =
+        document(cx, store, scene, key, &taken, (write_globals || has_globals).then_some(globals_key));
     let manifest_key = manifest_of(key);
     let inverse = Inverse { bucket: store.bucket.clone(), key: manifest_key.clone() };
     let put = async {
@@ -99,13 +100,7 @@ pub(crate) async fn apply(
 
 /// Dumps, commits and verifies. A dump that is not what was sent is deleted again: without a manifest nothing relies on it,
 /// and nobody should find it.
-async fn take(
-    cx: &Cx,
-    store: &Store,
-    scene: &Scene,
-    backup_id: &str,
-    dump: &Dump,
-) -> Result<Taken, Failure> {
+async fn take(cx: &Cx, store: &Store, scene: &Scene, backup_id: &str, dump: &Dump) -> Result<Taken, Failure> {
     let database = &scene.world.database;
     let started = cx.now();
     // One snapshot for the catalogue and the dump, so that a table made in between is in both or in none. The

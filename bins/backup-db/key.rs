@@ -74,7 +74,8 @@ impl Names {
 
     /// Whether a dump of this cluster, by any run of this step, has such a key.
     pub(crate) fn is_ours(&self, key: &str) -> bool {
-        self.after_time(key).is_some_and(|rest| rest.strip_prefix(&self.system).is_some_and(|r| r.starts_with('-')))
+        self.after_time(key)
+            .is_some_and(|rest| rest.strip_prefix(&self.system).is_some_and(|r| r.starts_with('-')))
     }
 
     /// Whether a dump with this backup id has such a key; two ids can share one.

@@ -138,35 +138,44 @@ impl From<Verify> for Rung {
 }
 
 async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
-    if let Some(receipt) = cx.undo() {
-        let aws = Aws::connect(&cx, &args.aws).await?;
-        return undo::undo(&cx, &Store::new(&aws, &args.to.bucket), receipt).await;
+    let aws = Aws::connect(&cx, &args.aws).await?;
+    let store = Store::new(&aws, &args.to.bucket);
+    match cx.undo() {
+        Some(receipt) => undo::undo(&cx, &store, receipt).await,
+        None => {
+            let (outcome, manifest) = back_up(&cx, &args, &store).await?;
+            if let Some(manifest) = manifest {
+                outputs(&cx, &manifest);
+            }
+            Ok(outcome)
+        }
     }
+}
+
+/// The backup that is there now; none after a dry run.
+async fn back_up(cx: &Cx, args: &Args, store: &Store) -> Result<(Outcome, Option<Manifest>), Failure> {
     let target = args.pg.target(cx.env())?;
     let request = Request {
         bucket: args.to.bucket.clone(),
-        backup_id: args.backup_id.clone().or_else(|| id_of_job(&cx)).unwrap_or_else(|| cx.run_id()),
+        backup_id: args.backup_id.clone().or_else(|| id_of_job(cx)).unwrap_or_else(|| cx.run_id()),
         max_age: args.max_age,
         rung: args.verify.into(),
         allow_shrink: args.allow_shrink,
     };
-    let aws = Aws::connect(&cx, &args.aws).await?;
-    let store = Store::new(&aws, &args.to.bucket);
     let wanted = Wanted {
         request: &request,
         prefix: &args.to.prefix,
         globals: !args.no_globals,
         pg_dump: args.pg_dump.as_deref(),
     };
-    let scene = observe(&cx, &store, &target, wanted).await?;
+    let scene = observe(cx, store, &target, wanted).await?;
     cx.observed(&scene.world);
     let plan = plan(&request, &scene.world)?;
     if let Go::Stop(outcome) = cx.show(&plan)? {
-        return Ok(outcome);
+        return Ok((outcome, None));
     }
-    let manifest = apply::apply(&cx, &store, &scene, &request.backup_id, &plan).await?;
+    let manifest = apply::apply(cx, store, &scene, &request.backup_id, &plan).await?;
     scene.session.close().await;
-    outputs(&cx, &manifest);
     let headline = format!(
         "{} ({}) is a backup of {}, verified: {}",
         manifest.uri(),
@@ -174,10 +183,11 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
         manifest.database,
         manifest.rung
     );
-    Ok(match &plan.work {
+    let outcome = match &plan.work {
         Work::Keep(_) if plan.abort.is_empty() && plan.remove.is_empty() => Outcome::unchanged(headline),
         _ => Outcome::changed(headline),
-    })
+    };
+    Ok((outcome, Some(manifest)))
 }
 
 /// The workflow run, job and step: the same in every attempt, and another for a second backup in the same job.

@@ -52,7 +52,8 @@ pub(crate) async fn observe(
     if !cx.dry_run() {
         lock(cx, &session).await?;
     }
-    let bytes = rows(&session, "ask for the database's size", "SELECT pg_database_size(current_database())").await?;
+    let bytes =
+        rows(&session, "ask for the database's size", "SELECT pg_database_size(current_database())").await?;
     let database = Database {
         name: identity.database.clone(),
         server: target.server(),
@@ -63,12 +64,8 @@ pub(crate) async fn observe(
     let globals = if wanted.globals { read_globals(cx, &runner, &tools).await? } else { Globals::NotWanted };
 
     let now = cx.now();
-    let names = Names::new(
-        wanted.prefix,
-        &database.name,
-        database.system_identifier.as_deref(),
-        &request.backup_id,
-    );
+    let names =
+        Names::new(wanted.prefix, &database.name, database.system_identifier.as_deref(), &request.backup_id);
     let keys = cx.or_cancelled(store.keys(names.folder())).await??;
     let mut warnings = Vec::new();
     let mut unfinished = cx.or_cancelled(store.unfinished(names.folder())).await??;
@@ -109,7 +106,9 @@ pub(crate) async fn observe(
             }
         } else if names.is_ours(key) {
             let has_globals = keys.contains(&globals_of(key));
-            world.unproven.extend(unproven(cx, store, &runner, &world.tools, request, now, key, has_globals).await?);
+            world
+                .unproven
+                .extend(unproven(cx, store, &runner, &world.tools, request, now, key, has_globals).await?);
         }
     }
     world.warnings = warnings;
@@ -144,7 +143,8 @@ async fn lock(cx: &Cx, session: &Session) -> Result<(), Failure> {
 
 /// The first column of a query's rows.
 pub(crate) async fn rows(session: &Session, attempt: &str, query: &str) -> Result<Vec<String>, Failure> {
-    let messages = session.client.simple_query(query).await.map_err(|error| session.failure(attempt, &error))?;
+    let messages =
+        session.client.simple_query(query).await.map_err(|error| session.failure(attempt, &error))?;
     Ok(messages
         .iter()
         .filter_map(|message| match message {
@@ -161,10 +161,14 @@ async fn read_globals(cx: &Cx, runner: &Runner, tools: &Tools) -> Result<Globals
     let database = command
         .as_std()
         .get_envs()
-        .find_map(|(name, value)| (name == "PGDATABASE").then(|| value.map(|value| value.to_string_lossy().into_owned())))
+        .find_map(|(name, value)| {
+            (name == "PGDATABASE").then(|| value.map(|value| value.to_string_lossy().into_owned()))
+        })
         .flatten()
         .unwrap_or_default();
-    command.args(["--globals-only", "--no-role-passwords", "--no-password"]).arg(format!("--database={database}"));
+    command
+        .args(["--globals-only", "--no-role-passwords", "--no-password"])
+        .arg(format!("--database={database}"));
     let output = match alive(cx, "read the roles and tablespaces", command.output()).await? {
         Ok(output) => output,
         Err(error) => {
@@ -197,7 +201,8 @@ async fn unproven(
     let origin = stored.metadata.get(ORIGIN).and_then(|text| serde_json::from_str::<Origin>(text).ok());
     let Some(origin) = origin.filter(|origin| origin.backup_id == request.backup_id) else { return Ok(None) };
     let proof = if now - origin.started <= request.max_age {
-        cx.report().say(&format!("an earlier run left {} without a manifest: reading it back", store.uri(key)));
+        cx.report()
+            .say(&format!("an earlier run left {} without a manifest: reading it back", store.uri(key)));
         let proven =
             prove(cx, store, (runner, tools), (key, &stored), (&origin.tables, None), Rung::ReadBack).await?;
         Some(proven.map(|proven| proven.sum))

@@ -31,6 +31,12 @@ impl PartSizes {
         Self { first: even.clamp(SMALLEST, LARGEST) }
     }
 
+    /// Small enough that a test's stream has many.
+    #[cfg(test)]
+    pub(crate) fn tiny() -> Self {
+        Self { first: 64 << 10 }
+    }
+
     /// The size in bytes of the part `number`, counted from 1; only the last part may be smaller.
     pub(crate) fn of(self, number: u32) -> u64 {
         let doublings = number.saturating_sub(EVEN).div_ceil(STRIDE);
@@ -59,7 +65,9 @@ mod tests {
 
     #[test]
     fn a_dump_as_large_as_its_database_never_sees_parts_grow() {
-        for (estimate, part) in [(0, 16 * MIB), (78 * GIB, 16 * MIB), (100 * GIB, 21 * MIB), (5 * TIB, 1049 * MIB)] {
+        for (estimate, part) in
+            [(0, 16 * MIB), (78 * GIB, 16 * MIB), (100 * GIB, 21 * MIB), (5 * TIB, 1049 * MIB)]
+        {
             let sizes = PartSizes::for_about(estimate);
             assert_eq!((sizes.of(1), sizes.of(EVEN)), (part, part));
             assert!(u64::from(EVEN) * part >= estimate);

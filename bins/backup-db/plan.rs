@@ -191,7 +191,11 @@ impl Plan for BackupPlan {
         actions.extend(self.removals().map(|(id, removal)| {
             Action::irreversible(
                 id,
-                format!("delete {}: an earlier run left it without a manifest, and {}", self.uri(&removal.key), removal.why),
+                format!(
+                    "delete {}: an earlier run left it without a manifest, and {}",
+                    self.uri(&removal.key),
+                    removal.why
+                ),
                 "it can't be restored from",
             )
         }));
@@ -225,7 +229,11 @@ impl Plan for BackupPlan {
             }
         };
         if globals {
-            actions.push(write(GLOBALS, "write the roles and tablespaces, without passwords, to", &globals_of(key)));
+            actions.push(write(
+                GLOBALS,
+                "write the roles and tablespaces, without passwords, to",
+                &globals_of(key),
+            ));
         }
         actions.push(write(MANIFEST, "write the manifest, last, to", &manifest_of(key)));
         actions
@@ -237,12 +245,9 @@ impl Plan for BackupPlan {
 
     fn unchanged(&self) -> String {
         match &self.work {
-            Work::Keep(manifest) => format!(
-                "{} of {} is verified ({})",
-                manifest.uri(),
-                rfc3339(manifest.started),
-                manifest.rung
-            ),
+            Work::Keep(manifest) => {
+                format!("{} of {} is verified ({})", manifest.uri(), rfc3339(manifest.started), manifest.rung)
+            }
             Work::Finish(_) | Work::Dump(_) => String::new(),
         }
     }
@@ -288,14 +293,17 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<BackupPlan, Failu
     for earlier in &world.same {
         let manifest = &earlier.manifest;
         if manifest.system_identifier != world.database.system_identifier {
-            return Err(Failure::refused(format!("back up {} as {}", world.database.name, request.backup_id))
-                .because(format!(
-                    "{} has this backup id and is of another server (system identifier {}, this one's is {})",
-                    manifest.uri(),
-                    or_unknown(manifest.system_identifier.as_deref()),
-                    or_unknown(world.database.system_identifier.as_deref())
-                ))
-                .help("give each server its own --backup-id, or its own prefix in --to"));
+            return Err(Failure::refused(format!(
+                "back up {} as {}",
+                world.database.name, request.backup_id
+            ))
+            .because(format!(
+                "{} has this backup id and is of another server (system identifier {}, this one's is {})",
+                manifest.uri(),
+                or_unknown(manifest.system_identifier.as_deref()),
+                or_unknown(world.database.system_identifier.as_deref())
+            ))
+            .help("give each server its own --backup-id, or its own prefix in --to"));
         }
         let whole = earlier.dump.as_ref().is_some_and(|dump| {
             dump.bytes == manifest.bytes

@@ -70,9 +70,9 @@ pub(crate) async fn prove(
     let read = through(cx, store, key, stored, restore, Extent::Whole).await?;
     let judged = match sent {
         Some(sent) => verify::read_back(sent, &read),
-        None => verify::present(&read.sum, stored)
-            .map(|how| by.push_str(how))
-            .and_then(|()| read.reader.clone()),
+        None => {
+            verify::present(&read.sum, stored).map(|how| by.push_str(how)).and_then(|()| read.reader.clone())
+        }
     };
     if let Err(why) = judged {
         return Ok(Err(why));
@@ -133,7 +133,10 @@ pub(crate) async fn through(
     Ok(Read { sum: hasher.finish(), reader, printed })
 }
 
-#[expect(clippy::too_many_arguments, reason = "the state of one loop, which is apart only to be cancelled as one")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the state of one loop, which is apart only to be cancelled as one"
+)]
 async fn feed(
     cx: &Cx,
     store: &Store,
@@ -154,11 +157,14 @@ async fn feed(
                 // An answer that ignores the range starts at 0, which is right only for the first.
                 let starts = answer.content_range().and_then(range_start).unwrap_or(0);
                 if starts != from {
-                    return Err(Failure::failed(attempt)
-                        .because(format!("asked for the bytes from {from} on, S3 answered with those from {starts} on")));
+                    return Err(Failure::failed(attempt).because(format!(
+                        "asked for the bytes from {from} on, S3 answered with those from {starts} on"
+                    )));
                 }
+                // An object that is shorter than it was is no broken connection: the judge is told what there is.
+                let total = answer.content_range().and_then(range_total).unwrap_or(stored.bytes);
                 let mut body = answer.body;
-                loop {
+                let broke = loop {
                     let chunk = tokio::select! {
                         chunk = alive(cx, attempt, body.next()) => chunk?,
                         () = progress.due() => {
@@ -168,11 +174,13 @@ async fn feed(
                         }
                     };
                     match chunk {
-                        None => break Failure::failed(attempt).because(format!(
-                            "it ends after {} of {} bytes",
-                            hasher.bytes(),
-                            stored.bytes
-                        )),
+                        None => {
+                            break Failure::failed(attempt).because(format!(
+                                "it ends after {} of {} bytes",
+                                hasher.bytes(),
+                                stored.bytes
+                            ));
+                        }
                         Some(Err(error)) => break Failure::failed(attempt).because(error),
                         Some(Ok(chunk)) => {
                             hasher.update(&chunk);
@@ -189,13 +197,13 @@ async fn feed(
                             }
                         }
                     }
+                };
+                if hasher.bytes() >= total.min(stored.bytes) {
+                    break;
                 }
-                .transient(true)
+                broke.transient(true)
             }
         };
-        if hasher.bytes() >= stored.bytes {
-            break;
-        }
         tries = if hasher.bytes() > from { 0 } else { tries + 1 };
         if !broke.is_transient() || tries == TRIES {
             return Err(broke);
@@ -208,4 +216,9 @@ async fn feed(
 /// The first position of `bytes 5-9/10`.
 fn range_start(range: &str) -> Option<u64> {
     range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+}
+
+/// The size of the whole in `bytes 5-9/10`.
+fn range_total(range: &str) -> Option<u64> {
+    range.rsplit('/').next()?.parse().ok()
 }

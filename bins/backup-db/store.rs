@@ -7,7 +7,9 @@ use aws::Aws;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
+};
 use aws_smithy_types::timeout::TimeoutConfig;
 use bytes::Bytes;
 use kit::{Cx, Failure};
@@ -101,12 +103,7 @@ impl Store {
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| {
-                aws::failure(
-                    format!("list {}", self.uri(prefix)),
-                    "s3:ListBucket",
-                    &self.bucket_arn(),
-                    error,
-                )
+                aws::failure(format!("list {}", self.uri(prefix)), "s3:ListBucket", &self.bucket_arn(), error)
             })?;
             keys.extend(page.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
         }
@@ -171,12 +168,9 @@ impl Store {
                 }))
             }
             Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(None),
-            Err(error) => Err(aws::failure(
-                format!("look at {}", self.uri(key)),
-                "s3:GetObject",
-                &self.arn(key),
-                error,
-            )),
+            Err(error) => {
+                Err(aws::failure(format!("look at {}", self.uri(key)), "s3:GetObject", &self.arn(key), error))
+            }
         }
     }
 
@@ -200,12 +194,19 @@ impl Store {
     /// A small object as a whole.
     pub(crate) async fn text(&self, key: &str) -> Result<Vec<u8>, Failure> {
         let attempt = || format!("read {}", self.uri(key));
-        let answer =
-            self.client.get_object().bucket(&self.bucket).key(key).send().await.map_err(|error| {
-                aws::failure(attempt(), "s3:GetObject", &self.arn(key), error)
-            })?;
-        let body =
-            answer.body.collect().await.map_err(|error| Failure::failed(attempt()).because(error).transient(true))?;
+        let answer = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await
+            .map_err(|error| aws::failure(attempt(), "s3:GetObject", &self.arn(key), error))?;
+        let body = answer
+            .body
+            .collect()
+            .await
+            .map_err(|error| Failure::failed(attempt()).because(error).transient(true))?;
         Ok(body.to_vec())
     }
 
@@ -213,7 +214,12 @@ impl Store {
     ///
     /// The call has no client token: a retry after a lost answer would leave a second upload behind. So it is sent once,
     /// and what it may have left is aborted before it is sent again.
-    pub(crate) async fn begin(&self, cx: &Cx, key: &str, metadata: &HashMap<String, String>) -> Result<String, Failure> {
+    pub(crate) async fn begin(
+        &self,
+        cx: &Cx,
+        key: &str,
+        metadata: &HashMap<String, String>,
+    ) -> Result<String, Failure> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -311,6 +317,9 @@ impl Store {
 
     /// Completes an upload, unless the key is taken by now.
     ///
+    /// S3 combines the parts' checksums to that of the whole object by itself, and it is compared with ours before
+    /// anything relies on the object. It is not sent along: stores that keep a checksum of checksums would refuse it.
+    ///
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>; a 200 may carry an error
     /// in its body, and the object is looked at afterwards in any case.
     pub(crate) async fn complete(
@@ -319,7 +328,6 @@ impl Store {
         upload: &str,
         parts: Vec<CompletedPart>,
         bytes: u64,
-        crc64nvme: &str,
     ) -> Result<(), Failure> {
         self.client
             .complete_multipart_upload()
@@ -328,7 +336,6 @@ impl Store {
             .upload_id(upload)
             .if_none_match("*")
             .checksum_type(ChecksumType::FullObject)
-            .checksum_crc64_nvme(crc64nvme)
             .mpu_object_size(i64::try_from(bytes).unwrap_or(i64::MAX))
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
             .send()

@@ -109,7 +109,8 @@ const KEPT: [&str; 7] =
 
 impl Runner {
     pub(crate) fn new(env: &Env, connection: Option<ChildEnv>) -> Self {
-        let kept = KEPT.iter().filter_map(|name| Some(((*name).to_owned(), env.get(name)?.to_owned()))).collect();
+        let kept =
+            KEPT.iter().filter_map(|name| Some(((*name).to_owned(), env.get(name)?.to_owned()))).collect();
         Self { kept, connection }
     }
 
@@ -160,7 +161,8 @@ fn choose(candidates: Vec<Candidate>, server: &Version) -> Result<Candidate, Fai
 
 /// Every `pg_dump` of this machine, in the order of preference if all can dump the server.
 async fn installed(runner: &Runner) -> Vec<Candidate> {
-    let on_path = std::env::split_paths(runner.path()).map(|folder| folder.join("pg_dump")).find(|file| file.is_file());
+    let on_path =
+        std::env::split_paths(runner.path()).map(|folder| folder.join("pg_dump")).find(|file| file.is_file());
     let mut found = Vec::new();
     if let Some(path) = on_path
         && let Ok(candidate) = candidate(runner, &path).await
@@ -193,7 +195,9 @@ async fn candidate(runner: &Runner, path: &Path) -> Result<Candidate, Failure> {
         .map_err(|error| attempt().because(error).help(help))?;
     let said = String::from_utf8_lossy(&output.stdout);
     let version = Version::of_program(said.trim()).filter(|_| output.status.success()).ok_or_else(|| {
-        attempt().because(format!("`--version` says {:?} and ends with {}", said.trim(), output.status)).help(help)
+        attempt()
+            .because(format!("`--version` says {:?} and ends with {}", said.trim(), output.status))
+            .help(help)
     })?;
     Ok(Candidate { path: path.to_owned(), version })
 }
@@ -243,7 +247,10 @@ mod tests {
         let refused = choose(vec![found("/usr/bin/pg_dump", "15.18")], &server).unwrap_err();
         assert_eq!(refused.code(), Code::Refused);
         let said = refused.chain().join("\n");
-        assert!(said.contains("17.5") && said.contains("15.18") && said.contains("/usr/bin/pg_dump"), "{said}");
+        assert!(
+            said.contains("17.5") && said.contains("15.18") && said.contains("/usr/bin/pg_dump"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -255,7 +262,10 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_is_not_there_is_named() {
         let server = Version::parse("15.18").unwrap();
-        let failure = Tools::find(&Runner::new(&Env::default(), None), Some(Path::new("/nowhere/pg_dump")), &server).await.unwrap_err();
+        let failure =
+            Tools::find(&Runner::new(&Env::default(), None), Some(Path::new("/nowhere/pg_dump")), &server)
+                .await
+                .unwrap_err();
         assert_eq!(failure.to_string(), "use /nowhere/pg_dump as pg_dump");
     }
 }

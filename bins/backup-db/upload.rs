@@ -61,7 +61,8 @@ impl Upload<'_> {
             Ok(whole)
         });
         let failure = match streamed {
-            Ok((sum, parts)) => match self.commit(cx, &upload.clone().unwrap_or_default(), parts, &sum).await {
+            Ok((sum, parts)) => match self.commit(cx, &upload.clone().unwrap_or_default(), parts, &sum).await
+            {
                 Ok(stored) => return Ok(Committed { sum, stored }),
                 Err(failure) => failure,
             },
@@ -178,8 +179,7 @@ impl Upload<'_> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let failure =
-                self.store.complete(self.key, upload, parts.clone(), sum.bytes, &sum.crc64nvme).await.err();
+            let failure = self.store.complete(self.key, upload, parts.clone(), sum.bytes).await.err();
             match (self.store.head(self.key).await, failure) {
                 (Ok(Some(stored)), _) if stored.written_by(self.run) => return Ok(stored),
                 (Ok(Some(_)), _) => {
@@ -223,11 +223,7 @@ fn joined(
 }
 
 /// Ends with the cancellation or the deadline if one of them comes first.
-pub(crate) async fn alive<T>(
-    cx: &Cx,
-    attempt: &str,
-    future: impl Future<Output = T>,
-) -> Result<T, Failure> {
+pub(crate) async fn alive<T>(cx: &Cx, attempt: &str, future: impl Future<Output = T>) -> Result<T, Failure> {
     tokio::select! {
         biased;
         () = cx.cancelled() => Err(cx.cancellation()),
@@ -251,7 +247,9 @@ impl Running {
         let program = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         command.stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| {
-            Failure::failed(attempt).because(format!("{} can't be started: {error}", path.display())).untouched(true)
+            Failure::failed(attempt)
+                .because(format!("{} can't be started: {error}", path.display()))
+                .untouched(true)
         })?;
         let stderr = child.stderr.take().map(|stderr| tokio::spawn(pass_on(cx.clone(), stderr)));
         Ok(Self { child, program, stderr })
@@ -259,8 +257,7 @@ impl Running {
 
     /// Waits for the end, which is a failure unless it is an exit with 0.
     pub(crate) async fn succeeded(&mut self, attempt: &str) -> Result<(), Failure> {
-        let status =
-            self.child.wait().await.map_err(|error| Failure::failed(attempt).because(error))?;
+        let status = self.child.wait().await.map_err(|error| Failure::failed(attempt).because(error))?;
         let said = match self.stderr.take() {
             Some(task) => task.await.unwrap_or_default(),
             None => VecDeque::new(),

@@ -114,7 +114,13 @@ mod tests {
     }
 
     fn stored(bytes: u64, crc64nvme: Option<&str>) -> Stored {
-        Stored { bytes, etag: "e".into(), crc64nvme: crc64nvme.map(str::to_owned), metadata: [].into(), version: None }
+        Stored {
+            bytes,
+            etag: "e".into(),
+            crc64nvme: crc64nvme.map(str::to_owned),
+            metadata: [].into(),
+            version: None,
+        }
     }
 
     fn read(sum: Sum, reader: Result<(), String>, printed: &str) -> Read {
@@ -137,7 +143,8 @@ mod tests {
         let missing = contents(&Tables::of([16386, 16390, 16393, 16500]), &listing(LISTING)).unwrap_err();
         assert_eq!(missing, "the dump has 3 tables, the database has 4");
         assert!(contents(&Tables::of([1, 2, 3]), &listing(LISTING)).unwrap_err().contains("not the same"));
-        let unreadable = read(sum(1, "s"), Err("input file does not appear to be a valid archive".into()), "");
+        let unreadable =
+            read(sum(1, "s"), Err("input file does not appear to be a valid archive".into()), "");
         assert!(contents(&whole, &unreadable).is_err());
     }
 
