@@ -18,6 +18,8 @@ pub struct World {
     pub registry: Registry,
     pub database: Database,
     pub backups: Backups,
+    /// The forge; absent in a world without one.
+    pub github: Option<Github>,
     pub release: Release,
 }
 
@@ -100,6 +102,18 @@ impl Database {
             bin_dir: postgres.bin_dir.clone(),
         }
     }
+}
+
+/// The GitHub world.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Github {
+    /// For `GITHUB_API_URL`.
+    pub api_url: String,
+    pub repository: String,
+    /// The commit to release.
+    pub commit: String,
+    pub token: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

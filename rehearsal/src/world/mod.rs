@@ -283,6 +283,7 @@ impl Running {
             registry: Registry::new(digests),
             database: Database::new(&postgres, &kept.password),
             backups: Backups { bucket: seed::BUCKET.to_owned() },
+            github: None,
             release: Release::new(migrations, fail),
         };
         folder.keep(&kept.with_ports(&description)?)?;
