@@ -7,4 +7,5 @@ pub mod front;
 pub mod github;
 pub mod postgres;
 mod server;
+pub mod tls;
 pub mod venv;
