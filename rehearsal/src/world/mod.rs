@@ -64,7 +64,7 @@ pub struct StateOptions {
 }
 
 /// How long a start or an end may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Runs the world, in the foreground or (started as a process of its own) in the background.
 ///
@@ -216,16 +216,15 @@ impl Running {
             region: seed::REGION.to_owned(),
             state: Some(folder.path("aws")),
             port: 0,
-        })
-        .await?;
+        });
         let postgres = Postgres::start(postgres::Options {
             data: Some(folder.path("postgres")),
             database: Some(seed::DATABASE.to_owned()),
             password: Some(kept.superuser_password.clone()),
             port: kept.free_port(kept.postgres_port),
             ..postgres::Options::default()
-        })
-        .await?;
+        });
+        let (emulator, postgres) = tokio::try_join!(emulator, postgres)?;
         seed::database(&postgres, &kept.password).await?;
         let url = format!(
             "postgresql://{}:{}@127.0.0.1:{}/{}",
