@@ -32,11 +32,6 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// The port if it is still free, else 0, which takes another.
-    pub(super) fn free_port(&self, port: u16) -> u16 {
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() { port } else { 0 }
-    }
-
     pub(super) fn with_ports(self, world: &World) -> io::Result<Self> {
         let port = |url: &str| {
             let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
@@ -129,6 +124,11 @@ impl Folder {
 
 fn lock_file(root: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(root.join(LOCK))
+}
+
+/// The port if it is still free, else 0, which takes another.
+pub(super) fn still_free(port: u16) -> u16 {
+    if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() { port } else { 0 }
 }
 
 fn password() -> String {

@@ -24,7 +24,7 @@ use testkit::postgres::{self, Postgres};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use self::description::{Aws, Backups, Database, Pids, Registry, Release, Service, World};
-use self::folder::Folder;
+use self::folder::{Folder, still_free};
 
 /// What goes wrong with the release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub struct StateOptions {
 }
 
 /// How long a start or an end may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Runs the world, in the foreground or (started as a process of its own) in the background.
 ///
@@ -216,16 +216,15 @@ impl Running {
             region: seed::REGION.to_owned(),
             state: Some(folder.path("aws")),
             port: 0,
-        })
-        .await?;
+        });
         let postgres = Postgres::start(postgres::Options {
             data: Some(folder.path("postgres")),
             database: Some(seed::DATABASE.to_owned()),
             password: Some(kept.superuser_password.clone()),
-            port: kept.free_port(kept.postgres_port),
+            port: still_free(kept.postgres_port),
             ..postgres::Options::default()
-        })
-        .await?;
+        });
+        let (emulator, postgres) = tokio::try_join!(emulator, postgres)?;
         seed::database(&postgres, &kept.password).await?;
         let url = format!(
             "postgresql://{}:{}@127.0.0.1:{}/{}",
@@ -261,13 +260,13 @@ impl Running {
         seed::service(&ecs).await?;
 
         let loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listen = loopback(kept.free_port(kept.balancer_port));
+        let listen = loopback(still_free(kept.balancer_port));
         let balancer = Balancer::start(listen, ecs.clone(), seed::CLUSTER, seed::SERVICE).await?;
         let front = Front::builder()
             .upstream(emulator.url())
             .service(Arc::new(ecs.clone()))
             .record(folder.path("calls.jsonl"))
-            .port(kept.free_port(kept.front_port))
+            .port(still_free(kept.front_port))
             .start()
             .await?;
         serving(&ecs).await?;
