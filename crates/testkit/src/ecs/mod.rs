@@ -7,7 +7,7 @@
 //! * With [`Ecs::open`] everything outlives the process; tasks that were alive get new processes.
 //!
 //! Modelled: task definitions, clusters, services of the rolling-update kind, service deployments and revisions, tasks of
-//! services, tags. Not modelled: RunTask, blue/green, task sets, CODE_DEPLOY, placement, alarms, DeleteService. Each file
+//! services, tags. Not modelled: `RunTask`, `DeleteService`, blue/green, task sets, CodeDeploy, placement, alarms. Each file
 //! names the AWS pages that it follows; the texts of events and reasons are those that ECS writes, except where a comment
 //! says that AWS documents none.
 
@@ -133,7 +133,7 @@ impl World<'_> {
 
     fn dispatch(&mut self, operation: &str, request: &Value) -> Result<Value, EcsError> {
         match operation {
-            "CreateCluster" => self.create_cluster(request),
+            "CreateCluster" => Ok(self.create_cluster(request)),
             "CreateService" => self.create_service(request),
             "DeregisterTaskDefinition" => self.deregister_task_definition(request),
             "DescribeClusters" => self.describe_clusters(request),

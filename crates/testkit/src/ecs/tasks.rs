@@ -148,6 +148,6 @@ impl World<'_> {
 }
 
 fn family_of(task: &Task) -> &str {
-    let name = last_part(&task.task_definition);
+    let name = last_part(&task.definition);
     name.split_once(':').map_or(name, |(family, _)| family)
 }

@@ -134,7 +134,7 @@ async fn percentages_that_leave_no_room_are_named_in_an_event() {
 }
 
 /// "it looks for the most recent deployment that is in a COMPLETED state ... When the rollback starts, the deployment changes
-/// from a COMPLETED to IN_PROGRESS":
+/// from a COMPLETED to `IN_PROGRESS`":
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html>
 #[tokio::test]
 async fn circuit_breaker_rolls_back_to_the_last_completed_deployment() {
@@ -217,7 +217,7 @@ async fn circuit_breaker_without_a_completed_deployment_stalls() {
     assert_eq!(script.launched().len(), launched);
 }
 
-/// "STOP_REQUESTED when ... the rollback option is not in use for the failure detection mechanism":
+/// "`STOP_REQUESTED` when ... the rollback option is not in use for the failure detection mechanism":
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment.html>
 #[tokio::test]
 async fn circuit_breaker_without_rollback_leaves_two_deployments() {
@@ -305,7 +305,7 @@ async fn unknown_image_is_a_task_that_failed_to_start() {
     }
 }
 
-/// "STOP_REQUESTED when ... a user starts a new service deployment. The state moves to STOPPED":
+/// "`STOP_REQUESTED` when ... a user starts a new service deployment. The state moves to STOPPED":
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment.html>; "ACTIVE: a service deployment that still has
 /// running tasks, but are in the process of being replaced with a new PRIMARY deployment":
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html>
