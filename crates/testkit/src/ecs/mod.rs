@@ -18,6 +18,7 @@ mod launcher;
 mod process;
 mod request;
 mod rollout;
+mod scripted;
 mod services;
 mod state;
 mod tasks;
@@ -41,6 +42,7 @@ pub use self::error::EcsError;
 pub use self::launcher::{ContainerSpec, Launcher, Running, TaskSpec};
 pub use self::process::{ImageSpec, ProcessLauncher, ProcessOptions};
 use self::rollout::{Fleet, Processes};
+pub use self::scripted::{Behaviour, ScriptedLauncher};
 use self::state::{Service, State, TaskStatus};
 use crate::front;
 

@@ -1,7 +1,7 @@
 use super::*;
 
 async fn ecs() -> Ecs {
-    let ecs = Ecs::new(Script::default(), settings());
+    let ecs = Ecs::new(ScriptedLauncher::default(), settings());
     ecs.call("CreateCluster", json!({})).await.unwrap();
     ecs
 }
