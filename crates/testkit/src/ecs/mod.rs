@@ -7,9 +7,10 @@
 //! * With [`Ecs::open`] everything outlives the process; tasks that were alive get new processes.
 //!
 //! Modelled: task definitions, clusters, services of the rolling-update kind, service deployments and revisions, tasks of
-//! services, tags. Not modelled: `RunTask`, `DeleteService`, blue/green, task sets, CodeDeploy, placement, alarms. Each file
-//! names the AWS pages that it follows; the texts of events and reasons are those that ECS writes, except where a comment
-//! says that AWS documents none.
+//! services, tags. Not modelled: `RunTask`, `DeleteService`, blue/green, task sets, other deployment controllers, placement,
+//! alarms, the slowing down of tasks that fail again and again. Each file names the AWS pages that it follows. The texts of
+//! events, roll-outs and stopped tasks are those that ECS writes, except where a comment says that AWS documents none; the
+//! texts of refusals are ECS's where they are known.
 
 mod balancer;
 mod definitions;

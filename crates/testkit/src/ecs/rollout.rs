@@ -268,6 +268,7 @@ fn trip_breaker(service: &mut Service, fleet: &mut Fleet<'_>) -> bool {
         roll_back(service, now, Cause::Breaker);
     } else {
         // "The rollback option is not in use for the failure detection mechanism ... The state moves to STOPPED."
+        // AWS documents no text for it.
         current.status = Status::StopRequested;
         current.status_reason = Some("The circuit breaker threshold was exceeded.".to_owned());
         fail(service, now, Cause::Breaker);
@@ -510,6 +511,7 @@ pub(super) fn deploy(service: &mut Service, fleet: &Fleet<'_>) {
         } else if older.status != Status::StopRequested {
             older.status = Status::StopRequested;
             older.updated_at = now;
+            // AWS documents no text for this.
             older.status_reason = Some("A new service deployment was started.".to_owned());
         }
     }
