@@ -1,5 +1,7 @@
 //! The driver as a person meets it: a repository, a workflow, executables, and what appears on the terminal.
 
+#![expect(clippy::unwrap_used, reason = "the helpers below are test code outside of test functions")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -478,7 +480,12 @@ fn every_single_alteration_is_noticed(source: &str, repo: &Path) {
             _ => continue,
         };
         altered += 1;
-        assert!(!judged(&copy).is_empty(), "line {}: nobody noticed the altered {:?}", index + 1, line.trim());
+        assert!(
+            !judged(&copy).is_empty(),
+            "line {}: nobody noticed the altered {:?}",
+            index + 1,
+            line.trim()
+        );
     }
     assert!(altered > 0, "nothing was found to alter");
 }
@@ -488,7 +495,10 @@ fn every_single_alteration_of_the_test_workflow_is_noticed() {
     let stage = Stage::new(RELEASE);
     let used = RELEASE.replace("      summary: ${{ steps.register.outputs.plan }}\n", "");
     let used = used.replace("      database: ${{ steps.names.outputs.database }}\n", "");
-    every_single_alteration_is_noticed(&used.replace("    outputs:\n    steps", "    steps"), &stage.path("repo"));
+    every_single_alteration_is_noticed(
+        &used.replace("    outputs:\n    steps", "    steps"),
+        &stage.path("repo"),
+    );
 }
 
 #[test]
@@ -546,7 +556,7 @@ fn cancelled_at(stage: &Stage, line: &str) -> (i32, String) {
 
 #[test]
 fn a_cancelled_run_interrupts_the_step_and_still_runs_what_always_runs() {
-    let jobs = r#"  long:
+    let jobs = r"  long:
     runs-on: x
     steps:
       - run: |
@@ -562,7 +572,7 @@ fn a_cancelled_run_interrupts_the_step_and_still_runs_what_always_runs() {
     needs: long
     runs-on: x
     steps: [{run: echo not-reached}]
-"#;
+";
     let (code, log) = cancelled_at(&Stage::new(&workflow(jobs)), "waiting");
     assert_eq!(code, 130, "{log}");
     assert!(log.contains("  interrupted") && log.contains("  receipts"), "{log}");
@@ -580,7 +590,7 @@ fn a_step_that_always_runs_is_not_interrupted() {
     assert!(log.contains("  finished") && !log.contains("  interrupted"), "{log}");
 }
 
-/// SIGINT, 7.5 s, SIGTERM, 2.5 s, SIGKILL: `actions/runner`'s ProcessInvoker.
+/// SIGINT, 7.5 s, SIGTERM, 2.5 s, SIGKILL: the `ProcessInvoker` of `actions/runner`.
 #[test]
 fn a_deaf_step_is_killed_after_ten_seconds() {
     let steps = "      - run: |\n          trap 'echo asked' INT\n          trap 'echo told' TERM\n          echo waiting\n          \

@@ -214,7 +214,9 @@ impl Run<'_> {
     ) -> Result<&'static str, Trouble> {
         let uses = text(&step["uses"]);
         let with = all_rendered(&step["with"], contexts)?;
-        with.iter().for_each(|(key, value)| self.console.line(&format!("  {key}: {value}")));
+        for (key, value) in &with {
+            self.console.line(&format!("  {key}: {value}"));
+        }
         let (mut command, own) = match (self.workflow.actions.get(&uses), StandIn::of(&uses)) {
             (Some(action), _) => machine.container(self.options, &uses, action, &with, contexts)?,
             (_, Some(stand_in)) => return self.stand_in(machine, stand_in, &with, outputs),
