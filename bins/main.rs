@@ -1,1 +1,76 @@
-fn main() {}
+//! `cutover`: every step in one executable, called as `cutover STEP ...` or by a link of the step's name.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use kit::{Env, Step};
+
+/// Every step. The action files, the documentation and the tests of all steps derive from this list.
+const STEPS: [&Step; 2] = [&deploy_service::STEP, &register_task_def::STEP];
+
+const COMMIT: Option<&str> = option_env!("CUTOVER_COMMIT");
+
+fn main() -> ExitCode {
+    let mut argv: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let called = argv
+        .first()
+        .map(|name| Path::new(name).file_name().unwrap_or_default().to_string_lossy().into_owned());
+    if let Some(step) = called.and_then(|name| find(&name)) {
+        return kit::main_with(step, COMMIT, argv, Env::of_process());
+    }
+    let word = argv.get(1).cloned().unwrap_or_default();
+    if let Some(step) = find(&word) {
+        argv.remove(0);
+        return kit::main_with(step, COMMIT, argv, Env::of_process());
+    }
+    match word.as_str() {
+        "--list" => print(&STEPS.map(|step| format!("{}\n", step.name)).concat()),
+        "--version" | "-V" => print(&format!("cutover {}\n", kit::version(COMMIT))),
+        "--help" | "-h" => print(&usage()),
+        // For `make generate`.
+        "--action" => match argv.get(2).map(String::as_str) {
+            None => print(&kit::dispatcher_yml(&STEPS)),
+            Some(name) => match find(name) {
+                Some(step) => print(&kit::action_yml(step)),
+                None => unknown(name),
+            },
+        },
+        "" => {
+            let _ = std::io::stderr().write_all(usage().as_bytes());
+            ExitCode::from(kit::Code::Usage.number())
+        }
+        other => unknown(other),
+    }
+}
+
+fn find(name: &str) -> Option<&'static Step> {
+    STEPS.into_iter().find(|step| step.name == name)
+}
+
+fn usage() -> String {
+    let mut text = String::from(
+        "The steps of an AWS release.\n\nUsage: cutover STEP [OPTIONS]\n       cutover --list | --version\n\nSteps:\n",
+    );
+    for step in STEPS {
+        let about = (step.command)().get_about().map(ToString::to_string).unwrap_or_default();
+        text.push_str(&format!("  {:<20}{about}\n", step.name));
+    }
+    text.push_str("\n`cutover STEP --help` tells all of a step.\n");
+    text
+}
+
+fn unknown(name: &str) -> ExitCode {
+    let names = STEPS.map(|step| step.name).join(", ");
+    let text = format!(
+        "error: there is no step {name}\n  help: the steps are {names}\n  state: nothing was changed\n"
+    );
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::from(kit::Code::Usage.number())
+}
+
+fn print(text: &str) -> ExitCode {
+    // Whoever closed the pipe has read enough.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}

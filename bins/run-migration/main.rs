@@ -1,1 +1,3 @@
-fn main() {}
+fn main() -> std::process::ExitCode {
+    kit::main(&run_migration::STEP, option_env!("CUTOVER_COMMIT"))
+}

@@ -15,6 +15,7 @@
 //! [`main`] is the whole executable: arguments (flags, and `INPUT_*` as a GitHub action gives them), signals, the
 //! receipt, the report and the exit code.
 
+mod action;
 mod args;
 mod code;
 mod cx;
@@ -30,6 +31,7 @@ mod step;
 pub mod testing;
 mod wait;
 
+pub use action::{action_yml, dispatcher_yml};
 pub use args::{Common, Format, command, parse_duration};
 pub use code::Code;
 pub use cx::{Cx, Go, Outcome};
@@ -37,7 +39,7 @@ pub use env::Env;
 pub use failure::{Cause, Failure};
 pub use plan::{Action, Note, Plan, Undo};
 pub use receipt::{ActionRecord, ActionState, Receipt, Verdict};
-pub use run::{main, main_with};
+pub use run::{main, main_with, version};
 pub use secret::{Secret, redact};
 pub use step::{ExitCode, Output, Permission, Run, Step, bind};
 pub use wait::{Poll, Wait};

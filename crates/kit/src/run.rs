@@ -76,7 +76,7 @@ impl From<Failure> for Stop {
 }
 
 /// The version line: the workspace's version, and the commit where the build knew it.
-pub(crate) fn version(commit: Option<&str>) -> String {
+pub fn version(commit: Option<&str>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     commit.map_or_else(|| version.to_owned(), |commit| format!("{version} ({commit})"))
 }

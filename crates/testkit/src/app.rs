@@ -28,7 +28,7 @@ pub struct AppOptions {
     /// Where to listen; port 0 is a free one
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// The PostgreSQL database, as a URL on loopback; `DATABASE_URL` without
+    /// The PostgreSQL database, as a URL on loopback; `DATABASE_URL` without. `PGPASSWORD` is the password of a URL without one
     #[arg(long)]
     pub database_url: Option<String>,
     /// A query whose first column must be true for the application to start
@@ -108,8 +108,13 @@ async fn check_database(options: &AppOptions, url: Option<&str>) -> Result<(), R
             }
         };
     };
-    // The error of tokio-postgres does not repeat the URL, which holds the password.
-    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls)
+    let mut config: tokio_postgres::Config =
+        url.parse().map_err(|error| Refusal::new("DATABASE_URL is no PostgreSQL URL", &error))?;
+    if let (None, Ok(password)) = (config.get_password(), std::env::var("PGPASSWORD")) {
+        config.password(password);
+    }
+    let (client, connection) = config
+        .connect(tokio_postgres::NoTls)
         .await
         .map_err(|error| Refusal::new("can't connect to the database", &error))?;
     let connection = tokio::spawn(connection);

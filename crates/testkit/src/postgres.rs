@@ -104,13 +104,11 @@ pub struct Postgres {
     pid: u32,
     process: Process,
     /// Removed after the server has ended.
-    _scratch: TempDir,
+    scratch: TempDir,
 }
 
 enum Process {
-    Started {
-        _server: Server,
-    },
+    Started(Server),
     /// Left by a process that could not stop it, and stopped by us.
     Attached,
 }
@@ -134,7 +132,7 @@ impl Postgres {
         let database = options.database.unwrap_or_else(|| USER.to_owned());
 
         let mut postgres = if let Some((pid, port)) = running(&data) {
-            Self { bin_dir, port, password, database, pid, process: Process::Attached, _scratch: scratch }
+            Self { bin_dir, port, password, database, pid, process: Process::Attached, scratch }
         } else {
             if !data.join("PG_VERSION").is_file() {
                 init(&bin_dir, &data, &password, user).await?;
@@ -142,8 +140,8 @@ impl Postgres {
             let port = if options.port == 0 { server::free_port()? } else { options.port };
             let server = launch(&bin_dir, &data, port, &options.settings, user, scratch.path())?;
             let pid = server.pid();
-            let process = Process::Started { _server: server };
-            Self { bin_dir, port, password, database, pid, process, _scratch: scratch }
+            let process = Process::Started(server);
+            Self { bin_dir, port, password, database, pid, process, scratch }
         };
         postgres.ready().await?;
         postgres.create_database().await?;
@@ -201,8 +199,8 @@ impl Postgres {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let Err(error) = config.connect(NoTls).await else { return Ok(()) };
-            let log = self._scratch.path().join("postgres.log");
-            if let Process::Started { _server: server } = &mut self.process
+            let log = self.scratch.path().join("postgres.log");
+            if let Process::Started(server) = &mut self.process
                 && let Some(status) = server.ended()?
             {
                 return Err(io::Error::other(format!(

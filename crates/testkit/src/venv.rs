@@ -16,8 +16,8 @@ pub fn dir() -> io::Result<PathBuf> {
         Some(dir) => PathBuf::from(dir),
         None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
     };
-    let digest = Sha256::digest(PINS).iter().take(6).map(|byte| format!("{byte:02x}")).collect::<String>();
-    let dir = cache.join("cutover").join(format!("venv-{digest}"));
+    let digest = format!("{:x}", Sha256::digest(PINS));
+    let dir = cache.join("cutover").join(format!("venv-{}", digest.get(..12).unwrap_or_default()));
     if dir.join(".complete").exists() {
         return Ok(dir);
     }

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -41,6 +42,7 @@ pub use self::launcher::{ContainerSpec, Launcher, Running, TaskSpec};
 pub use self::process::{ImageSpec, ProcessLauncher, ProcessOptions};
 use self::rollout::{Fleet, Processes};
 use self::state::{Service, State, TaskStatus};
+use crate::front;
 
 /// Seconds since the epoch.
 pub type Clock = Arc<dyn Fn() -> f64 + Send + Sync>;
@@ -305,6 +307,23 @@ async fn answer(ecs: &Ecs, headers: &HeaderMap, body: &Bytes) -> Response {
         (header::HeaderName::from_static("x-amzn-requestid"), uuid::Uuid::new_v4().to_string()),
     ];
     (status, headers, body.to_string()).into_response()
+}
+
+/// The front answers every ECS call from the stand-in, the unknown operations too: an emulator's ECS behind the front knows
+/// nothing of this one's services.
+impl front::Service for Ecs {
+    fn service(&self) -> &'static str {
+        "ecs"
+    }
+
+    fn handle<'a>(&'a self, request: &'a front::Request) -> BoxFuture<'a, Option<front::Answer>> {
+        Box::pin(async move {
+            Some(match self.call(&request.operation, request.json()).await {
+                Ok(body) => front::Answer::json(&body),
+                Err(error) => request.error(StatusCode::BAD_REQUEST, error.code(), &error.message()),
+            })
+        })
+    }
 }
 
 /// A stand-in that listens.

@@ -194,8 +194,7 @@ impl Faults {
             held.drain(..).partition::<Vec<_>, _>(|held| rule.is_none_or(|rule| held.rule == rule));
         *held = kept;
         drop(held);
-        // A client that has gone away in the meantime does not listen.
-        released.into_iter().map(|held| held.release.send(()).is_ok()).count()
+        released.into_iter().filter_map(|held| held.release.send(()).ok()).count()
     }
 
     fn remove(&self, rule: u64) {

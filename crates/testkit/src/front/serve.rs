@@ -55,13 +55,11 @@ async fn connection(stream: TcpStream, state: Arc<State>) {
         let (state, reset) = (Arc::clone(&state), Arc::clone(&reset));
         async move {
             // A task of its own: what AWS has received it carries out, whether or not the client still listens.
-            let outcome = tokio::spawn(respond(state, request)).await;
-            match outcome {
-                Ok(Ok(response)) => Ok(response),
-                Ok(Err(Cut)) | Err(_) => {
-                    reset.store(true, Ordering::Relaxed);
-                    Err(Cut)
-                }
+            if let Ok(Ok(response)) = tokio::spawn(respond(state, request)).await {
+                Ok(response)
+            } else {
+                reset.store(true, Ordering::Relaxed);
+                Err(Cut)
             }
         }
     });
@@ -94,7 +92,7 @@ async fn respond(state: Arc<State>, incoming: http::Request<Incoming>) -> Result
         (request.with_body(bytes.clone()), full(bytes))
     };
     if is_emulators_own(head.uri.path()) {
-        return Ok(forward(&state, &request, body).await.unwrap_or_else(|answer| response(answer)));
+        return Ok(forward(&state, &request, body).await.unwrap_or_else(response));
     }
 
     let mut call = Call::arriving(state.record.next_sequence(), &request);

@@ -172,3 +172,54 @@ async fn tasks_are_processes_behind_a_load_balancer() {
     let answer = client.get(format!("{}/version", balancer.url())).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 503);
 }
+
+/// The Rally release as its runbook has it: the new tasks end until the migration has run, the old ones serve, then ECS rolls.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_version_starts_when_its_migration_has_run() {
+    let postgres = crate::postgres::Postgres::start(crate::postgres::Options::default()).await.unwrap();
+    postgres.psql("create table release (name text)").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let requires = "select exists (select from information_schema.columns where table_name = 'release' and column_name = 'owner')";
+    let catalogue = json!({"old": {"version": "2.0.1"}, "new": {"version": "2.1.0", "requires": requires}});
+    std::fs::write(folder.path().join("images.json"), catalogue.to_string()).unwrap();
+    let mut options = options(folder.path());
+    options.secrets.insert("arn:secret".to_owned(), postgres.url());
+    options.secrets.insert("arn:password".to_owned(), postgres.password.clone());
+    let ecs = Ecs::new(ProcessLauncher::new(options).unwrap(), Settings::default());
+    let balancer =
+        Balancer::start("127.0.0.1:0".parse().unwrap(), ecs.clone(), "prod", "rally").await.unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let version = async || {
+        let answer = client.get(format!("{}/version", balancer.url())).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+    let register = async |image: &str| {
+        let request = json!({"family": "rally-prod", "containerDefinitions": [{"name": "web", "memory": 64, "image": image,
+            "secrets": [{"name": "DATABASE_URL", "valueFrom": "arn:secret"}, {"name": "PGPASSWORD", "valueFrom": "arn:password"}]}]});
+        let answer = ecs.call("RegisterTaskDefinition", request).await.unwrap();
+        answer["taskDefinition"]["taskDefinitionArn"].as_str().unwrap().to_owned()
+    };
+    ecs.call("CreateCluster", json!({"clusterName": "prod"})).await.unwrap();
+    let old = register("old").await;
+    let request =
+        json!({"cluster": "prod", "serviceName": "rally", "taskDefinition": old, "desiredCount": 2});
+    ecs.call("CreateService", request).await.unwrap();
+    eventually(&ecs, async |s| s["deployments"][0]["rolloutState"] == "COMPLETED").await;
+
+    let new = register("new").await;
+    update(&ecs, &new).await;
+    eventually(&ecs, async |s| {
+        assert_eq!(version().await, r#"{"version":"2.0.1"}"#);
+        s["deployments"][0]["failedTasks"].as_u64().unwrap() >= 4
+    })
+    .await;
+    let stopped = tasks(&ecs, "STOPPED").await;
+    assert_eq!(stopped[0]["containers"][0]["exitCode"], 1);
+    let id = stopped[0]["taskArn"].as_str().unwrap().rsplit('/').next().unwrap();
+    let log = std::fs::read_to_string(folder.path().join(format!("{id}.log"))).unwrap();
+    assert_eq!(log.trim_end(), format!("version 2.1.0 needs a migration that is missing: {requires}"));
+
+    postgres.psql("alter table release add column owner text").await.unwrap();
+    eventually(&ecs, async |s| s["deployments"][0]["rolloutState"] == "COMPLETED").await;
+    assert_eq!([version().await, version().await], [r#"{"version":"2.1.0"}"#; 2].map(str::to_owned));
+}

@@ -146,3 +146,28 @@ async fn protocol_over_http() {
     }
     assert_eq!(ecs.call("RunTask", json!({})).await, Err(EcsError::UnknownOperation("RunTask".to_owned())));
 }
+
+#[tokio::test]
+async fn the_front_mounts_it() {
+    let ecs = Ecs::new(Script::default(), settings());
+    let front = crate::front::Front::builder().service(Arc::new(ecs)).start().await.unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post = async |operation: &str, body: Value| {
+        let scope =
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261121/us-east-1/ecs/aws4_request, Signature=0";
+        let request = client.post(front.url()).header("authorization", scope).body(body.to_string());
+        let request =
+            request.header("x-amz-target", format!("AmazonEC2ContainerServiceV20141113.{operation}"));
+        let answer = request.header("content-type", "application/x-amz-json-1.1").send().await.unwrap();
+        (answer.status().as_u16(), serde_json::from_str::<Value>(&answer.text().await.unwrap()).unwrap())
+    };
+    let (status, body) = post("CreateCluster", json!({"clusterName": "prod"})).await;
+    assert_eq!((status, &body["cluster"]["clusterName"]), (200, &json!("prod")));
+    let (status, body) = post("DescribeServices", json!({"cluster": "gone", "services": ["web"]})).await;
+    assert_eq!(
+        (status, body),
+        (400, json!({"__type": "ClusterNotFoundException", "message": "Cluster not found."}))
+    );
+    let (status, body) = post("RunTask", json!({})).await;
+    assert_eq!((status, &body["__type"]), (400, &json!("UnknownOperationException")));
+}

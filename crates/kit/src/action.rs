@@ -1,0 +1,105 @@
+//! The GitHub action of a step, generated from its command so that the two can't disagree.
+//!
+//! Source: <https://docs.github.com/en/actions/reference/workflows-and-actions/metadata-syntax>
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use clap::Arg;
+
+use crate::Step;
+
+const GENERATED: &str = "# Generated from the steps' arguments by `make generate`; a test compares.\n";
+
+/// A YAML scalar in single quotes, on one line.
+fn quoted(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("'{}'", line.replace('\'', "''"))
+}
+
+fn description(arg: &Arg) -> String {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let mut text = help.trim_end_matches('.').to_owned();
+    if matches!(arg.get_action(), clap::ArgAction::Append) {
+        text.push_str("; one a line");
+    }
+    let default = arg.get_default_values().first().map(|value| value.to_string_lossy().into_owned());
+    if let Some(default) = default {
+        let _ = write!(text, " [default: {default}]");
+    }
+    text
+}
+
+/// The arguments that a step takes as inputs, by name.
+fn inputs(step: &'static Step) -> BTreeMap<String, (String, bool)> {
+    let command = step.full_command(None);
+    let arguments = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    arguments
+        .filter_map(|arg| Some((arg.get_long()?.to_owned(), (description(arg), arg.is_required_set()))))
+        .filter(|(name, _)| name != "help" && name != "version")
+        .collect()
+}
+
+/// `actions/STEP/action.yml`.
+pub fn action_yml(step: &'static Step) -> String {
+    let about = step.full_command(None).get_about().map(ToString::to_string).unwrap_or_default();
+    let mut out = String::from(GENERATED);
+    let _ =
+        write!(out, "name: {}\ndescription: {}\n", quoted(&format!("cutover {}", step.name)), quoted(&about));
+    out.push_str("inputs:\n");
+    for (name, (description, required)) in inputs(step) {
+        // The runner does not enforce `required`; the step does, since an input that is not set arrives empty.
+        let _ =
+            write!(out, "  {name}:\n    description: {}\n    required: {required}\n", quoted(&description));
+    }
+    out.push_str("outputs:\n");
+    for (name, description) in step.all_outputs() {
+        let _ = write!(out, "  {name}:\n    description: {}\n", quoted(description));
+    }
+    // Without an entrypoint here, a caller could set another one by `with: entrypoint:`.
+    let _ = write!(
+        out,
+        "runs:\n  using: docker\n  image: ../../Dockerfile\n  entrypoint: /usr/local/bin/{}\n",
+        step.name
+    );
+    out
+}
+
+/// The root `action.yml`: one action whose input `step` names the step, with the inputs of all.
+pub fn dispatcher_yml(steps: &[&'static Step]) -> String {
+    let mut all: BTreeMap<String, Vec<(&str, String)>> = BTreeMap::new();
+    let mut outputs: BTreeMap<&str, &str> = BTreeMap::new();
+    for step in steps {
+        for (name, (description, _)) in inputs(step) {
+            all.entry(name).or_default().push((step.name, description));
+        }
+        outputs.extend(step.all_outputs());
+    }
+    let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
+    let mut out = String::from(GENERATED);
+    let _ = write!(
+        out,
+        "name: 'cutover'\ndescription: 'One step of an AWS release: {}'\ninputs:\n  step:\n    description: {}\n    required: true\n",
+        names.join(", "),
+        quoted(&format!("The step to run: one of {}", names.join(", ")))
+    );
+    for (name, uses) in all {
+        let everywhere = uses.len() == steps.len();
+        let said = uses.first().map(|(_, description)| description.clone()).unwrap_or_default();
+        let text = if everywhere {
+            said
+        } else {
+            let steps: Vec<&str> = uses.iter().map(|(step, _)| *step).collect();
+            format!("{said} ({})", steps.join(", "))
+        };
+        let _ = write!(out, "  {name}:\n    description: {}\n    required: false\n", quoted(&text));
+    }
+    out.push_str("outputs:\n");
+    for (name, description) in outputs {
+        let _ = write!(out, "  {name}:\n    description: {}\n", quoted(description));
+    }
+    out.push_str(
+        "runs:\n  using: docker\n  image: Dockerfile\n  entrypoint: /usr/local/bin/cutover\n  args:\n    - ${{ inputs.step }}\n",
+    );
+    out
+}

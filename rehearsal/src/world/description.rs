@@ -1,0 +1,138 @@
+//! `world.json`: what the driver, the Makefile and tests need to know of a world that runs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use testkit::postgres::Postgres;
+
+use super::{Fail, seed};
+
+/// The document. All addresses are on loopback; the password is of this world alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct World {
+    pub pids: Pids,
+    pub aws: Aws,
+    pub service: Service,
+    pub registry: Registry,
+    pub database: Database,
+    pub backups: Backups,
+    pub release: Release,
+}
+
+/// Process numbers. The tasks' are ECS's affair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pids {
+    pub world: u32,
+    pub emulator: u32,
+    pub postgres: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aws {
+    /// The front's, for `AWS_ENDPOINT_URL`.
+    pub endpoint: String,
+    pub account: String,
+    pub region: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Service {
+    /// Where the load balancer serves; `/version` and `/health` answer.
+    pub url: String,
+    pub cluster: String,
+    pub name: String,
+    pub family: String,
+    /// The container whose image is released.
+    pub container: String,
+}
+
+impl Service {
+    pub(super) fn new(url: String) -> Self {
+        Self {
+            url,
+            cluster: seed::CLUSTER.to_owned(),
+            name: seed::SERVICE.to_owned(),
+            family: seed::FAMILY.to_owned(),
+            container: seed::CONTAINER.to_owned(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registry {
+    pub repository: String,
+    /// Repository with the registry's host, as in a task definition.
+    pub uri: String,
+    /// Digest by tag.
+    pub images: BTreeMap<String, String>,
+}
+
+impl Registry {
+    pub(super) fn new(images: BTreeMap<String, String>) -> Self {
+        Self { repository: seed::REPOSITORY.to_owned(), uri: seed::repository_uri(), images }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Database {
+    pub host: String,
+    pub port: u16,
+    pub name: String,
+    /// The owner of the database, no superuser.
+    pub user: String,
+    pub password: String,
+    /// Where the server's own `pg_dump`, `pg_restore` and `psql` are.
+    pub bin_dir: PathBuf,
+}
+
+impl Database {
+    pub(super) fn new(postgres: &Postgres, password: &str) -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: postgres.port,
+            name: seed::DATABASE.to_owned(),
+            user: seed::USER.to_owned(),
+            password: password.to_owned(),
+            bin_dir: postgres.bin_dir.clone(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backups {
+    pub bucket: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Release {
+    /// The version that served before, as `/version` says it.
+    pub from: String,
+    /// The version released, likewise.
+    pub to: String,
+    /// The tag in git.
+    pub tag: String,
+    /// The tag of the image.
+    pub image_tag: String,
+    /// The folder of SQL migrations.
+    pub migrations: PathBuf,
+    /// What goes wrong with it.
+    pub fail: Option<Fail>,
+}
+
+impl Release {
+    pub(super) fn new(migrations: PathBuf, fail: Option<Fail>) -> Self {
+        Self {
+            from: seed::OLD.version.to_owned(),
+            to: seed::NEW.version.to_owned(),
+            tag: seed::TAG.to_owned(),
+            image_tag: seed::NEW.tag.to_owned(),
+            migrations,
+            fail,
+        }
+    }
+}
