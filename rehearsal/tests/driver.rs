@@ -247,6 +247,22 @@ fn an_action_needs_a_checkout_before_it() {
     assert!(code == 1 && log.contains("Did you forget to run actions/checkout?"), "{log}");
 }
 
+/// Steps are links to one executable, which goes by the name it was called by.
+#[test]
+fn an_executable_is_called_by_its_own_name() {
+    let workflow = one_job(
+        "      - uses: actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683\n      - uses: ./actions/wait-healthy\n",
+    );
+    let stage = Stage::new(&workflow.replace("permissions: {}", "permissions: {contents: read}"));
+    stage.executable("multi-call", "echo called as ${0##*/}");
+    fs::remove_file(stage.path("bin/wait-healthy")).unwrap();
+    let (code, log) = stage.drive(&[]);
+    assert!(code == 1 && log.contains("--bin-dir holds no executable"), "{log}");
+    std::os::unix::fs::symlink("multi-call", stage.path("bin/wait-healthy")).unwrap();
+    let (code, log) = stage.drive(&[]);
+    assert!(code == 0 && log.contains("  called as wait-healthy"), "{log}");
+}
+
 #[test]
 fn a_checkout_holds_what_git_tracks() {
     let stage = Stage::new(

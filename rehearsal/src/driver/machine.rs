@@ -156,7 +156,12 @@ impl Machine {
         let runs = &action.value["runs"];
         let program = text(&runs["entrypoint"]);
         let program = Path::new(&program).file_name().ok_or("`entrypoint` is no path")?;
-        let mut command = Command::new(fs::canonicalize(options.bin_dir.join(program))?);
+        // The link itself is started, not what it points to: a multi-call executable goes by its name.
+        let program = fs::canonicalize(&options.bin_dir)?.join(program);
+        if !program.exists() {
+            return Err(format!("--bin-dir holds no executable {}", program.display()).into());
+        }
+        let mut command = Command::new(program);
         command.current_dir(self.folder("work"));
         for arg in items(&runs["args"]) {
             command.arg(rendered(arg, &inner)?);
