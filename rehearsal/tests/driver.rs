@@ -619,6 +619,26 @@ fn a_deaf_step_is_killed_after_ten_seconds() {
 }
 
 #[test]
+fn a_step_dies_with_a_killed_driver() {
+    let stage = Stage::new("");
+    let fifo = stage.path("alive");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let step = format!(
+        "      - run: |\n          exec 3> {}\n          sleep 30 3>&-\n          true\n",
+        fifo.display()
+    );
+    stage.file("repo/release.yml", &one_job(&step));
+    let mut driver = stage.command(&[]).stdout(Stdio::null()).spawn().unwrap();
+    let mut alive = fs::File::open(&fifo).unwrap();
+    driver.kill().unwrap();
+    driver.wait().unwrap();
+    let killed = std::time::Instant::now();
+    // Ends when the step, the only writer, is gone.
+    std::io::Read::read_to_end(&mut alive, &mut Vec::new()).unwrap();
+    assert!(killed.elapsed().as_secs() < 20, "the step went on");
+}
+
+#[test]
 fn what_a_step_leaves_running_ends_with_it() {
     let stage = Stage::new(&one_job(
         "      - run: sleep 600 & echo $! > \"$GITHUB_WORKSPACE/../../pid\"; echo left\n",
