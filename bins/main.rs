@@ -13,7 +13,9 @@ const COMMIT: Option<&str> = option_env!("CUTOVER_COMMIT");
 
 fn main() -> ExitCode {
     let mut argv: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
-    let called = argv.first().map(|name| Path::new(name).file_name().unwrap_or_default().to_string_lossy().into_owned());
+    let called = argv
+        .first()
+        .map(|name| Path::new(name).file_name().unwrap_or_default().to_string_lossy().into_owned());
     if let Some(step) = called.and_then(|name| find(&name)) {
         return kit::main_with(step, COMMIT, argv, Env::of_process());
     }
@@ -47,7 +49,9 @@ fn find(name: &str) -> Option<&'static Step> {
 }
 
 fn usage() -> String {
-    let mut text = String::from("The steps of an AWS release.\n\nUsage: cutover STEP [OPTIONS]\n       cutover --list | --version\n\nSteps:\n");
+    let mut text = String::from(
+        "The steps of an AWS release.\n\nUsage: cutover STEP [OPTIONS]\n       cutover --list | --version\n\nSteps:\n",
+    );
     for step in STEPS {
         let about = (step.command)().get_about().map(ToString::to_string).unwrap_or_default();
         text.push_str(&format!("  {:<20}{about}\n", step.name));
@@ -58,7 +62,9 @@ fn usage() -> String {
 
 fn unknown(name: &str) -> ExitCode {
     let names = STEPS.map(|step| step.name).join(", ");
-    let text = format!("error: there is no step {name}\n  help: the steps are {names}\n  state: nothing was changed\n");
+    let text = format!(
+        "error: there is no step {name}\n  help: the steps are {names}\n  state: nothing was changed\n"
+    );
     let _ = std::io::stderr().write_all(text.as_bytes());
     ExitCode::from(kit::Code::Usage.number())
 }

@@ -90,14 +90,11 @@ pub struct DeployArgs {
 
 /// Only a full ARN with a revision says what will run: a family alone means whatever is newest by then.
 fn parse_revision(text: &str) -> Result<String, String> {
-    let arn: Arn = text.parse()?;
-    let revision = arn.resource.strip_prefix("task-definition/").and_then(|rest| rest.rsplit_once(':'));
+    let arn = text.parse::<Arn>().ok().filter(|arn| arn.service == "ecs");
+    let revision =
+        arn.as_ref().and_then(|arn| arn.resource.strip_prefix("task-definition/")?.rsplit_once(':'));
     match revision {
-        Some((family, number))
-            if arn.service == "ecs" && !family.is_empty() && number.parse::<u32>().is_ok() =>
-        {
-            Ok(text.to_owned())
-        }
+        Some((family, number)) if !family.is_empty() && number.parse::<u32>().is_ok() => Ok(text.to_owned()),
         _ => Err(
             "write the full ARN with the revision, as arn:aws:ecs:REGION:ACCOUNT:task-definition/FAMILY:7"
                 .to_owned(),

@@ -1,4 +1,4 @@
 //! The world in which a whole release runs, and the driver that reads the production workflow.
 
 pub mod driver;
-pub mod world;
+pub mod workflow;

@@ -1,1 +1,7 @@
+//! Whole processes against test worlds: what a user of the multi-call executable sees.
 
+mod actions;
+mod deploy_service;
+mod multi_call;
+mod register_task_def;
+mod world;

@@ -44,11 +44,13 @@ fn inputs(step: &'static Step) -> BTreeMap<String, (String, bool)> {
 pub fn action_yml(step: &'static Step) -> String {
     let about = step.full_command(None).get_about().map(ToString::to_string).unwrap_or_default();
     let mut out = String::from(GENERATED);
-    let _ = write!(out, "name: {}\ndescription: {}\n", quoted(&format!("cutover {}", step.name)), quoted(&about));
+    let _ =
+        write!(out, "name: {}\ndescription: {}\n", quoted(&format!("cutover {}", step.name)), quoted(&about));
     out.push_str("inputs:\n");
     for (name, (description, required)) in inputs(step) {
         // The runner does not enforce `required`; the step does, since an input that is not set arrives empty.
-        let _ = write!(out, "  {name}:\n    description: {}\n    required: {required}\n", quoted(&description));
+        let _ =
+            write!(out, "  {name}:\n    description: {}\n    required: {required}\n", quoted(&description));
     }
     out.push_str("outputs:\n");
     for (name, description) in step.all_outputs() {

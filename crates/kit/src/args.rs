@@ -53,7 +53,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// The command of a step: its own arguments and the common ones, with booleans that take `true` and `false`.
 pub fn command<A: Args>() -> Command {
-    let command = Common::augment_args(A::augment_args(Command::new("step")));
+    // The step goes last: each sets the description of the command.
+    let command = A::augment_args(Common::augment_args(Command::new("step")));
     command.args_override_self(true).mut_args(|arg| {
         if matches!(arg.get_action(), ArgAction::SetTrue) {
             arg.action(ArgAction::Set)

@@ -41,6 +41,15 @@ pub struct Manifest {
     pub globals_key: Option<String>,
     /// The database, as `current_database()` says.
     pub database: String,
+    /// The database's size on the server in bytes, with which the next backup compares itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_bytes: Option<u64>,
+    /// The number of tables, in the catalogue and in the dump.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<u64>,
+    /// Names the backup in every run that is to make it, so that a second one finds it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_id: Option<String>,
     /// The cluster, as `pg_control_system()` says; absent where the role may not ask.
     pub system_identifier: Option<String>,
     /// The server's version, as `server_version` says.

@@ -6,4 +6,5 @@ pub mod emulator;
 pub mod front;
 pub mod postgres;
 mod server;
+pub mod tls;
 pub mod venv;

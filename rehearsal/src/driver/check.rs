@@ -14,17 +14,53 @@ use super::workflow::{Action, Data, Finding, Node};
 const TOP: &[&str] = &["name", "run-name", "on", "permissions", "env", "defaults", "concurrency", "jobs"];
 const INPUT: &[&str] = &["description", "required", "default", "type", "options"];
 const JOB: &[&str] = &[
-    "name", "needs", "if", "runs-on", "environment", "permissions", "concurrency", "outputs", "env", "defaults",
-    "steps", "timeout-minutes",
+    "name",
+    "needs",
+    "if",
+    "runs-on",
+    "environment",
+    "permissions",
+    "concurrency",
+    "outputs",
+    "env",
+    "defaults",
+    "steps",
+    "timeout-minutes",
 ];
 const STEP: &[&str] = &[
-    "id", "name", "if", "uses", "with", "run", "shell", "working-directory", "env", "timeout-minutes",
+    "id",
+    "name",
+    "if",
+    "uses",
+    "with",
+    "run",
+    "shell",
+    "working-directory",
+    "env",
+    "timeout-minutes",
     "continue-on-error",
 ];
 const UNREHEARSED: &[&str] = &[
-    "strategy", "services", "container", "uses", "with", "secrets", "continue-on-error", "background", "wait",
-    "wait-all", "cancel", "parallel", "cache-mode", "queue", "pre-entrypoint", "pre-if", "post-entrypoint",
-    "post-if", "main", "steps",
+    "strategy",
+    "services",
+    "container",
+    "uses",
+    "with",
+    "secrets",
+    "continue-on-error",
+    "background",
+    "wait",
+    "wait-all",
+    "cancel",
+    "parallel",
+    "cache-mode",
+    "queue",
+    "pre-entrypoint",
+    "pre-if",
+    "post-entrypoint",
+    "post-if",
+    "main",
+    "steps",
 ];
 
 const BEFORE: &[&str] = &["github", "inputs", "vars"];
@@ -66,8 +102,12 @@ pub(crate) fn check(file: &str, doc: &Node, actions: &BTreeMap<String, Action>) 
     let mut checker = Checker { file, doc, actions, findings: Vec::new() };
     checker.workflow();
     for action in actions.values() {
-        let mut inner =
-            Checker { file: &action.file, doc: &action.doc, actions, findings: std::mem::take(&mut checker.findings) };
+        let mut inner = Checker {
+            file: &action.file,
+            doc: &action.doc,
+            actions,
+            findings: std::mem::take(&mut checker.findings),
+        };
         inner.action();
         checker.findings = inner.findings;
     }
@@ -95,7 +135,10 @@ impl<'a> Checker<'a> {
         let on = doc.get("on");
         self.keys(on, &["workflow_dispatch", "workflow_call"], "`on`");
         if on.is_none_or(|on| on.get("workflow_dispatch").is_none()) {
-            self.found(on.map_or(1, |on| on.line), "`on` has no workflow_dispatch, which is what is rehearsed");
+            self.found(
+                on.map_or(1, |on| on.line),
+                "`on` has no workflow_dispatch, which is what is rehearsed",
+            );
         }
         for (trigger, body) in on.map_or(&[][..], Node::entries) {
             let dispatch = trigger == "workflow_dispatch";
@@ -125,7 +168,10 @@ impl<'a> Checker<'a> {
             self.job(name, job);
         }
         if let Err(name) = order(doc) {
-            self.found(doc.path(&["jobs", &name]).map_or(1, |job| job.line), format!("job `{name}` needs itself"));
+            self.found(
+                doc.path(&["jobs", &name]).map_or(1, |job| job.line),
+                format!("job `{name}` needs itself"),
+            );
         }
     }
 
@@ -168,7 +214,8 @@ impl<'a> Checker<'a> {
         self.keys(Some(step), STEP, "a step");
         let place = Place { contexts: IN_STEP, needs, steps: Some(steps), ..Place::default() };
         self.condition(step.get("if"), &Place { contexts: IN_STEP_IF, status: true, ..place });
-        for key in ["name", "with", "run", "working-directory", "env", "timeout-minutes", "continue-on-error"] {
+        for key in ["name", "with", "run", "working-directory", "env", "timeout-minutes", "continue-on-error"]
+        {
             self.expressions(step.get(key), &place);
         }
         self.shell(step);
@@ -220,11 +267,18 @@ impl<'a> Checker<'a> {
 
     fn action(&mut self) {
         let doc = self.doc;
-        self.keys(Some(doc), &["name", "author", "description", "inputs", "outputs", "runs", "branding"], "the action");
+        self.keys(
+            Some(doc),
+            &["name", "author", "description", "inputs", "outputs", "runs", "branding"],
+            "the action",
+        );
         for (name, input) in doc.get("inputs").map_or(&[][..], Node::entries) {
             let known = &["description", "required", "default", "deprecationMessage"];
             self.keys(Some(input), known, &format!("input `{name}`"));
-            self.expressions(input.get("default"), &Place { contexts: &["github", "runner"], ..Place::default() });
+            self.expressions(
+                input.get("default"),
+                &Place { contexts: &["github", "runner"], ..Place::default() },
+            );
         }
         for (name, output) in doc.get("outputs").map_or(&[][..], Node::entries) {
             self.keys(Some(output), &["description"], &format!("output `{name}`"));
@@ -239,7 +293,8 @@ impl<'a> Checker<'a> {
         if runs.and_then(|runs| runs.get("entrypoint")).is_none() {
             self.found(line, "without `entrypoint` nobody can tell which executable the image starts");
         }
-        let place = Place { contexts: &["inputs", "github", "runner"], action: Some(doc), ..Place::default() };
+        let place =
+            Place { contexts: &["inputs", "github", "runner"], action: Some(doc), ..Place::default() };
         for key in ["args", "env"] {
             self.expressions(runs.and_then(|runs| runs.get(key)), &place);
         }
@@ -296,7 +351,9 @@ impl<'a> Checker<'a> {
                 for reference in references {
                     let problem = match reference {
                         Reference::Status(_) if place.status => None,
-                        Reference::Status(_) => Some(format!("`{source}`: a status function outside an `if`")),
+                        Reference::Status(_) => {
+                            Some(format!("`{source}`: a status function outside an `if`"))
+                        }
                         Reference::Context(path) => self.reference(&path, place).err(),
                     };
                     problem.into_iter().for_each(|what| self.found(line, what));
@@ -329,19 +386,24 @@ impl<'a> Checker<'a> {
                 match rest {
                     ["result"] => true,
                     ["outputs", name] if outputs.is_some_and(|outputs| outputs.declares(name)) => true,
-                    ["outputs", name] => return Err(format!("`{dotted}`: job `{job}` has no output `{name}`")),
+                    ["outputs", name] => {
+                        return Err(format!("`{dotted}`: job `{job}` has no output `{name}`"));
+                    }
                     _ => false,
                 }
             }
             ("steps", [id, rest @ ..]) => {
                 let outputs = place.steps.and_then(|steps| steps.get(*id));
-                let outputs = outputs.ok_or_else(|| format!("`{dotted}`: no step before this has the id `{id}`"))?;
+                let outputs =
+                    outputs.ok_or_else(|| format!("`{dotted}`: no step before this has the id `{id}`"))?;
                 match rest {
                     ["outcome" | "conclusion"] => true,
                     ["outputs", name] => {
                         let declared = match outputs {
                             Outputs::Script(text) => text.to_ascii_lowercase().contains(name),
-                            Outputs::Action(action) => action.get("outputs").is_some_and(|o| o.declares(name)),
+                            Outputs::Action(action) => {
+                                action.get("outputs").is_some_and(|o| o.declares(name))
+                            }
                             Outputs::StandIn(outputs) => outputs.contains(name),
                             Outputs::Unknown => true,
                         };
@@ -362,8 +424,13 @@ impl<'a> Checker<'a> {
     fn input(&self, name: &str, place: &Place<'_>) -> Result<(), String> {
         let ways = match place.action {
             Some(action) => vec![("the action", action.get("inputs"))],
-            None => self.doc.get("on").map_or(&[][..], Node::entries).iter()
-                .map(|(trigger, body)| (trigger.as_str(), body.get("inputs"))).collect(),
+            None => self
+                .doc
+                .get("on")
+                .map_or(&[][..], Node::entries)
+                .iter()
+                .map(|(trigger, body)| (trigger.as_str(), body.get("inputs")))
+                .collect(),
         };
         match ways.iter().find(|(_, inputs)| !inputs.is_some_and(|inputs| inputs.declares(name))) {
             Some((way, _)) => Err(format!("`inputs.{name}`: {way} declares no such input")),

@@ -27,8 +27,14 @@ struct Command {
 
 impl Console {
     pub(crate) fn new(out: Box<dyn Write + Send>) -> Self {
-        let (masks, annotations) = (Vec::new(), Vec::new());
-        Self { out, masks, stopped: None, counts: BTreeMap::new(), job: String::new(), annotations }
+        Self {
+            out,
+            masks: vec![],
+            stopped: None,
+            counts: BTreeMap::new(),
+            job: String::new(),
+            annotations: vec![],
+        }
     }
 
     /// A reader that went away does not end a release, so write errors are let go.
@@ -79,8 +85,8 @@ impl Console {
         self.annotate("error", "", message);
     }
 
-    pub(crate) fn annotations(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.annotations)
+    pub(crate) fn annotations(&mut self) {
+        std::mem::take(&mut self.annotations).iter().for_each(|annotation| self.line(annotation));
     }
 
     /// A line that a step printed. False when it is a command that fails the step.
@@ -100,19 +106,20 @@ impl Console {
                 self.stopped = Some(command.data);
             }
             "add-mask" if command.data.trim().is_empty() => {
-                self.annotate("warning", "", "Can't add secret mask for empty string in ##[add-mask] command.");
+                self.annotate("warning", "", "Can't add secret mask for empty string.");
             }
             "add-mask" => self.mask(&command.data),
             "group" => self.line(&format!("  {}", command.data)),
             kind @ ("error" | "warning" | "notice") => {
                 let property = |name: &str| command.properties.get(name).map(String::as_str);
-                let file = property("file").map(|file| format!("{file}:{} ", property("line").unwrap_or("1")));
+                let line = property("line").unwrap_or("1");
+                let file = property("file").map(|file| format!("{file}:{line} "));
                 let title = property("title").map(|title| format!("{title}: "));
                 let at = file.unwrap_or_default() + &title.unwrap_or_default();
                 self.annotate(kind, &at, &command.data);
             }
             name if REFUSED.contains(&name) => {
-                self.error(&format!("the command `{name}` is deprecated: write to the runner's files instead"));
+                self.error(&format!("the command `{name}` is deprecated: write to the runner's files"));
                 return false;
             }
             _ => {}
@@ -124,10 +131,10 @@ impl Console {
 impl Command {
     /// `::name key=value,…::data` at the start of a line, or the old `##[name key=value;…]data` anywhere in it.
     fn parse(line: &str, token: Option<&str>) -> Option<Self> {
-        let (info, data, comma) = match line.trim_start().strip_prefix("::").and_then(|rest| rest.split_once("::")) {
-            Some((info, data)) => (info, data, ','),
-            None => line.split_once("##[")?.1.split_once(']').map(|(info, data)| (info, data, ';'))?,
-        };
+        let new = line.trim_start().strip_prefix("::").and_then(|rest| rest.split_once("::"));
+        let old = || line.split_once("##[")?.1.split_once(']');
+        let comma = if new.is_some() { ',' } else { ';' };
+        let (info, data) = new.or_else(old)?;
         let (name, properties) = info.split_once(' ').unwrap_or((info, ""));
         let name = name.to_ascii_lowercase();
         let known = ["error", "warning", "notice", "group", "add-mask", "stop-commands"];

@@ -9,22 +9,24 @@
 //! A step's environment holds `PATH` (ours), `HOME` (the job's), `LANG`, `CI`, `GITHUB_*`, `RUNNER_*`,
 //! `AWS_EC2_METADATA_DISABLED=true`, what `--env` gives and what the workflow sets; nothing else gets through.
 
-mod check;
 mod console;
-mod expr;
 mod files;
-pub mod policy;
+mod given;
+mod machine;
 mod process;
 mod run;
 mod standin;
 #[cfg(test)]
 mod tests;
-mod workflow;
 
 use std::io::Write;
 use std::path::PathBuf;
 
-pub use workflow::{Finding, Workflow};
+pub(crate) use crate::workflow::expr::Values;
+use crate::workflow::{Workflow, policy};
+
+/// What keeps a step or job from going on, in words.
+type Trouble = Box<dyn std::error::Error + Send + Sync>;
 
 /// Drive a workflow file against a world on this machine.
 ///

@@ -12,8 +12,7 @@ const READ_ONLY: &[&str] = &["wait-healthy"];
 pub fn check(workflow: &Workflow) -> Vec<Finding> {
     let doc = &workflow.doc;
     let mut findings = Vec::new();
-    let mut found =
-        |line, what| findings.push(Finding { file: workflow.file.clone(), line, what });
+    let mut found = |line, what| findings.push(Finding { file: workflow.file.clone(), line, what });
     for key in ["permissions", "concurrency"] {
         if doc.get(key).is_none() {
             found(1, format!("the workflow declares no `{key}`"));
@@ -44,16 +43,25 @@ pub fn check(workflow: &Workflow) -> Vec<Finding> {
             for (action, scope, level) in wanted {
                 let asked = text.starts_with(action) && (scope == "contents" || role);
                 if asked && !granted(job.get("permissions").or(doc.get("permissions")), scope, level) {
-                    found(uses.line, format!("`{text}` in job `{name}` lacks the permission `{scope}: {level}`"));
+                    found(
+                        uses.line,
+                        format!("`{text}` in job `{name}` lacks the permission `{scope}: {level}`"),
+                    );
                 }
             }
         }
         let Some(writer) = writer else { continue };
         if !gated(doc, name) {
-            found(job.line, format!("job `{name}` writes (`{writer}`) and no job with an `environment` precedes it"));
+            found(
+                job.line,
+                format!("job `{name}` writes (`{writer}`) and no job with an `environment` precedes it"),
+            );
         } else if job.get("environment").is_none() && !asks_after_gate(doc, job) {
             let line = job.get("if").map_or(job.line, |condition| condition.line);
-            found(line, format!("job `{name}` writes (`{writer}`) and its `if` holds even when the gate is refused"));
+            found(
+                line,
+                format!("job `{name}` writes (`{writer}`) and its `if` holds even when the gate is refused"),
+            );
         }
     }
     findings

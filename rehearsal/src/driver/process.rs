@@ -38,6 +38,11 @@ impl Cancel {
         tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
         self.asked = self.asked.saturating_add(1);
     }
+
+    /// Counts a signal that came while no process ran.
+    pub(crate) async fn noticed(&mut self) {
+        tokio::select! { biased; () = self.next() => {}, () = std::future::ready(()) => {} }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +74,9 @@ pub(crate) async fn run(
     let mut signals = VecDeque::new();
     let stop = |signals: &mut VecDeque<(Instant, Signal)>| {
         let now = Instant::now();
-        *signals = [(now, Signal::INT), (now + TO_TERM, Signal::TERM), (now + TO_TERM + TO_KILL, Signal::KILL)].into();
+        *signals =
+            [(now, Signal::INT), (now + TO_TERM, Signal::TERM), (now + TO_TERM + TO_KILL, Signal::KILL)]
+                .into();
     };
     while exit.is_none() || open {
         let next_signal = signals.front().copied();

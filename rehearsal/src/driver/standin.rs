@@ -1,21 +1,12 @@
-//! What stands in for GitHub's own actions. Each says so in the log, and knows only the inputs listed here.
+//! What stands in for GitHub's own actions does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::console::Console;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum StandIn {
-    Checkout,
-    Upload,
-    Download,
-    Credentials,
-}
-
-pub(crate) type Values = BTreeMap<String, String>;
+use super::{Trouble, Values};
 
 /// The artefacts of this run; what an earlier run left in the folder is not seen.
 pub(crate) struct Artifacts {
@@ -23,181 +14,124 @@ pub(crate) struct Artifacts {
     pub(crate) names: BTreeSet<String>,
 }
 
-impl StandIn {
-    /// By the text of `uses:`, whatever the version.
-    pub(crate) fn of(uses: &str) -> Option<Self> {
-        match uses.split('@').next()? {
-            "actions/checkout" => Some(Self::Checkout),
-            "actions/upload-artifact" => Some(Self::Upload),
-            "actions/download-artifact" => Some(Self::Download),
-            "aws-actions/configure-aws-credentials" => Some(Self::Credentials),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn inputs(self) -> &'static [&'static str] {
-        match self {
-            Self::Checkout => &["ref", "fetch-depth", "persist-credentials"],
-            Self::Upload => {
-                &["name", "path", "if-no-files-found", "retention-days", "overwrite", "include-hidden-files"]
-            }
-            Self::Download => &["name", "path"],
-            Self::Credentials => &[
-                "aws-region", "role-to-assume", "role-session-name", "role-duration-seconds", "allowed-account-ids",
-                "mask-aws-account-id",
-            ],
-        }
-    }
-
-    pub(crate) fn outputs(self) -> &'static [&'static str] {
-        match self {
-            Self::Download => &["download-path"],
-            _ => &[],
-        }
-    }
-}
-
 /// The tracked files of `repo` as they are on disk, or every file where it is not a git work tree.
-pub(crate) fn checkout(repo: &Path, workspace: &Path, console: &mut Console) -> Result<(), String> {
-    let failed = |e: std::io::Error| format!("checkout stand-in: {e}");
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(repo).args(arguments).output().map_err(failed)?;
-        let names = String::from_utf8_lossy(&output.stdout).into_owned();
-        if !output.status.success() {
-            return Err(format!("git: {}", String::from_utf8_lossy(&output.stderr).trim()));
-        }
-        Ok(names.split_terminator('\0').map(PathBuf::from).collect::<Vec<_>>())
-    };
+pub(crate) fn checkout(repo: &Path, workspace: &Path) -> Result<String, Trouble> {
     let mut files = Vec::new();
     if repo.join(".git").exists() {
-        files = git(&["ls-files", "-z"])?;
-        let strangers = git(&["ls-files", "-z", "--others", "--exclude-standard"])?.len();
-        if strangers > 0 {
-            console.line(&format!("  {strangers} untracked files are left behind, as in a real checkout"));
+        let git = Command::new("git").arg("-C").arg(repo).args(["ls-files", "-z"]).output();
+        let git = git?;
+        if !git.status.success() {
+            return Err(format!("git: {}", String::from_utf8_lossy(&git.stderr).trim()).into());
         }
+        let names = String::from_utf8_lossy(&git.stdout).into_owned();
+        files.extend(names.split_terminator('\0').map(|name| repo.join(name)).filter(|file| file.is_file()));
     } else {
-        walk(repo, true, &mut files).map_err(failed)?;
-        files = files.iter().filter_map(|file| file.strip_prefix(repo).ok().map(Path::to_owned)).collect();
+        walk(repo, true, &mut files)?;
     }
-    fs::remove_dir_all(workspace).and_then(|()| fs::create_dir_all(workspace)).map_err(failed)?;
-    for file in files.iter().filter(|file| repo.join(file).is_file()) {
-        copy(&repo.join(file), &workspace.join(file)).map_err(failed)?;
-    }
-    console.line(&format!("  stand-in: {} files of {}", files.len(), repo.display()));
-    Ok(())
+    // The real action empties the workspace too.
+    fs::remove_dir_all(workspace).and_then(|()| fs::create_dir_all(workspace))?;
+    copy(&files, repo, workspace)?;
+    Ok(format!("  {} tracked files of {}", files.len(), repo.display()))
 }
 
-/// With the folder layout of `actions/upload-artifact`: below the only path, or below what several have in common.
-pub(crate) fn upload(
-    with: &Values,
-    workspace: &Path,
-    artifacts: &mut Artifacts,
-    console: &mut Console,
-) -> Result<(), String> {
-    let failed = |e: std::io::Error| format!("upload-artifact stand-in: {e}");
-    let get = |key: &str| with.get(key).map(String::as_str).unwrap_or_default();
-    let name = Some(get("name")).filter(|name| !name.is_empty()).unwrap_or("artifact");
-    if name.contains(['"', ':', '<', '>', '|', '*', '?', '\r', '\n', '\\', '/']) || name.starts_with('.') {
-        return Err(format!("the artifact name `{name}` is not valid"));
-    }
-    let lines = get("path").lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>();
-    if let Some(pattern) = lines.iter().find(|line| line.contains(['*', '?', '[', '!', '~'])) {
-        return Err(format!("not rehearsable: the pattern `{pattern}`; name files and folders"));
-    }
-    let paths = lines.iter().map(|line| workspace.join(line).components().collect()).collect::<Vec<PathBuf>>();
-    let mut files = Vec::new();
-    for path in paths.iter().filter(|path| path.exists()) {
-        walk(path, get("include-hidden-files") == "true", &mut files).map_err(failed)?;
-    }
-    if files.is_empty() {
-        let message = format!("No files were found with the provided path: {}.", lines.join(" "));
-        match get("if-no-files-found") {
-            "error" => return Err(message),
-            "ignore" => console.line(&format!("  {message}")),
-            _ => console.annotate("warning", "", &message),
+impl Artifacts {
+    /// With the folder layout of the real action: below the only path, or below what several have in common.
+    /// Returns what to say, and whether it is a warning.
+    pub(crate) fn upload(&mut self, with: &Values, workspace: &Path) -> Result<(bool, String), Trouble> {
+        let get = |key: &str| with.get(key).map(String::as_str).filter(|value| !value.is_empty());
+        let name = get("name").unwrap_or("artifact");
+        let path = get("path").ok_or("Input required and not supplied: path")?;
+        if path.contains(['*', '?', '[', '!', '~'])
+            || name.contains(['/', '\\', ':', '*', '?'])
+            || name.starts_with('.')
+        {
+            return Err(format!(
+                "not rehearsable: artifact `{name}` of `{path}`: name files and folders, no patterns"
+            )
+            .into());
         }
-        return Ok(());
+        let lines = path.lines().map(str::trim).filter(|line| !line.is_empty());
+        let paths = lines.map(|line| workspace.join(line).components().collect()).collect::<Vec<PathBuf>>();
+        let mut files = Vec::new();
+        for path in paths.iter().filter(|path| path.exists()) {
+            walk(path, get("include-hidden-files") == Some("true"), &mut files)?;
+        }
+        if files.is_empty() {
+            let message =
+                format!("No files were found with the provided path: {path}. No artifacts will be uploaded.");
+            return match get("if-no-files-found") {
+                Some("error") => Err(message.into()),
+                what => Ok((what != Some("ignore"), message)),
+            };
+        }
+        let root = match paths.as_slice() {
+            [file] if file.is_file() => file.parent().map(Path::to_owned),
+            paths => paths.iter().cloned().reduce(|a, b| {
+                a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+            }),
+        };
+        if !self.names.insert(name.to_owned()) && get("overwrite") != Some("true") {
+            return Err(format!(
+                "(409) Conflict: an artifact with this name already exists on the workflow run: {name}"
+            )
+            .into());
+        }
+        let folder = self.folder.join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        copy(&files, &root.unwrap_or_default(), &folder)?;
+        Ok((false, format!("  {} files to {}", files.len(), folder.display())))
     }
-    let root = match paths.as_slice() {
-        [only] if only.is_file() => only.parent().unwrap_or(only).to_owned(),
-        [only] => only.clone(),
-        several => several.iter().skip(1).fold(several[0].clone(), |common, path| {
-            common.components().zip(path.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
-        }),
-    };
-    if !artifacts.names.insert(name.to_owned()) && get("overwrite") != "true" {
-        return Err(format!("(409) Conflict: an artifact with the name `{name}` already exists on this run"));
-    }
-    let folder = artifacts.folder.join(name);
-    if folder.exists() {
-        fs::remove_dir_all(&folder).map_err(failed)?;
-    }
-    for file in &files {
-        copy(file, &folder.join(file.strip_prefix(&root).unwrap_or(file))).map_err(failed)?;
-    }
-    console.line(&format!("  stand-in: {} files to {}", files.len(), folder.display()));
-    Ok(())
-}
 
-pub(crate) fn download(
-    with: &Values,
-    workspace: &Path,
-    artifacts: &Artifacts,
-    console: &mut Console,
-) -> Result<Vec<(String, String)>, String> {
-    let failed = |e: std::io::Error| format!("download-artifact stand-in: {e}");
-    let get = |key: &str| with.get(key).filter(|value| !value.is_empty());
-    let target = workspace.join(get("path").map_or("", String::as_str));
-    let wanted = get("name");
-    if let Some(name) = wanted.filter(|name| !artifacts.names.contains(*name)) {
-        return Err(format!("Unable to download artifact(s): Artifact not found for name: {name}"));
-    }
-    for name in artifacts.names.iter().filter(|name| wanted.is_none_or(|wanted| wanted == *name)) {
-        let (mut files, from) = (Vec::new(), artifacts.folder.join(name));
-        walk(&from, true, &mut files).map_err(failed)?;
-        let to = if wanted.is_some() { target.clone() } else { target.join(name) };
-        for file in &files {
-            copy(file, &to.join(file.strip_prefix(&from).unwrap_or(file))).map_err(failed)?;
+    pub(crate) fn download(&self, with: &Values, workspace: &Path) -> Result<PathBuf, Trouble> {
+        let get = |key: &str| with.get(key).filter(|value| !value.is_empty());
+        let target = workspace.join(get("path").map_or("", String::as_str));
+        if let Some(name) = get("name").filter(|name| !self.names.contains(*name)) {
+            return Err(format!("Unable to download artifact(s): Artifact not found for name: {name}").into());
         }
-        console.line(&format!("  stand-in: {} files of artifact {name}", files.len()));
+        for name in self.names.iter().filter(|name| get("name").is_none_or(|wanted| wanted == *name)) {
+            let (mut files, from) = (Vec::new(), self.folder.join(name));
+            walk(&from, true, &mut files)?;
+            copy(&files, &from, &if get("name").is_some() { target.clone() } else { target.join(name) })?;
+        }
+        Ok(target)
     }
-    Ok(vec![("download-path".to_owned(), target.display().to_string())])
 }
 
 /// The variables that the real action exports, with credentials that no real account knows.
-pub(crate) fn credentials(with: &Values, key: &str, console: &mut Console) -> Result<Vec<(String, String)>, String> {
+pub(crate) fn credentials(with: &Values, key: &str) -> Result<Values, Trouble> {
     let region = with.get("aws-region").filter(|region| !region.is_empty());
     let region = region.ok_or("Input required and not supplied: aws-region")?;
-    let (id, secret) = key.split_once(':').ok_or("the credentials are not ID:SECRET")?;
-    let token = "rehearsal-session-token";
-    console.mask(secret);
-    console.mask(token);
-    let role = with.get("role-to-assume").map_or("none", String::as_str);
-    console.line(&format!("  stand-in: test credentials for loopback, no role is assumed (asked for: {role})"));
+    let (id, secret) = key.split_once(':').ok_or("--aws-credentials is not ID:SECRET")?;
     let pairs = [
-        ("AWS_ACCESS_KEY_ID", id), ("AWS_SECRET_ACCESS_KEY", secret), ("AWS_SESSION_TOKEN", token),
-        ("AWS_REGION", region), ("AWS_DEFAULT_REGION", region),
+        ("AWS_ACCESS_KEY_ID", id),
+        ("AWS_SECRET_ACCESS_KEY", secret),
+        ("AWS_SESSION_TOKEN", "rehearsal-session-token"),
+        ("AWS_REGION", region),
+        ("AWS_DEFAULT_REGION", region),
     ];
-    Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
+    Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
 }
 
 /// Every file at or below `path`; unless `hidden`, nothing whose name starts with a dot, `path` itself included.
-fn walk(path: &Path, hidden: bool, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    let name = path.components().next_back().map(Component::as_os_str).unwrap_or_default();
-    let name = name.to_string_lossy();
+pub(crate) fn walk(path: &Path, hidden: bool, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name == ".git" || !hidden && name.starts_with('.') {
         return Ok(());
     }
-    if path.is_dir() {
-        let mut entries = fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
-        entries.sort_by_key(fs::DirEntry::path);
-        return entries.iter().try_for_each(|entry| walk(&entry.path(), hidden, files));
+    if !path.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
     }
-    files.push(path.to_owned());
-    Ok(())
+    fs::read_dir(path)?.try_for_each(|entry| walk(&entry?.path(), hidden, files))
 }
 
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    to.parent().map_or(Ok(()), fs::create_dir_all)?;
-    fs::copy(from, to).map(drop)
+fn copy(files: &[PathBuf], root: &Path, target: &Path) -> Result<(), Trouble> {
+    for from in files {
+        let to = target.join(from.strip_prefix(root).unwrap_or(from));
+        to.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::copy(from, &to).map_err(|e| format!("{}: {e}", from.display()))?;
+    }
+    Ok(())
 }

@@ -1,15 +1,18 @@
 //! The small parsers, by table. Expected values are the runner's and the documentation's.
 
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use super::Values;
 use super::console::Console;
-use super::expr::{self, Status};
 use super::files::pairs;
+use super::process::{self, Cancel, Ended};
+use super::standin::Artifacts;
 
 /// <https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#multiline-strings>
 #[test]
@@ -63,7 +66,11 @@ fn commands_are_obeyed_and_the_rest_is_shown() {
         ("::error::%250A", "  Error: %0A", true),
         ("::debug::hidden", "", true),
         ("2026 ##[group]Old style", "  Old style", true),
-        ("::set-output name=a::b", "  Error: the command `set-output` is deprecated: write to the runner's files instead", false),
+        (
+            "::set-output name=a::b",
+            "  Error: the command `set-output` is deprecated: write to the runner's files",
+            false,
+        ),
     ];
     for (line, shown, clean) in cases {
         let screen = Screen::default();
@@ -73,121 +80,53 @@ fn commands_are_obeyed_and_the_rest_is_shown() {
     }
 }
 
-fn contexts() -> Value {
-    json!({
-        "inputs": { "tag": "v1.4.0", "dry-run": false, "count": 3, "odd": "it's", "none": null },
-        "needs": { "plan": { "result": "success", "outputs": { "json": "{\"a\":[1,2]}", "tag": "v2" } },
-                   "gate": { "result": "failure", "outputs": {} } },
-        "env": { "Name": "exact" },
-    })
+#[tokio::test]
+async fn a_step_that_is_late_is_ended() {
+    let screen = Screen::default();
+    let mut command = Command::new("bash");
+    command.args(["-c", "trap 'echo asked; exit 0' INT; while :; do sleep 0.1; done"]);
+    let (mut console, mut cancel) = (Console::new(Box::new(screen.clone())), Cancel::listen().unwrap());
+    let late = Instant::now() + Duration::from_millis(500);
+    let ended = process::run(command, &mut console, &mut cancel, false, late).await.unwrap();
+    assert_eq!(ended, (Ended::TimedOut, true));
+    assert_eq!(String::from_utf8(screen.0.lock().unwrap().clone()).unwrap(), "  asked\n");
 }
 
-const SAME: &[&str] = &[
-    "1 == 1.0", "0xff", "'a' == 'A'", "null == ''", "null == 0", "false == 0", "'' == 0", "'1' == 1", "'abc' < 'abd'",
-    "1 < '2'", "'x' > 1", "!''", "!'false'", "'a' && 'b'", "'' || 'b'", "false && fromJSON('[')", "true || fromJSON('[')",
-    "inputs.tag", "inputs.TAG", "inputs['tag']", "inputs.missing", "inputs.dry-run", "!inputs.dry-run", "inputs.odd",
-    "inputs.count > 2", "inputs.none == null", "inputs.odd == 'IT''S'", "inputs.dry-run == 'false'",
-    "needs.plan.outputs.tag", "needs.gate.outputs.tag", "needs.gate.outputs.tag || 'none'",
-    "contains(needs.*.result, 'failure')", "contains(needs.*.result, 'skipped')", "join(needs.*.result, '+')",
-    "contains('Hello', 'hELL')", "contains(fromJSON('[\"a\",\"b\"]'), 'b')", "startsWith(inputs.tag, 'V1.')",
-    "endsWith(inputs.tag, '.1')", "format('{0}-{{1}}-{1}', inputs.tag, 7)", "join(fromJSON('[1,2]'), ',')",
-    "fromJSON('3') + ''", "fromJSON('[')", "fromJSON(needs.plan.outputs.json)", "1 ==", "'open", "nosuch(1)",
-    "(inputs.dry-run || inputs.tag) && 'yes' || 'no'", "1e3", "-5", "+5", ".5", "1_000", "'NaN' == 'NaN'",
-    "0x80000000 == '0x80000000'", "toJSON('a\"b')", "toJSON(null)", "case(true, 'a', 'b')", "case(inputs.dry-run, 1, 2)",
-    "inputs.count == '3'", "inputs.count == ' 3 '", "2 >= 2", "'b' >= 'A'", "true > false", "fromJSON('1.50')",
-    "fromJSON('100000000000')", "'ı' == 'I'",
-];
-
-/// Text and truth of each expression, or nothing where it is an error.
-fn ours(source: &str) -> Option<(String, bool)> {
-    let value = expr::evaluate(source, &contexts(), Status::default()).ok()?;
-    Some((value.sema().to_string(), value.as_boolean()))
-}
-
+/// The layouts: <https://github.com/actions/upload-artifact#upload-using-multiple-paths-and-exclusions>
 #[test]
-fn expressions_have_the_documented_values() {
-    for (source, text) in [
-        ("null == ''", "true"),
-        ("'a' == 'A'", "true"),
-        ("inputs.missing", ""),
-        ("inputs.odd", "it's"),
-        ("contains(needs.*.result, 'failure')", "true"),
-        ("env.Name", "exact"),
-        ("env.NAME", ""),
-        ("true || fromJSON('[')", "true"),
-        ("format('{0} {1}', inputs.tag, inputs.count)", "v1.4.0 3"),
+fn artefacts_have_the_layout_of_the_real_action() {
+    let root = tempfile::tempdir().unwrap();
+    let work = root.path().join("work");
+    for file in ["out/a.json", "out/deep/b.json", "out/.hidden", "other/c.json", ".state/d.json"] {
+        std::fs::create_dir_all(work.join(file).parent().unwrap()).unwrap();
+        std::fs::write(work.join(file), file).unwrap();
+    }
+    let mut artifacts = Artifacts { folder: root.path().join("artifacts"), names: [].into() };
+    let with =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect::<Values>();
+    for (name, path, files) in [
+        ("file", "out/a.json", &["a.json"][..]),
+        ("folder", "out/", &["a.json", "deep/b.json"]),
+        ("several", "out\nother/c.json\nmissing", &["out/a.json", "out/deep/b.json", "other/c.json"]),
     ] {
-        assert_eq!(ours(source).map(|(text, _)| text).as_deref(), Some(text), "{source}");
+        artifacts.upload(&with(&[("name", name), ("path", path)]), &work).unwrap();
+        let mut found = Vec::new();
+        super::standin::walk(&artifacts.folder.join(name), true, &mut found).unwrap();
+        let mut wanted = files.iter().map(|f| artifacts.folder.join(name).join(f)).collect::<Vec<_>>();
+        (found.sort(), wanted.sort());
+        assert_eq!(found, wanted, "{name}");
     }
-    for (text, rendered) in [("a ${{ inputs.tag }}-${{ 1 }} b", "a v1.4.0-1 b"), ("${{ '}}' }}", "}}"), ("${", "${")] {
-        assert_eq!(expr::render(text, &contexts()).as_deref(), Ok(rendered));
-    }
-    assert!(expr::render("${{ inputs.tag", &contexts()).is_err());
-}
+    let error = |result: Result<(bool, String), super::Trouble>| result.unwrap_err().to_string();
+    assert!(error(artifacts.upload(&with(&[("name", "file"), ("path", "out")]), &work)).contains("409"));
+    assert!(error(artifacts.upload(&with(&[("path", "out/*.json")]), &work)).contains("not rehearsable"));
+    let hidden = [("path", ".state"), ("if-no-files-found", "error")];
+    assert!(error(artifacts.upload(&with(&hidden), &work)).contains("No files were found"));
+    assert!(artifacts.upload(&with(&[("path", "missing")]), &work).unwrap().0, "a warning by default");
 
-/// <https://docs.github.com/en/actions/reference/workflows-and-actions/expressions#status-check-functions>
-#[test]
-fn a_condition_has_an_implicit_success() {
-    let failed = Status { failure: true, ..Status::default() };
-    let fine = Status { success: true, ..Status::default() };
-    for (condition, after_success, after_failure) in [
-        ("", true, false),
-        ("inputs.tag == 'v1.4.0'", true, false),
-        ("${{ inputs.count == 3 }}", true, false),
-        ("always()", true, true),
-        ("always() && inputs.dry-run", false, false),
-        ("failure()", false, true),
-        ("!cancelled()", true, true),
-        ("cancelled()", false, false),
-        ("success() || failure()", true, true),
-    ] {
-        assert_eq!(expr::condition(condition, &contexts(), fine), Ok(after_success), "{condition}");
-        assert_eq!(expr::condition(condition, &contexts(), failed), Ok(after_failure), "{condition}");
-    }
-}
-
-/// Runs in the folder of the installed package; reads `{contexts, sources}`, writes `[text, truth]` or null for each.
-const THEIRS: &str = r"
-import {readFileSync} from 'node:fs';
-import {Lexer, Parser, Evaluator, data} from '@actions/expressions';
-const {contexts, sources} = JSON.parse(readFileSync(0, 'utf8'));
-const dictionary = JSON.parse(JSON.stringify(contexts), data.reviver);
-const truth = (v) => v.kind === data.Kind.Null ? false : v.kind === data.Kind.Boolean ? v.value
-  : v.kind === data.Kind.Number ? v.value !== 0 && !Number.isNaN(v.value) : v.kind === data.Kind.String ? v.value !== '' : true;
-console.log(JSON.stringify(sources.map((source) => {
-  try {
-    const tree = new Parser(new Lexer(source).lex().tokens, Object.keys(contexts), []).parse();
-    const value = new Evaluator(tree, dictionary).evaluate();
-    return [value.coerceString(), truth(value)];
-  } catch { return null; }
-})));
-";
-
-#[test]
-fn expressions_agree_with_githubs_own_evaluator() {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    let folder = cache.unwrap_or_default().join("cutover/expressions");
-    let node = Command::new("node").arg("--version").output().is_ok_and(|done| done.status.success());
-    if !node || !folder.join("node_modules/@actions/expressions").exists() {
-        // Straight to the stream: the test harness hides what a passing test prints.
-        let why = if node { "run rehearsal/setup-expressions.sh" } else { "there is no node" };
-        writeln!(std::io::stderr(), "SKIPPED: the comparison with @actions/expressions: {why}").unwrap();
-        return;
-    }
-    let mut node = Command::new("node")
-        .args(["--input-type=module", "-e", THEIRS])
-        .current_dir(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let question = json!({ "contexts": contexts(), "sources": SAME });
-    node.stdin.take().unwrap().write_all(question.to_string().as_bytes()).unwrap();
-    let answer = node.wait_with_output().unwrap();
-    let theirs: Vec<Option<(String, bool)>> = serde_json::from_slice(&answer.stdout).unwrap();
-    assert_eq!(theirs.len(), SAME.len());
-    let differences = SAME.iter().zip(theirs).filter(|(source, theirs)| ours(source) != *theirs);
-    let differences = differences.map(|(source, theirs)| format!("{source}: {:?}, GitHub {theirs:?}", ours(source)));
-    assert_eq!(differences.collect::<Vec<_>>(), Vec::<String>::new());
+    artifacts.download(&with(&[("name", "folder"), ("path", "back")]), &work).unwrap();
+    assert!(work.join("back/deep/b.json").exists());
+    artifacts.download(&with(&[("path", "all")]), &work).unwrap();
+    assert!(work.join("all/file/a.json").exists() && work.join("all/folder/a.json").exists());
+    let missing = artifacts.download(&with(&[("name", "nothing")]), &work);
+    assert!(missing.unwrap_err().to_string().contains("Artifact not found for name: nothing"));
 }

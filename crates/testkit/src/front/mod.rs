@@ -8,7 +8,6 @@
 //! /_front/faults`, `GET /_front/held` and `POST /_front/release` (an S3 bucket cannot have such a name).
 
 mod control;
-mod ecs;
 mod fault;
 mod forward;
 mod matcher;

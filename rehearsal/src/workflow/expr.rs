@@ -1,5 +1,6 @@
 //! Expressions: contexts are replaced by their values, and the library evaluates the constant that is left.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use github_actions_expressions::call::{Call, Function};
@@ -7,6 +8,11 @@ use github_actions_expressions::literal::Literal;
 use github_actions_expressions::op::{BinExpr, BinOp};
 use github_actions_expressions::{Evaluation, Expr, SpannedExpr};
 use serde_json::Value;
+
+use super::{entries, text};
+
+/// An `env`, a `with`, the outputs of a step.
+pub(crate) type Values = BTreeMap<String, String>;
 
 /// What `success()` and its siblings answer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,10 +46,10 @@ pub(crate) fn split(text: &str) -> Result<Vec<(Range<usize>, &str)>, String> {
     Ok(found)
 }
 
-/// The expression of an `if`, which may do without its braces. Text around braces would make it a string
-/// that is always true.
-pub(crate) fn condition_source(text: &str) -> Result<&str, String> {
+/// The expression of an `if`, which may do without its braces.
+pub(crate) fn bare(text: &str) -> Result<&str, String> {
     match split(text)?.as_slice() {
+        [] if text.trim().is_empty() => Ok("success()"),
         [] => Ok(text.trim()),
         [(range, inner)] if *range == (0..text.trim_end().len()) => Ok(inner),
         _ => Err(format!("`{text}` mixes text and `${{{{ }}}}`: as a condition it is always true")),
@@ -65,7 +71,9 @@ fn parse(source: &str) -> Result<SpannedExpr<'_>, String> {
 fn walk(expr: &SpannedExpr<'_>, found: &mut Vec<(Range<usize>, Reference)>) -> Result<(), String> {
     let range = expr.origin.span.as_range();
     match &expr.inner {
-        Expr::Call(Call { func: Function::HashFiles, .. }) => return Err("hashFiles() is not rehearsed".into()),
+        Expr::Call(Call { func: Function::HashFiles, .. }) => {
+            return Err("hashFiles() is not rehearsed".into());
+        }
         Expr::Call(Call {
             func: func @ (Function::Success | Function::Failure | Function::Cancelled | Function::Always),
             ..
@@ -100,13 +108,16 @@ pub(crate) fn evaluate(source: &str, contexts: &Value, status: Status) -> Result
     walk(&parsed, &mut found)?;
     let mut constant = source.to_owned();
     for (range, reference) in found.into_iter().rev() {
-        constant.replace_range(range, &match reference {
-            Reference::Context(path) => literal(&look_up(contexts, &path)),
-            Reference::Status(Function::Success) => status.success.to_string(),
-            Reference::Status(Function::Failure) => status.failure.to_string(),
-            Reference::Status(Function::Cancelled) => status.cancelled.to_string(),
-            Reference::Status(_) => "true".to_owned(),
-        });
+        constant.replace_range(
+            range,
+            &match reference {
+                Reference::Context(path) => literal(&look_up(contexts, &path)),
+                Reference::Status(Function::Success) => status.success.to_string(),
+                Reference::Status(Function::Failure) => status.failure.to_string(),
+                Reference::Status(Function::Cancelled) => status.cancelled.to_string(),
+                Reference::Status(_) => "true".to_owned(),
+            },
+        );
     }
     fold(&parse(&constant)?).ok_or_else(|| format!("`{source}` can't be evaluated"))
 }
@@ -140,7 +151,8 @@ fn look_up(value: &Value, path: &[String]) -> Value {
         if name == "*" {
             return members.values().map(|member| descend(member, rest, exact)).collect();
         }
-        let found = members.iter().find(|(k, _)| if exact { *k == name } else { k.eq_ignore_ascii_case(name) });
+        let found =
+            members.iter().find(|(k, _)| if exact { *k == name } else { k.eq_ignore_ascii_case(name) });
         found.map_or(Value::Null, |(key, member)| descend(member, rest, key == "env"))
     }
     descend(value, path, false)
@@ -156,12 +168,17 @@ pub(crate) fn render(text: &str, contexts: &Value) -> Result<String, String> {
     Ok(rendered)
 }
 
+pub(crate) fn rendered(value: &Value, contexts: &Value) -> Result<String, String> {
+    render(&text(value), contexts)
+}
+
+pub(crate) fn all_rendered(map: &Value, contexts: &Value) -> Result<Values, String> {
+    entries(map).map(|(key, value)| Ok((key.clone(), rendered(value, contexts)?))).collect()
+}
+
 /// An `if`: without a status function of its own it is preceded by `success() &&`.
 pub(crate) fn condition(text: &str, contexts: &Value, status: Status) -> Result<bool, String> {
-    let source = condition_source(text)?;
-    if source.is_empty() {
-        return Ok(status.success);
-    }
+    let source = bare(text)?;
     let implicit = !references(source)?.iter().any(|r| matches!(r, Reference::Status(_)));
     Ok((!implicit || status.success) && evaluate(source, contexts, status)?.as_boolean())
 }

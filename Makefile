@@ -1,0 +1,29 @@
+# Both work on a clean machine with Rust, Python 3.10 or later and make; nothing needs root.
+#
+#   make rehearse   a whole release on this machine      RUNBOOK=rally FAIL=migration|deploy|sanity MIGRATIONS=DIR
+#   make test       what the tests need, and the tests
+
+CARGO ?= cargo
+CUTOVER_COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+
+.PHONY: build generate lint rehearse rehearse-reset setup test
+
+setup:
+	crates/testkit/setup.sh
+
+build:
+	$(CARGO) build --quiet
+
+# The action files are what the steps' arguments say; a test compares.
+generate: build
+	@bin=$$($(CARGO) build --quiet --message-format=json --bin cutover | sed -n 's/.*"executable":"\([^"]*cutover\)".*/\1/p' | tail -n 1); \
+	rm -rf actions && mkdir actions && \
+	for step in $$($$bin --list); do mkdir actions/$$step && $$bin --action $$step > actions/$$step/action.yml || exit 1; done && \
+	$$bin --action > action.yml
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets --quiet -- -D warnings
+
+test: setup
+	$(CARGO) test

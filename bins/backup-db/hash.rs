@@ -1,0 +1,83 @@
+//! Checksums of a stream that is seen once.
+
+use base64::Engine as _;
+use crc_fast::CrcAlgorithm::Crc64Nvme;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+/// What identifies a stream of bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Sum {
+    pub(crate) bytes: u64,
+    /// Lower-case hexadecimal.
+    pub(crate) sha256: String,
+    /// Base64 of the big-endian value, as S3 writes it.
+    pub(crate) crc64nvme: String,
+}
+
+/// Sums a stream up while it goes by.
+#[derive(Debug)]
+pub(crate) struct Hasher {
+    bytes: u64,
+    sha256: Sha256,
+    crc: crc_fast::Digest,
+}
+
+impl Hasher {
+    pub(crate) fn new() -> Self {
+        Self { bytes: 0, sha256: Sha256::new(), crc: crc_fast::Digest::new(Crc64Nvme) }
+    }
+
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.sha256.update(bytes);
+        self.crc.update(bytes);
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn finish(self) -> Sum {
+        Sum {
+            bytes: self.bytes,
+            sha256: hex(&self.sha256.finalize()),
+            crc64nvme: base64(self.crc.finalize()),
+        }
+    }
+}
+
+/// A CRC-64 as S3's headers carry it.
+pub(crate) fn base64(crc: u64) -> String {
+    base64::engine::general_purpose::STANDARD.encode(crc.to_be_bytes())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SHA-256 of FIPS 180-2, appendix B.1; CRC-64/NVME's check value
+    /// (<https://reveng.sourceforge.io/crc-catalogue/all.htm#crc.cat.crc-64-nvme>).
+    #[test]
+    fn sums_are_the_published_ones() {
+        let mut hasher = Hasher::new();
+        hasher.update(b"a");
+        hasher.update(b"bc");
+        assert_eq!(
+            hasher.finish().sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        let mut hasher = Hasher::new();
+        hasher.update(b"123456789");
+        let sum = hasher.finish();
+        assert_eq!((sum.bytes, sum.crc64nvme), (9, base64(0xae8b_1486_0a79_9888)));
+    }
+}

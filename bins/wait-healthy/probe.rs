@@ -1,0 +1,388 @@
+//! One look at the endpoint: the only file that does I/O.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kit::{Env, Failure};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::{Client, Response, redirect};
+use rustls::crypto::aws_lc_rs;
+use rustls::{CertificateError, ClientConfig, InvalidMessage, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use time::OffsetDateTime;
+use url::Url;
+
+use crate::expect::{Answer, BODY_LIMIT, Redirect, cut};
+use crate::plan::{ConnectTo, Request};
+
+/// How many redirects are followed.
+const REDIRECTS: usize = 10;
+
+/// Why there is no answer, in one line, and what may help.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoAnswer {
+    pub(crate) reason: String,
+    pub(crate) help: Option<&'static str>,
+}
+
+impl NoAnswer {
+    fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), help: None }
+    }
+
+    fn help(mut self, help: &'static str) -> Self {
+        self.help = Some(help);
+        self
+    }
+}
+
+const OUTSIDE: &str =
+    "the machine that runs this may be outside the VPC, or a security group may keep it out";
+
+/// A client for one endpoint.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    client: Client,
+    url: Url,
+    connect_to: Option<ConnectTo>,
+    headers: HeaderMap,
+    follow: bool,
+    connect_timeout: Duration,
+}
+
+impl Probe {
+    /// Makes no request. A file of certificates that can't be read is an error.
+    pub(crate) fn new(request: &Request, ca_file: Option<&Path>, env: &Env) -> Result<Self, Failure> {
+        let needed = request.url.scheme() == "https" || request.follow_redirects;
+        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Failure::failed("set up TLS").because(error))?
+            .with_root_certificates(roots(ca_file, env, needed)?)
+            .with_no_client_auth();
+        let mut headers = HeaderMap::new();
+        for (name, value) in &request.headers {
+            let wrong = |error: Cause| Failure::usage(format!("send the header {name}")).because(error);
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| wrong(error.into()))?;
+            let mut value = HeaderValue::from_str(value.expose()).map_err(|error| wrong(error.into()))?;
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
+        // Connections are not kept, so that each look sees the name as it resolves now and any of a balancer's targets.
+        let connect_timeout = request.request_timeout / 2;
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(Arc::new(Resolver(request.connect_to.clone())))
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .http1_only()
+            .pool_max_idle_per_host(0)
+            .connect_timeout(connect_timeout)
+            .user_agent(concat!("cutover-wait-healthy/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Failure::failed("set up the HTTP client").because(error))?;
+        Ok(Self {
+            client,
+            url: request.url.clone(),
+            connect_to: request.connect_to.clone(),
+            headers,
+            follow: request.follow_redirects,
+            connect_timeout,
+        })
+    }
+
+    /// Asks once and reads the answer, redirects included, within `limit`.
+    pub(crate) async fn look(&self, limit: Duration) -> Result<Answer, NoAnswer> {
+        let read = Cell::new(None);
+        match tokio::time::timeout(limit, self.ask(&read)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(NoAnswer::new(match read.get() {
+                None => format!("timed out after {limit:?}: no answer"),
+                Some(bytes) => {
+                    format!("timed out after {limit:?}: the body stopped coming after {bytes} bytes")
+                }
+            })),
+        }
+    }
+
+    async fn ask(&self, read: &Cell<Option<usize>>) -> Result<Answer, NoAnswer> {
+        let mut url = self.url.clone();
+        let mut followed = 0;
+        loop {
+            read.set(None);
+            let response = self.get(&url).await?;
+            let mut redirect = None;
+            if let Some(to) = target(&response) {
+                match self.next(&url, &to, followed) {
+                    Ok(next) => {
+                        url = next;
+                        followed += 1;
+                        continue;
+                    }
+                    Err(held) => redirect = Some(Redirect { to, held }),
+                }
+            }
+            return self.answer(response, &url, redirect, read).await;
+        }
+    }
+
+    async fn get(&self, url: &Url) -> Result<Response, NoAnswer> {
+        let mut asked = url.clone();
+        let mut headers = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("no-cache"))]);
+        if url.origin() == self.url.origin() {
+            headers.extend(self.headers.clone());
+        }
+        if let Some(place) = &self.connect_to {
+            // A port in the URL beats the resolver's, so the port to connect to goes there and the real one to Host.
+            let host = HeaderValue::from_str(&url[url::Position::BeforeHost..url::Position::AfterPort]);
+            if let (Ok(host), Ok(())) = (host, asked.set_port(Some(place.port))) {
+                headers.insert(HOST, host);
+            }
+        }
+        self.client.get(asked).headers(headers).send().await.map_err(|error| self.why(url, &error))
+    }
+
+    /// Where to go from a redirect, or why not to; the latter is empty when following was not asked for.
+    fn next(&self, from: &Url, to: &str, followed: usize) -> Result<Url, String> {
+        if !self.follow {
+            return Err(String::new());
+        }
+        if followed == REDIRECTS {
+            return Err(format!("not followed: it is the {}th", REDIRECTS + 1));
+        }
+        let mut next = from.join(to).map_err(|error| format!("not followed: {error}"))?;
+        if !matches!(next.scheme(), "http" | "https") {
+            return Err("not followed: it is neither http nor https".to_owned());
+        }
+        if !next.username().is_empty() || next.password().is_some() {
+            return Err("not followed: it has a user name or password".to_owned());
+        }
+        if self.connect_to.is_some() && next.origin() != self.url.origin() {
+            return Err("not followed: it leads away from what --connect-to stands for".to_owned());
+        }
+        next.set_fragment(None);
+        Ok(next)
+    }
+
+    async fn answer(
+        &self,
+        mut response: Response,
+        url: &Url,
+        redirect: Option<Redirect>,
+        read: &Cell<Option<usize>>,
+    ) -> Result<Answer, NoAnswer> {
+        let mut body = Vec::new();
+        let mut cut = false;
+        read.set(Some(0));
+        while let Some(chunk) = response.chunk().await.map_err(|error| {
+            let why = self.why(url, &error);
+            NoAnswer { reason: format!("the body ended early: {}", why.reason), ..why }
+        })? {
+            let room = BODY_LIMIT - body.len();
+            body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            read.set(Some(body.len()));
+            if chunk.len() > room {
+                cut = true;
+                break;
+            }
+        }
+        let status = response.status();
+        Ok(Answer {
+            status: status.as_u16(),
+            status_line: match status.canonical_reason() {
+                Some(reason) => format!("{} {reason}", status.as_u16()),
+                None => status.as_u16().to_string(),
+            },
+            headers: response
+                .headers()
+                .iter()
+                .map(|(name, value)| {
+                    (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).trim().to_owned())
+                })
+                .collect(),
+            body,
+            cut,
+            url: url.to_string(),
+            redirect,
+        })
+    }
+
+    /// The plain reason behind an error of the client.
+    fn why(&self, url: &Url, error: &reqwest::Error) -> NoAnswer {
+        let place = match &self.connect_to {
+            Some(place) => place.to_string(),
+            None => format!(
+                "{}:{}",
+                url.host_str().unwrap_or_default(),
+                url.port_or_known_default().unwrap_or_default()
+            ),
+        };
+        if error.is_connect() && error.is_timeout() {
+            let limit = self.connect_timeout;
+            return NoAnswer::new(format!("timed out after {limit:?}: no connection to {place}"))
+                .help(OUTSIDE);
+        }
+        let mut last = String::new();
+        let mut next: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(cause) = next {
+            if let Some(unresolved) = cause.downcast_ref::<Unresolved>() {
+                return NoAnswer::new(unresolved.to_string()).help(OUTSIDE);
+            }
+            if let Some(error) = cause.downcast_ref::<rustls::Error>() {
+                return tls(error, &place);
+            }
+            last = cause.to_string();
+            // An io::Error's source is that of the error inside it, which would be passed over.
+            let io = cause.downcast_ref::<io::Error>();
+            if let Some(inner) = io.and_then(io::Error::get_ref) {
+                next = Some(inner);
+                continue;
+            }
+            match io.map(io::Error::kind) {
+                Some(io::ErrorKind::ConnectionRefused) => {
+                    return NoAnswer::new(format!("connection refused by {place}"));
+                }
+                Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+                    return NoAnswer::new(format!("connection reset by {place}"));
+                }
+                Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
+                    return NoAnswer::new(format!("{place} can't be reached")).help(OUTSIDE);
+                }
+                _ => next = cause.source(),
+            }
+        }
+        NoAnswer::new(cut(&last))
+    }
+}
+
+type Cause = kit::Cause;
+
+/// Where the answer redirects to (RFC 9110, section 15.4).
+fn target(response: &Response) -> Option<String> {
+    let moved = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = response.headers().get(LOCATION).filter(|_| moved)?;
+    Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
+}
+
+fn tls(error: &rustls::Error, place: &str) -> NoAnswer {
+    let day = |time: &UnixTime| {
+        i64::try_from(time.as_secs())
+            .ok()
+            .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+            .map_or_else(|| "an unknown day".to_owned(), |time| time.date().to_string())
+    };
+    let certificate = match error {
+        rustls::Error::InvalidCertificate(certificate) => certificate,
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            return NoAnswer::new(format!("TLS: {place} does not speak TLS"));
+        }
+        _ => return NoAnswer::new(cut(&format!("TLS: {error}"))),
+    };
+    match certificate {
+        CertificateError::ExpiredContext { not_after, .. } => {
+            NoAnswer::new(format!("TLS: certificate expired on {}", day(not_after)))
+        }
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            NoAnswer::new(format!("TLS: certificate is not valid before {}", day(not_before)))
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            // rustls shows alternative names as `DnsName("rally.test")`.
+            let names: Vec<&str> = presented
+                .iter()
+                .map(|name| name.split_once('"').map_or(name.as_str(), |(_, rest)| rest.trim_end_matches(['"', ')'])))
+                .collect();
+            let presented = if names.is_empty() { "no name".to_owned() } else { cut(&names.join(", ")) };
+            NoAnswer::new(format!("TLS: certificate is for {presented}, not for {}", expected.to_str()))
+        }
+        CertificateError::UnknownIssuer => NoAnswer::new("TLS: certificate's issuer is not trusted").help(
+            "name the issuer's certificate with --ca-file; a machine without any root certificates needs the package ca-certificates",
+        ),
+        _ => NoAnswer::new(cut(&format!("TLS: {error}"))),
+    }
+}
+
+/// The certificates to trust. Where none is `needed`, a machine that has none, or wrong ones, does no harm.
+fn roots(ca_file: Option<&Path>, env: &Env, needed: bool) -> Result<RootCertStore, Failure> {
+    let mut store = RootCertStore::empty();
+    if let Some(path) = ca_file {
+        store.add_parsable_certificates(pem(path).map_err(|why| {
+            Failure::usage(format!("read the certificates of --ca-file {}", path.display()))
+                .because(why)
+                .help("name a PEM file with at least one certificate")
+        })?);
+        return Ok(store);
+    }
+    if !needed {
+        return Ok(store);
+    }
+    let (file, dir) = (env.get("SSL_CERT_FILE"), env.get("SSL_CERT_DIR"));
+    if file.is_none() && dir.is_none() {
+        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    } else {
+        let found = rustls_native_certs::load_certs_from_paths(file.map(Path::new), dir.map(Path::new));
+        if found.certs.is_empty() {
+            let mut failure = Failure::refused("read the certificates of SSL_CERT_FILE and SSL_CERT_DIR")
+                .help("correct these variables, or unset them to use the system's certificates");
+            failure = match found.errors.into_iter().next() {
+                Some(error) => failure.because(error),
+                None => failure.because("there is no certificate"),
+            };
+            return Err(failure);
+        }
+        store.add_parsable_certificates(found.certs);
+    }
+    if let Some(path) = env.get("AWS_CA_BUNDLE") {
+        store.add_parsable_certificates(pem(Path::new(path)).map_err(|why| {
+            Failure::refused(format!("read the certificates of AWS_CA_BUNDLE, {path}"))
+                .because(why)
+                .help("correct AWS_CA_BUNDLE, or unset it")
+        })?);
+    }
+    Ok(store)
+}
+
+fn pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
+    let certificates: Vec<_> =
+        CertificateDer::pem_slice_iter(&std::fs::read(path)?).collect::<Result<_, _>>()?;
+    if certificates.is_empty() { Err("there is no certificate in it".into()) } else { Ok(certificates) }
+}
+
+/// Resolves names by the system, or every name to the place of `--connect-to`.
+struct Resolver(Option<ConnectTo>);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (host, port) = match &self.0 {
+            Some(place) => (place.host.clone(), place.port),
+            None => (name.as_str().to_owned(), 0),
+        };
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host.as_str(), port)).await.map(Iterator::collect::<Vec<_>>);
+            match found {
+                Ok(found) => Ok(Box::new(found.into_iter()) as Addrs),
+                Err(error) => Err(Unresolved(host, error).into()),
+            }
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Unresolved(String, io::Error);
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(host, error) = self;
+        let error = error.to_string();
+        let error = error.strip_prefix("failed to lookup address information: ").unwrap_or(&error);
+        write!(f, "name {host} does not resolve: {error}")
+    }
+}
+
+impl Error for Unresolved {}

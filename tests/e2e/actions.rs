@@ -1,0 +1,28 @@
+//! The action files are what the steps' arguments say.
+
+use std::path::Path;
+
+use crate::world::{run, scrubbed};
+
+#[tokio::test]
+async fn the_action_files_are_generated_from_the_arguments() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = tempfile::tempdir().unwrap();
+    let cutover = |args: Vec<String>| {
+        let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), dir.path());
+        command.args(args);
+        run(command)
+    };
+    let list = cutover(vec!["--list".into()]).await.expect(0).stdout;
+    for step in list.lines() {
+        let generated = cutover(vec!["--action".into(), step.into()]).await.expect(0).stdout;
+        let path = root.join("actions").join(step).join("action.yml");
+        let present = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(generated == present, "{} is not up to date: run `make generate`", path.display());
+    }
+    let generated = cutover(vec!["--action".into()]).await.expect(0).stdout;
+    let present = std::fs::read_to_string(root.join("action.yml")).unwrap_or_default();
+    assert!(generated == present, "action.yml is not up to date: run `make generate`");
+    let folders = std::fs::read_dir(root.join("actions")).unwrap().count();
+    assert_eq!(folders, list.lines().count(), "actions/ has a folder of a step that does not exist");
+}

@@ -1,0 +1,66 @@
+//! One executable, called by its own name, by a step's name, and as each step alone.
+
+use std::os::unix::fs::symlink;
+
+use crate::world::{run, scrubbed};
+
+const CUTOVER: &str = env!("CARGO_BIN_EXE_cutover");
+
+fn steps_on_disk() -> Vec<String> {
+    let bins = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("bins");
+    let mut steps: Vec<String> = std::fs::read_dir(bins)
+        .expect("bins/")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().expect("a name").to_string_lossy().into_owned())
+        .collect();
+    steps.sort();
+    steps
+}
+
+#[tokio::test]
+async fn the_list_has_every_step_that_has_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = scrubbed(CUTOVER, dir.path());
+    command.arg("--list");
+    let ran = run(command).await.expect(0);
+    assert_eq!(ran.stdout.lines().collect::<Vec<_>>(), steps_on_disk());
+}
+
+#[tokio::test]
+async fn a_link_of_a_steps_name_is_that_step() {
+    let dir = tempfile::tempdir().unwrap();
+    for step in steps_on_disk() {
+        let link = dir.path().join(&step);
+        symlink(CUTOVER, &link).unwrap();
+        let mut by_link = scrubbed(&link, dir.path());
+        by_link.arg("--help");
+        let mut by_word = scrubbed(CUTOVER, dir.path());
+        by_word.args([step.as_str(), "--help"]);
+        let (by_link, by_word) = (run(by_link).await.expect(0), run(by_word).await.expect(0));
+        assert_eq!(by_link.stdout, by_word.stdout);
+        for part in ["Exit codes:", "Outputs:", "--dry-run", "--undo"] {
+            assert!(by_link.stdout.contains(part), "{step} --help has no {part}");
+        }
+        let mut version = scrubbed(&link, dir.path());
+        version.arg("--version");
+        let version = run(version).await.expect(0);
+        assert!(
+            version.stdout.starts_with(&format!("{step} {}", env!("CARGO_PKG_VERSION"))),
+            "{}",
+            version.stdout
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_step_is_a_usage_error_that_lists_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = scrubbed(CUTOVER, dir.path());
+    command.arg("register-taskdef");
+    run(command).await.expect(2).says(&[
+        "there is no step register-taskdef",
+        "register-task-def",
+        "nothing was changed",
+    ]);
+}
