@@ -130,27 +130,26 @@ fn inputs(world: &World) -> Vec<(String, String)> {
 
 fn environment(world: &World) -> Vec<(String, String)> {
     let path = std::env::var("PATH").unwrap_or_default();
-    let mut environment = vec![
+    vec![
         pair("AWS_ENDPOINT_URL", &world.aws.endpoint),
+        pair("GITHUB_API_URL", &world.github.api),
         pair("PATH", format!("{}:{path}", world.database.bin_dir.display())),
-    ];
-    environment.extend(world.github.as_ref().map(|github| pair("GITHUB_API_URL", &github.api_url)));
-    environment
+    ]
 }
 
 fn github(world: &World) -> Vec<(String, String)> {
-    let Some(github) = &world.github else { return Vec::new() };
+    let github = &world.github;
     vec![
         pair("repository", &github.repository),
         pair("sha", &github.commit),
-        pair("api_url", &github.api_url),
+        pair("ref", format!("refs/heads/{}", github.branch)),
+        pair("ref_name", &github.branch),
+        pair("api_url", &github.api),
     ]
 }
 
 fn secrets(world: &World) -> Vec<(String, String)> {
-    let mut secrets = vec![pair("DATABASE_PASSWORD", &world.database.password)];
-    secrets.extend(world.github.as_ref().map(|github| pair("GITHUB_TOKEN", &github.token)));
-    secrets
+    vec![pair("DATABASE_PASSWORD", &world.database.password), pair("GITHUB_TOKEN", &world.github.token)]
 }
 
 /// What the service and the database say of themselves.
