@@ -409,9 +409,9 @@ fn check_backup<'a>(
     }
     let age = Duration::try_from(request.now - manifest.ended).unwrap_or_default();
     if age > request.max_age {
-        let seconds = |time: Duration| Duration::from_secs(time.as_secs());
+        let minutes = |time: Duration| time.as_secs() / 60;
         return Err((
-            format!("it is {:?} old, and --max-age is {:?}", seconds(age), seconds(request.max_age)),
+            format!("it is {} min old, and --max-age is {} min", minutes(age), minutes(request.max_age)),
             AGAIN,
         ));
     }
@@ -531,3 +531,7 @@ impl kit::Plan for MigrationPlan {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -482,3 +482,7 @@ fn find_io(error: &Error) -> Option<&io::Error> {
     }
     None
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
