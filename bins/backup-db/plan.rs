@@ -471,6 +471,7 @@ mod tests {
             bytes: 10 * MIB,
             sha256: "aa".into(),
             checksum_crc64nvme: "crc".into(),
+            etag: "etag".into(),
             parts: 1,
             version_id: None,
             globals_key: None,
