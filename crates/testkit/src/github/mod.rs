@@ -9,8 +9,6 @@
 mod api;
 mod fault;
 mod state;
-#[cfg(test)]
-mod tests;
 
 use std::convert::Infallible;
 use std::io;
@@ -29,8 +27,8 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-pub use self::fault::{Effect, Fault, When};
 use self::fault::Rules;
+pub use self::fault::{Effect, Fault, When};
 use self::state::{Repo, State};
 
 /// A token that may do everything.
@@ -182,8 +180,10 @@ impl GithubWorld {
     pub fn releases(&self, repository: &str) -> Vec<Value> {
         let state = lock(&self.shared.state);
         let repo = state.repos.get(repository);
-        repo.map(|repo| repo.releases.iter().map(|release| release.json(&self.shared.url, repository)).collect())
-            .unwrap_or_default()
+        repo.map(|repo| {
+            repo.releases.iter().map(|release| release.json(&self.shared.url, repository)).collect()
+        })
+        .unwrap_or_default()
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
