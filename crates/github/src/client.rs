@@ -27,7 +27,7 @@ pub struct GithubArgs {
     #[arg(long, value_name = "OWNER/NAME")]
     pub repository: Option<Repository>,
 
-    /// Send all calls to this URL [default: `GITHUB_API_URL`, or `<https://api.github.com>`]
+    /// Send all calls to this URL [default: `GITHUB_API_URL`, or GitHub's own]
     ///
     /// A GitHub Enterprise Server's ends in /api/v3.
     #[arg(long, value_name = "URL")]

@@ -119,20 +119,26 @@ impl Request<'_> {
             ("GET", ["commits", name @ ..]) => self.commit(&name.join("/")),
             ("GET", ["compare", range @ ..]) => self.compare(&range.join("/")),
             ("GET", ["tags"]) => self.tags(),
-            ("GET", ["git", "commits", sha]) => match self.repo.commits.contains_key(*sha) {
-                true => Ok(ok(self.git_commit(sha))),
-                false => Err(not_found()),
-            },
+            ("GET", ["git", "commits", sha]) => {
+                if self.repo.commits.contains_key(*sha) {
+                    Ok(ok(self.git_commit(sha)))
+                } else {
+                    Err(not_found())
+                }
+            }
             ("GET", ["git", "ref", name @ ..]) => self.git_ref(&name.join("/")),
             ("GET", ["git", "matching-refs", prefix @ ..]) => self.matching_refs(&prefix.join("/")),
             ("POST", ["git", "refs"]) => self.create_ref(),
             ("PATCH", ["git", "refs", name @ ..]) => self.update_ref(&name.join("/")),
             ("DELETE", ["git", "refs", name @ ..]) => self.delete_ref(&name.join("/")),
             ("POST", ["git", "tags"]) => self.create_tag(),
-            ("GET", ["git", "tags", sha]) => match self.repo.tags.contains_key(*sha) {
-                true => Ok(ok(self.tag(sha))),
-                false => Err(not_found()),
-            },
+            ("GET", ["git", "tags", sha]) => {
+                if self.repo.tags.contains_key(*sha) {
+                    Ok(ok(self.tag(sha)))
+                } else {
+                    Err(not_found())
+                }
+            }
             ("GET", ["releases"]) => {
                 // Newest first.
                 let list = self
