@@ -43,7 +43,11 @@ pub(crate) async fn apply(
     if let Some(message) = &plan.create_tag {
         let repository = request.repository.clone();
         let object = cx
-            .act(TAG_OBJECT, &Inverse::TagObject { repository: repository.clone() }, write_tag_object(cx, github, request, message))
+            .act(
+                TAG_OBJECT,
+                &Inverse::TagObject { repository: repository.clone() },
+                write_tag_object(cx, github, request, message),
+            )
             .await?;
         let inverse = Inverse::Tag { repository, tag: request.tag.clone(), object: object.sha.clone() };
         cx.act(TAG, &inverse, create_tag(cx, github, request, &object.sha)).await?;
@@ -166,7 +170,8 @@ pub(crate) async fn set_draft(
 }
 
 pub(crate) async fn delete_release(cx: &Cx, github: &Github, id: u64) -> Result<(), Failure> {
-    let (attempt, path) = (format!("delete the release {id} in {}", github.repository()), format!("/releases/{id}"));
+    let (attempt, path) =
+        (format!("delete the release {id} in {}", github.repository()), format!("/releases/{id}"));
     github.delete(cx, Call { attempt: &attempt, permission: WRITE, path: &path }).await
 }
 

@@ -15,7 +15,7 @@ use clap::Args;
 use github::{Github, GithubArgs};
 use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Plan as _, Step};
 
-use crate::observe::{Observed, observe};
+use crate::observe::{Observed, is_full_sha, observe};
 use crate::plan::{Request, Wanted};
 
 /// The step.
@@ -24,9 +24,15 @@ pub const STEP: Step = Step {
     command: kit::command::<TagArgs>,
     outputs: &[
         Output { name: "tag", description: "the tag" },
-        Output { name: "tag-sha", description: "SHA of the tag object (of the commit, for a lightweight tag)" },
+        Output {
+            name: "tag-sha",
+            description: "SHA of the tag object (of the commit, for a lightweight tag)",
+        },
         Output { name: "sha", description: "SHA of the tagged commit" },
-        Output { name: "release-id", description: "GitHub's number of the release; absent with --no-release" },
+        Output {
+            name: "release-id",
+            description: "GitHub's number of the release; absent with --no-release",
+        },
         Output { name: "release-url", description: "page of the release; absent with --no-release" },
         Output { name: "released", description: "true when the release is published at the end, else false" },
     ],
@@ -58,15 +64,16 @@ pub struct TagArgs {
     commit: Option<String>,
 
     /// The tag's message [default: the tag's name]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     message: Option<String>,
 
     /// The release's title [default: the tag's name]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     release_name: Option<String>,
 
     /// The release's notes, in Markdown [default: the commit's first line and SHA]
-    #[arg(long, value_name = "TEXT", conflicts_with = "notes_file")]
+    // Notes are often a list: "- votes".
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "notes_file")]
     notes: Option<String>,
 
     /// A file with the release's notes
@@ -110,7 +117,9 @@ impl TagArgs {
     fn request(&self, cx: &Cx, repository: String) -> Result<Request, Failure> {
         let commit = match (&self.commit, cx.env().get("GITHUB_SHA")) {
             (Some(commit), _) => commit.trim().to_owned(),
-            (None, Some(_)) if cx.env().get("GITHUB_REF").is_some_and(|name| name.starts_with("refs/pull/")) => {
+            (None, Some(_))
+                if cx.env().get("GITHUB_REF").is_some_and(|name| name.starts_with("refs/pull/")) =>
+            {
                 return Err(Failure::refused(format!("tag GITHUB_SHA as {}", self.tag))
                     .because("in a run for a pull request it is a merge that GitHub made for the test and that no branch has")
                     .help("give the commit with --commit"));
@@ -122,6 +131,8 @@ impl TagArgs {
                     .help("add --commit with the full SHA"));
             }
         };
+        let lower = commit.to_ascii_lowercase();
+        let commit = if is_full_sha(&lower) { lower } else { commit };
         let notes = match &self.notes_file {
             None => self.notes.clone(),
             Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
@@ -131,7 +142,7 @@ impl TagArgs {
         Ok(Request {
             repository,
             tag: self.tag.clone(),
-            commit: commit.to_ascii_lowercase(),
+            commit,
             message: self.message.clone().unwrap_or_else(|| self.tag.clone()),
             release: (!self.no_release).then(|| Wanted {
                 name: self.release_name.clone(),
@@ -159,28 +170,35 @@ async fn run(args: TagArgs, cx: Cx) -> Result<Outcome, Failure> {
         }
         return undo::undo(&cx, &github, receipt, &args.tag).await;
     }
-    let github = Github::new(&cx, &args.github)?;
-    let request = args.request(&cx, github.repository().to_string())?;
-    let observed = observe(&cx, &github, &request.tag, &request.commit).await?;
+    let (outcome, outputs) = release(&args, &cx).await?;
+    for (name, value) in outputs {
+        cx.output(name, value);
+    }
+    Ok(outcome)
+}
+
+/// Tags and releases; answers the step's outputs too.
+async fn release(args: &TagArgs, cx: &Cx) -> Result<(Outcome, Vec<(&'static str, String)>), Failure> {
+    let github = Github::new(cx, &args.github)?;
+    let request = args.request(cx, github.repository().to_string())?;
+    let observed = observe(cx, &github, &request.tag, &request.commit).await?;
     cx.observed(&observed);
     let plan = plan::plan(&request, &observed)?;
-    let go = cx.show(&plan)?;
-    cx.output("tag", &request.tag);
-    cx.output("sha", &request.commit);
-    if let Go::Stop(outcome) = go {
-        return Ok(outcome);
+    let mut outputs = vec![("tag", request.tag.clone()), ("sha", request.commit.clone())];
+    if let Go::Stop(outcome) = cx.show(&plan)? {
+        return Ok((outcome, outputs));
     }
-    apply::apply(&cx, &github, &request, &plan).await?;
-    let seen = see(&cx, &github, &request).await?;
+    apply::apply(cx, &github, &request, &plan).await?;
+    let seen = see(cx, &github, &request).await?;
     let there = verify::verify(&request, &seen)?;
-    cx.output("tag-sha", &there.tag.object);
-    cx.output("released", there.release.is_some_and(|release| !release.draft).to_string());
+    outputs.push(("tag-sha", there.tag.object.clone()));
+    outputs.push(("released", there.release.is_some_and(|release| !release.draft).to_string()));
     if let Some(release) = there.release {
-        cx.output("release-id", release.id.to_string());
-        cx.output("release-url", &release.html_url);
+        outputs.push(("release-id", release.id.to_string()));
+        outputs.push(("release-url", release.html_url.clone()));
     }
     let Request { repository, tag, commit, .. } = &request;
-    Ok(if plan.actions().is_empty() {
+    let outcome = if plan.actions().is_empty() {
         Outcome::unchanged(plan.unchanged())
     } else {
         let end = match there.release {
@@ -189,7 +207,8 @@ async fn run(args: TagArgs, cx: Cx) -> Result<Outcome, Failure> {
             Some(_) => ", and its release is published",
         };
         Outcome::changed(format!("{tag} is on {commit} in {repository}{end}"))
-    })
+    };
+    Ok((outcome, outputs))
 }
 
 /// Looks until what was written is seen, for some seconds: GitHub's answers may lag behind its writes.

@@ -105,7 +105,8 @@ async fn subject(cx: &Cx, github: &Github, commit: &str) -> Result<String, Failu
     }
     let (attempt, path) =
         (format!("look up the commit {commit} in {repository}"), format!("/git/commits/{commit}"));
-    let found: Option<Commit> = github.find(cx, Call { attempt: &attempt, permission: READ, path: &path }).await?;
+    let found: Option<Commit> =
+        github.find(cx, Call { attempt: &attempt, permission: READ, path: &path }).await?;
     let commit = found.ok_or_else(|| {
         Failure::refused(format!("tag the commit {commit}"))
             .because(format!("{repository} has no such commit"))

@@ -72,7 +72,11 @@ impl Plan for TagRelease {
                 )
                 .detail(format!("commit:  {}\nmessage: {message}", self.subject)),
             );
-            actions.push(Action::new(TAG, format!("create the tag {tag}"), "delete the tag, if it still is the same"));
+            actions.push(Action::new(
+                TAG,
+                format!("create the tag {tag}"),
+                "delete the tag, if it still is the same",
+            ));
         }
         match &self.release {
             Step::NotWanted | Step::Nothing { .. } => {}
@@ -135,7 +139,8 @@ pub(crate) fn plan(request: &Request, observed: &Observed) -> Result<TagRelease,
     };
     if matches!(release, Step::Create { publish: true, .. } | Step::Publish { .. }) {
         notes.push(Note::Info(
-            "if the repository has immutable releases, publishing can't be undone and uses the tag's name up".to_owned(),
+            "if the repository has immutable releases, publishing can't be undone and uses the tag's name up"
+                .to_owned(),
         ));
     }
     Ok(TagRelease {
@@ -171,7 +176,9 @@ fn release(
         observed.releases.iter().partition(|release| release.draft);
     if let Some(release) = published.first() {
         for difference in differences(wanted, release) {
-            notes.push(Note::Warning(format!("the release is published and left as it is, though {difference}")));
+            notes.push(Note::Warning(format!(
+                "the release is published and left as it is, though {difference}"
+            )));
         }
         if wanted.draft {
             notes.push(Note::Info("the release is published already, so it stays no draft".to_owned()));
@@ -320,7 +327,13 @@ mod tests {
             plan(&request(Some(wanted)), &draft)
         };
         assert!(with(Some("v2.1.0"), Some("Notes\nof two lines\n")).is_ok());
-        assert!(with(Some("Rally 2.1"), None).unwrap_err().chain().join("").contains("\"v2.1.0\" instead of \"Rally 2.1\""));
+        assert!(
+            with(Some("Rally 2.1"), None)
+                .unwrap_err()
+                .chain()
+                .join("")
+                .contains("\"v2.1.0\" instead of \"Rally 2.1\"")
+        );
         assert!(with(None, Some("Others")).unwrap_err().chain().join("").contains("notes are others"));
     }
 
@@ -335,6 +348,8 @@ mod tests {
     #[test]
     fn publishing_says_when_it_cannot_be_undone() {
         let plan = plan(&request(Some(Wanted::default())), &observed(None, vec![])).unwrap();
-        assert!(plan.notes().iter().any(|note| matches!(note, Note::Info(text) if text.contains("immutable"))));
+        assert!(
+            plan.notes().iter().any(|note| matches!(note, Note::Info(text) if text.contains("immutable")))
+        );
     }
 }

@@ -46,9 +46,11 @@ impl Plan for TakeBack {
             Back::DeleteRelease { id, name } => {
                 Action::irreversible(back.id(), format!("delete the release {name} (number {id})"), again)
             }
-            Back::MakeDraft { id, name } => {
-                Action::irreversible(back.id(), format!("make the release {name} (number {id}) a draft again"), again)
-            }
+            Back::MakeDraft { id, name } => Action::irreversible(
+                back.id(),
+                format!("make the release {name} (number {id}) a draft again"),
+                again,
+            ),
             Back::DeleteTag { tag, object } => {
                 Action::irreversible(back.id(), format!("delete the tag {tag} ({object})"), again)
             }
@@ -96,7 +98,9 @@ pub(crate) fn plan(
                 .help(format!("look at {} and decide there", release.html_url)))
         };
         if release.immutable {
-            return refuse("it is immutable: it can't be taken back, and its tag's name is used up".to_owned());
+            return refuse(
+                "it is immutable: it can't be taken back, and its tag's name is used up".to_owned(),
+            );
         }
         if !release.assets.is_empty() {
             let names = release.assets.iter().map(|asset| asset.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -110,7 +114,9 @@ pub(crate) fn plan(
     }
     for (_, inverse) in &inverses {
         let Inverse::Draft { tag, id, .. } = inverse else { continue };
-        let Some(release) = releases.iter().find(|release| release.id == *id && !release.draft) else { continue };
+        let Some(release) = releases.iter().find(|release| release.id == *id && !release.draft) else {
+            continue;
+        };
         if deleted.contains(id) {
             continue;
         }

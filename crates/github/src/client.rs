@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
-use kit::{Cx, Env, Failure, Secret};
+use kit::{Code, Cx, Env, Failure, Secret};
 use octocrab::service::middleware::auth_header::AuthHeaderLayer;
 use octocrab::service::middleware::base_uri::BaseUriLayer;
 use octocrab::service::middleware::extra_headers::ExtraHeadersLayer;
@@ -27,7 +27,7 @@ pub struct GithubArgs {
     #[arg(long, value_name = "OWNER/NAME")]
     pub repository: Option<Repository>,
 
-    /// Send all calls to this URL [default: `GITHUB_API_URL`, or `<https://api.github.com>`]
+    /// Send all calls to this URL [default: `GITHUB_API_URL`, or GitHub's own]
     ///
     /// A GitHub Enterprise Server's ends in /api/v3.
     #[arg(long, value_name = "URL")]
@@ -156,13 +156,18 @@ impl Github {
     pub async fn list<T: DeserializeOwned>(&self, cx: &Cx, call: Call<'_>) -> Result<Vec<T>, Failure> {
         let failed = |error| failure(call.attempt, call.permission, error);
         let mut page: Page<T> = self
-            .reading(cx, call, async || self.octocrab.get(self.route(call.path), Some(&[("per_page", "100")])).await)
+            .reading(cx, call, async || {
+                self.octocrab.get(self.route(call.path), Some(&[("per_page", "100")])).await
+            })
             .await?
             .map_err(failed)?;
         let mut all = page.take_items();
         while page.next.is_some() {
             let next = page.next.take();
-            let found = self.reading(cx, call, async || self.octocrab.get_page(&next).await).await?.map_err(failed)?;
+            let found = self
+                .reading(cx, call, async || self.octocrab.get_page(&next).await)
+                .await?
+                .map_err(failed)?;
             let Some(found) = found else { break };
             page = found;
             all.extend(page.take_items());
@@ -184,7 +189,8 @@ impl Github {
                 Ok(value) => return Ok(Ok(value)),
                 Err(error) => error,
             };
-            let Some(pause) = pause(tried, &error).filter(|_| tried < TRIES && worth_trying_again(&error)) else {
+            let Some(pause) = pause(tried, &error).filter(|_| tried < TRIES && worth_trying_again(&error))
+            else {
                 return Ok(Err(error));
             };
             cx.or_cancelled(cx.pause(pause)).await?;
@@ -221,8 +227,18 @@ impl Github {
             let failed = if doubt { failed.untouched(false) } else { failed };
             let Some(pause) = pause.filter(|_| effect != Effect::None) else { return Err(failed) };
             cx.or_cancelled(cx.pause(pause)).await?;
-            if doubt && let Some(there) = look().await? {
-                return Ok(there);
+            if doubt {
+                match look().await {
+                    Ok(Some(there)) => return Ok(there),
+                    Ok(None) => {}
+                    // That looking failed, perhaps without effect, says nothing of the write.
+                    Err(looked) if looked.code() == Code::Failed => {
+                        return Err(
+                            failed.state(format!("whether it took effect is unknown: could not {looked}"))
+                        );
+                    }
+                    Err(decided) => return Err(decided),
+                }
             }
             if tried >= TRIES {
                 return Err(failed);
@@ -230,7 +246,12 @@ impl Github {
         }
     }
 
-    async fn send<R: DeserializeOwned>(&self, method: Method, path: &str, body: &Value) -> Result<R, ApiError> {
+    async fn send<R: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<R, ApiError> {
         let route = self.route(path);
         match method {
             Method::Post => self.octocrab.post(route, Some(body)).await,
@@ -252,7 +273,9 @@ impl Github {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error)) if status(&error) == Some(StatusCode::NOT_FOUND) => return Ok(()),
                 // What DELETE /git/refs answers for a ref that is gone.
-                Ok(Err(ApiError::GitHub { source, .. })) if source.message == "Reference does not exist" => return Ok(()),
+                Ok(Err(ApiError::GitHub { source, .. })) if source.message == "Reference does not exist" => {
+                    return Ok(());
+                }
                 Ok(Err(error)) => {
                     let (effect, pause) = (effect(&error), pause(tried, &error));
                     (failure(call.attempt, call.permission, error), effect, pause)
@@ -261,7 +284,9 @@ impl Github {
             };
             doubt |= effect == Effect::Doubt;
             let failed = if doubt { failed.untouched(false) } else { failed };
-            let Some(pause) = pause.filter(|_| effect != Effect::None && tried < TRIES) else { return Err(failed) };
+            let Some(pause) = pause.filter(|_| effect != Effect::None && tried < TRIES) else {
+                return Err(failed);
+            };
             cx.or_cancelled(cx.pause(pause)).await?;
         }
     }
@@ -312,8 +337,11 @@ fn base_url(flag: Option<&str>, env: &Env) -> Result<String, Failure> {
         (None, None) => return Ok(DEFAULT_URL.to_owned()),
     };
     let refused = || Failure::refused(format!("use the address {text} of {name}"));
-    let url = Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let Some(url) = url.filter(|url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty()) else {
+    let url =
+        Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let Some(url) =
+        url.filter(|url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty())
+    else {
         return Err(refused()
             .because("it is not a plain http:// or https:// URL")
             .help("write it as https://api.github.com or https://HOST/api/v3"));
@@ -336,7 +364,9 @@ fn octocrab(env: &Env, base: &str, token: &Secret) -> Result<Octocrab, Failure> 
     let unusable = |what: &str| Failure::refused(format!("use {what}"));
     let uri: Uri = base.parse().map_err(|error: http::uri::InvalidUri| unusable(base).because(error))?;
     let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
-        unusable("the token for GitHub").because("it contains characters that no token has").help("copy it again")
+        unusable("the token for GitHub")
+            .because("it contains characters that no token has")
+            .help("copy it again")
     })?;
     authorization.set_sensitive(true);
     let agent = HeaderValue::from_str(&format!("cutover/{}", env!("CARGO_PKG_VERSION")))

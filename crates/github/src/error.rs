@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-use hyper_util::client::legacy::Error as ClientError;
 use http::{HeaderMap, StatusCode};
+use hyper_util::client::legacy::Error as ClientError;
 use kit::Failure;
 use octocrab::{Error as ApiError, GitHubError};
 use serde_json::Value;
@@ -66,7 +66,9 @@ pub(crate) fn effect(error: &ApiError) -> Effect {
 /// Whether a reading call may succeed a moment later.
 pub(crate) fn worth_trying_again(error: &ApiError) -> bool {
     match error {
-        ApiError::GitHub { source, .. } => source.status_code.is_server_error() || rate_limit(source).is_some(),
+        ApiError::GitHub { source, .. } => {
+            source.status_code.is_server_error() || rate_limit(source).is_some()
+        }
         ApiError::Json { .. } | ApiError::Serde { .. } => false,
         _ => true,
     }
@@ -114,7 +116,8 @@ fn answered(failed: Failure, permission: &str, error: &GitHubError) -> Failure {
 }
 
 fn denied(failed: Failure, permission: &str, headers: &HeaderMap) -> Failure {
-    let named = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
+    let named =
+        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
     let mut failed = failed;
     // https://docs.github.com/en/rest/authentication/authenticating-to-the-rest-api#authenticating-with-a-personal-access-token
     if let Some(url) = named("x-github-sso").and_then(|text| text.split("url=").nth(1)) {
@@ -139,18 +142,23 @@ impl RateLimit {
     fn help(&self) -> String {
         let reset = self.reset.and_then(|reset| OffsetDateTime::from_unix_timestamp(reset).ok());
         match (self.seconds, reset.and_then(|time| time.format(&Rfc3339).ok())) {
-            (Some(seconds), _) => format!("GitHub limits this token's calls: run the same command again in {seconds} seconds"),
-            (None, Some(time)) => format!("GitHub limits this token's calls until {time}: run the same command again then"),
-            (None, None) => "GitHub limits this token's calls: run the same command again in a minute".to_owned(),
+            (Some(seconds), _) => {
+                format!("GitHub limits this token's calls: run the same command again in {seconds} seconds")
+            }
+            (None, Some(time)) => {
+                format!("GitHub limits this token's calls until {time}: run the same command again then")
+            }
+            (None, None) => {
+                "GitHub limits this token's calls: run the same command again in a minute".to_owned()
+            }
         }
     }
 }
 
 /// 429 is always a rate limit; 403 is one with `retry-after`, with no calls remaining, or when the message says so.
 fn rate_limit(error: &GitHubError) -> Option<RateLimit> {
-    let number = |name: &str| -> Option<i64> {
-        error.headers.as_ref()?.get(name)?.to_str().ok()?.trim().parse().ok()
-    };
+    let number =
+        |name: &str| -> Option<i64> { error.headers.as_ref()?.get(name)?.to_str().ok()?.trim().parse().ok() };
     let seconds = number("retry-after").and_then(|seconds| u64::try_from(seconds).ok());
     let exhausted = number("x-ratelimit-remaining") == Some(0);
     let limited = match error.status_code {
@@ -203,7 +211,8 @@ fn spelled_out(error: &Value) -> String {
         "custom" | "" => "",
         other => other,
     };
-    let said = [place.as_str(), what].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    let said =
+        [place.as_str(), what].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     match (said.is_empty(), message.is_empty()) {
         (false, false) => format!("{said}: {message}"),
         (true, false) => message.to_owned(),

@@ -5,6 +5,8 @@
 
 mod client;
 mod error;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use client::{Call, Github, GithubArgs, Method, Repository};
@@ -21,14 +23,4 @@ pub fn encode(name: &str) -> String {
         }
         out
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_encoded_and_the_slashes_of_a_ref_stay() {
-        assert_eq!(encode("release/2.1 #1?"), "release/2.1%20%231%3F");
-    }
 }

@@ -43,6 +43,7 @@ pub(crate) fn http_client(env: &Env) -> Result<HttpClient, Failure> {
         .with_no_client_auth();
     let mut http = HttpConnector::new();
     http.set_connect_timeout(Some(CONNECT));
+    http.set_nodelay(true);
     http.enforce_http(false);
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(config)

@@ -119,33 +119,47 @@ impl Request<'_> {
             ("GET", ["commits", name @ ..]) => self.commit(&name.join("/")),
             ("GET", ["compare", range @ ..]) => self.compare(&range.join("/")),
             ("GET", ["tags"]) => self.tags(),
-            ("GET", ["git", "commits", sha]) => match self.repo.commits.contains_key(*sha) {
-                true => Ok(ok(self.git_commit(sha))),
-                false => Err(not_found()),
-            },
+            ("GET", ["git", "commits", sha]) => {
+                if self.repo.commits.contains_key(*sha) {
+                    Ok(ok(self.git_commit(sha)))
+                } else {
+                    Err(not_found())
+                }
+            }
             ("GET", ["git", "ref", name @ ..]) => self.git_ref(&name.join("/")),
             ("GET", ["git", "matching-refs", prefix @ ..]) => self.matching_refs(&prefix.join("/")),
             ("POST", ["git", "refs"]) => self.create_ref(),
             ("PATCH", ["git", "refs", name @ ..]) => self.update_ref(&name.join("/")),
             ("DELETE", ["git", "refs", name @ ..]) => self.delete_ref(&name.join("/")),
             ("POST", ["git", "tags"]) => self.create_tag(),
-            ("GET", ["git", "tags", sha]) => match self.repo.tags.contains_key(*sha) {
-                true => Ok(ok(self.tag(sha))),
-                false => Err(not_found()),
-            },
+            ("GET", ["git", "tags", sha]) => {
+                if self.repo.tags.contains_key(*sha) {
+                    Ok(ok(self.tag(sha)))
+                } else {
+                    Err(not_found())
+                }
+            }
             ("GET", ["releases"]) => {
                 // Newest first.
-                let list = self.repo.releases.iter().rev().map(|release| release.json(self.url, self.full)).collect();
+                let list = self
+                    .repo
+                    .releases
+                    .iter()
+                    .rev()
+                    .map(|release| release.json(self.url, self.full))
+                    .collect();
                 Ok(self.page(list))
             }
             ("POST", ["releases"]) => self.create_release(),
             ("GET", ["releases", "latest"]) => {
-                let latest = self.repo.releases.iter().rev().find(|release| !release.draft && !release.prerelease);
+                let latest =
+                    self.repo.releases.iter().rev().find(|release| !release.draft && !release.prerelease);
                 latest.map(|release| ok(release.json(self.url, self.full))).ok_or_else(not_found)
             }
             ("GET", ["releases", "tags", tag @ ..]) => {
                 let tag = tag.join("/");
-                let found = self.repo.releases.iter().find(|release| !release.draft && release.tag_name == tag);
+                let found =
+                    self.repo.releases.iter().find(|release| !release.draft && release.tag_name == tag);
                 found.map(|release| ok(release.json(self.url, self.full))).ok_or_else(not_found)
             }
             ("GET", ["releases", id]) => {
@@ -180,7 +194,9 @@ impl Request<'_> {
     ///
     /// Source: <https://docs.github.com/en/rest/using-the-rest-api/using-pagination-in-the-rest-api>
     fn page(&self, list: Vec<Value>) -> Answer {
-        let number = |name: &str, default: usize| self.query(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+        let number = |name: &str, default: usize| {
+            self.query(name).and_then(|text| text.parse().ok()).unwrap_or(default)
+        };
         let size = number("per_page", 30).clamp(1, 100);
         let page = number("page", 1).max(1);
         let last = list.len().div_ceil(size).max(1);
@@ -363,7 +379,9 @@ impl Request<'_> {
             return Err(unprocessable("Invalid request.\n\n\"ref\", \"sha\" weren't supplied."));
         };
         if !name.starts_with("refs/") || name.split('/').count() < 3 {
-            return Err(unprocessable("Reference name must start with 'refs/' and have at least two slashes."));
+            return Err(unprocessable(
+                "Reference name must start with 'refs/' and have at least two slashes.",
+            ));
         }
         if self.repo.kind(&sha).is_none() {
             return Err(unprocessable("Object does not exist"));
@@ -413,7 +431,9 @@ impl Request<'_> {
         let (Some(tag), Some(message), Some(object), Some(kind)) =
             (self.text("tag"), self.text("message"), self.text("object"), self.text("type"))
         else {
-            return Err(unprocessable("Invalid request.\n\nFor 'allOf/0', \"tag\", \"message\", \"object\", \"type\" are required."));
+            return Err(unprocessable(
+                "Invalid request.\n\nFor 'allOf/0', \"tag\", \"message\", \"object\", \"type\" are required.",
+            ));
         };
         if self.repo.kind(&object) != Some(kind.as_str()) {
             return Err(unprocessable("Could not verify object"));
@@ -470,7 +490,12 @@ impl Request<'_> {
     }
 
     /// A published release has its tag's name alone, and a tag that is missing is made at its target.
-    fn check_publishable(&mut self, release: &Release, fields: &Value, draft: bool) -> std::result::Result<(), Answer> {
+    fn check_publishable(
+        &mut self,
+        release: &Release,
+        fields: &Value,
+        draft: bool,
+    ) -> std::result::Result<(), Answer> {
         let text = |name: &str, or: &str| fields.get(name).and_then(Value::as_str).unwrap_or(or).to_owned();
         let (tag, target) = (text("tag_name", &release.tag_name), text("target_commitish", &release.target));
         if draft {
@@ -482,8 +507,10 @@ impl Request<'_> {
         }
         let name = format!("refs/tags/{tag}");
         if !self.repo.refs.contains_key(&name) {
-            let sha =
-                self.repo.resolve(&target).ok_or_else(|| invalid("Release", "target_commitish", "invalid"))?;
+            let sha = self
+                .repo
+                .resolve(&target)
+                .ok_or_else(|| invalid("Release", "target_commitish", "invalid"))?;
             self.repo.refs.insert(name, sha);
         }
         Ok(())
@@ -495,7 +522,8 @@ impl Request<'_> {
         let base = self.repo.resolve(base).ok_or_else(not_found)?;
         let head = self.repo.resolve(head).ok_or_else(not_found)?;
         let (before, after) = (self.repo.history(&base), self.repo.history(&head));
-        let commits: Vec<String> = self.repo.log(&head).into_iter().filter(|sha| !before.contains(sha)).collect();
+        let commits: Vec<String> =
+            self.repo.log(&head).into_iter().filter(|sha| !before.contains(sha)).collect();
         let (ahead, behind) = (after.difference(&before).count(), before.difference(&after).count());
         let status = match (ahead, behind) {
             (0, 0) => "identical",
@@ -503,7 +531,8 @@ impl Request<'_> {
             (0, _) => "behind",
             _ => "diverged",
         };
-        let merge_base = self.repo.log(&base).into_iter().find(|sha| after.contains(sha)).ok_or_else(not_found)?;
+        let merge_base =
+            self.repo.log(&base).into_iter().find(|sha| after.contains(sha)).ok_or_else(not_found)?;
         let page = format!("https://github.com/{}/compare/{range}", self.full);
         Ok(ok(json!({
             "url": format!("{}/compare/{range}", self.api()),
@@ -532,7 +561,9 @@ impl Request<'_> {
         }
         let (id, api) = (self.id, self.api());
         let conclusion = self.text("conclusion");
-        let status = self.text("status").unwrap_or_else(|| (if conclusion.is_some() { "completed" } else { "queued" }).to_owned());
+        let status = self
+            .text("status")
+            .unwrap_or_else(|| (if conclusion.is_some() { "completed" } else { "queued" }).to_owned());
         let run = json!({
             "id": id,
             "head_sha": sha,

@@ -33,7 +33,14 @@ pub struct Fault {
 impl Fault {
     /// Strikes every request of `method` whose path ends in `path`, before it takes effect.
     pub fn new(method: &str, path: &str, effect: Effect) -> Self {
-        Self { method: method.to_owned(), path: path.to_owned(), first: 1, times: u64::MAX, when: When::Before, effect }
+        Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            first: 1,
+            times: u64::MAX,
+            when: When::Before,
+            effect,
+        }
     }
 
     /// Cuts the connection.
@@ -67,6 +74,13 @@ impl Fault {
     #[must_use]
     pub fn nth(mut self, nth: u64) -> Self {
         (self.first, self.times) = (nth, 1);
+        self
+    }
+
+    /// Strikes from the `nth` matching request (from 1) on.
+    #[must_use]
+    pub fn from(mut self, nth: u64) -> Self {
+        self.first = nth;
         self
     }
 

@@ -9,10 +9,7 @@
 mod api;
 mod fault;
 mod state;
-#[cfg(test)]
-mod tests;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -29,8 +26,8 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-pub use self::fault::{Effect, Fault, When};
 use self::fault::Rules;
+pub use self::fault::{Effect, Fault, When};
 use self::state::{Repo, State};
 
 /// A token that may do everything.
@@ -182,8 +179,10 @@ impl GithubWorld {
     pub fn releases(&self, repository: &str) -> Vec<Value> {
         let state = lock(&self.shared.state);
         let repo = state.repos.get(repository);
-        repo.map(|repo| repo.releases.iter().map(|release| release.json(&self.shared.url, repository)).collect())
-            .unwrap_or_default()
+        repo.map(|repo| {
+            repo.releases.iter().map(|release| release.json(&self.shared.url, repository)).collect()
+        })
+        .unwrap_or_default()
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -278,20 +277,24 @@ impl Shared {
 
 async fn listen(listener: TcpListener, shared: Arc<Shared>) {
     loop {
-        // A connection that failed before it was accepted is the client's to try again.
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        // Accepting fails for want of file descriptors or on a client that has gone again: both pass.
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
         tokio::spawn(serve(stream, Arc::clone(&shared)));
     }
 }
 
-async fn serve(stream: TcpStream, shared: Arc<Shared>) -> Result<(), Infallible> {
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    // Small answers would otherwise wait for the client's delayed acknowledgement.
+    let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
         async move { shared.handle(request).await }
     });
     // The error of a cut connection is the fault that cut it.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-    Ok(())
 }
 
 impl Answer {

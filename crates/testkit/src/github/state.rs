@@ -101,7 +101,8 @@ impl Repo {
 
     pub(super) fn commit(&mut self, branch: &str, message: &str) -> Sha {
         let name = format!("refs/heads/{branch}");
-        let from = self.refs.get(&name).or_else(|| self.refs.get(&format!("refs/heads/{}", self.default_branch)));
+        let from =
+            self.refs.get(&name).or_else(|| self.refs.get(&format!("refs/heads/{}", self.default_branch)));
         let parents: Vec<Sha> = from.cloned().into_iter().collect();
         let sha = sha(&["commit", message, &parents.concat(), &self.commits.len().to_string()]);
         self.commits.insert(sha.clone(), Commit { message: message.to_owned(), parents, date: now() });
@@ -110,7 +111,14 @@ impl Repo {
     }
 
     pub(super) fn tag_object(&mut self, tag: TagObject) -> Sha {
-        let name = sha(&["tag", &tag.tag, &tag.message, &tag.object, &tag.tagger.to_string(), &self.tags.len().to_string()]);
+        let name = sha(&[
+            "tag",
+            &tag.tag,
+            &tag.message,
+            &tag.object,
+            &tag.tagger.to_string(),
+            &self.tags.len().to_string(),
+        ]);
         self.tags.insert(name.clone(), tag);
         name
     }
