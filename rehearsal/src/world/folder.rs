@@ -29,6 +29,7 @@ pub(super) struct Kept {
     pub(super) front_port: u16,
     pub(super) balancer_port: u16,
     pub(super) postgres_port: u16,
+    pub(super) github_port: u16,
 }
 
 impl Kept {
@@ -41,6 +42,7 @@ impl Kept {
             front_port: port(&world.aws.endpoint)?,
             balancer_port: port(&world.service.url)?,
             postgres_port: world.database.port,
+            github_port: port(&world.github.api)?,
             ..self
         })
     }
@@ -100,6 +102,7 @@ impl Folder {
                     front_port: 0,
                     balancer_port: 0,
                     postgres_port: 0,
+                    github_port: 0,
                 };
                 // Before the server is made with them.
                 self.keep(&kept)?;

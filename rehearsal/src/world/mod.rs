@@ -1,4 +1,5 @@
-//! The world in which a release is rehearsed: AWS, PostgreSQL, a service that runs and serves, each as real as it can be here.
+//! The world in which a release is rehearsed: AWS, PostgreSQL, GitHub, and a service that runs and serves, each as real as it
+//! can be here.
 //!
 //! It is a process of its own with a state folder, and outlives the runs of the driver as production does. Started again on the
 //! same folder, it is where it was. What others need to know of it stands in `world.json` while it runs.
@@ -20,10 +21,11 @@ use serde::{Deserialize, Serialize};
 use testkit::ecs::{Balancer, Ecs, ProcessLauncher, ProcessOptions, Settings};
 use testkit::emulator::{self, Emulator};
 use testkit::front::Front;
+use testkit::github::{self, GithubWorld};
 use testkit::postgres::{self, Postgres};
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use self::description::{Aws, Backups, Database, Pids, Registry, Release, Service, World};
+pub use self::description::{Aws, Backups, Database, Github, Pids, Registry, Release, Service, World};
 use self::folder::{Folder, still_free};
 
 /// What goes wrong with the release.
@@ -202,6 +204,7 @@ pub async fn reset(options: &StateOptions) -> io::Result<()> {
 struct Running {
     description: World,
     _front: Front,
+    _github: GithubWorld,
     _balancer: Balancer,
     ecs: Ecs,
     _postgres: Postgres,
@@ -269,6 +272,12 @@ impl Running {
             .port(still_free(kept.front_port))
             .start()
             .await?;
+        let github = GithubWorld::start(github::Options {
+            port: still_free(kept.github_port),
+            state: Some(folder.path("github.json")),
+        })
+        .await?;
+        let commit = seed::repository(&github)?;
         serving(&ecs).await?;
 
         let description = World {
@@ -282,12 +291,14 @@ impl Running {
             registry: Registry::new(digests),
             database: Database::new(&postgres, &kept.password),
             backups: Backups { bucket: seed::BUCKET.to_owned() },
+            github: Github::new(&github, commit),
             release: Release::new(migrations, fail),
         };
         folder.keep(&kept.with_ports(&description)?)?;
         Ok(Self {
             description,
             _front: front,
+            _github: github,
             _balancer: balancer,
             ecs,
             _postgres: postgres,
