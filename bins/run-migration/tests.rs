@@ -43,7 +43,11 @@ impl World {
     }
 
     fn cx(&self, port: u16) -> Cx {
-        let env: Env = [
+        kit::testing::cx_of(&crate::STEP, self.env(port), false)
+    }
+
+    fn env(&self, port: u16) -> Env {
+        [
             ("PGHOST", "127.0.0.1".to_owned()),
             ("PGPORT", port.to_string()),
             ("PGUSER", USER.to_owned()),
@@ -51,8 +55,7 @@ impl World {
             ("PGPASSWORD", self.server.password.clone()),
         ]
         .into_iter()
-        .collect();
-        kit::testing::cx_in(env)
+        .collect()
     }
 
     fn args(&self, more: &[&str]) -> MigrateArgs {
@@ -138,7 +141,7 @@ async fn a_failing_statement_rolls_its_file_back_and_the_next_run_continues_ther
     world.file("1_a.sql", "CREATE TABLE a (id int)");
     world.file(
         "2_b.sql",
-        "CREATE TABLE b (id int);\n\nINSERT INTO b\n  VALUES ('ä'), (nope);\nCREATE TABLE c ()",
+        "CREATE TABLE b (name text);\n\nINSERT INTO b\n  VALUES ('ä'), (nope);\nCREATE TABLE c ()",
     );
     let (failed, _) = world.migrate().await;
     let failed = failed.unwrap_err();

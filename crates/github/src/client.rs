@@ -10,7 +10,6 @@ use octocrab::service::middleware::auth_header::AuthHeaderLayer;
 use octocrab::service::middleware::base_uri::BaseUriLayer;
 use octocrab::service::middleware::extra_headers::ExtraHeadersLayer;
 use octocrab::{AuthState, Error as ApiError, Octocrab, OctocrabBuilder, Page};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::{Host, Url};
@@ -196,7 +195,7 @@ impl Github {
     /// if not it is made again.
     ///
     /// The failure at the end is in doubt too unless no try was.
-    pub async fn write<T, R: DeserializeOwned + Into<T>>(
+    pub async fn write<T: DeserializeOwned>(
         &self,
         cx: &Cx,
         method: Method,
@@ -209,9 +208,9 @@ impl Github {
         loop {
             tried += 1;
             // Not `or_cancelled`: a call under way is seen to its end, so that its effect is known.
-            let sent = in_time(call, self.send::<R>(method, call.path, body)).await;
+            let sent = in_time(call, self.send::<T>(method, call.path, body)).await;
             let (failed, effect, pause) = match sent {
-                Ok(Ok(answer)) => return Ok(answer.into()),
+                Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => {
                     let (effect, pause) = (effect(&error), pause(tried, &error));
                     (failure(call.attempt, call.permission, error), effect, pause)

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cx::Inner;
 use crate::receipt::{Journal, SCHEMA};
 use crate::report::Report;
-use crate::{Cx, Env, Receipt};
+use crate::{Cx, Env, Receipt, Step};
 
 /// How long such a run goes on, in the (usually paused) time of the test.
 pub const TIMEOUT: Duration = Duration::from_secs(3600);
@@ -24,6 +24,15 @@ pub fn cx() -> Cx {
 
 /// A run in the given environment.
 pub fn cx_in(env: Env) -> Cx {
+    run_in(env, false, Vec::new())
+}
+
+/// A run of a whole step, which sets the outputs that it declares.
+pub fn cx_of(step: &Step, env: Env, dry_run: bool) -> Cx {
+    run_in(env, dry_run, step.outputs.iter().map(|output| output.name).collect())
+}
+
+fn run_in(env: Env, dry_run: bool, declared_outputs: Vec<&'static str>) -> Cx {
     let receipt = Receipt {
         schema: SCHEMA.to_owned(),
         step: "test".to_owned(),
@@ -46,7 +55,7 @@ pub fn cx_in(env: Env) -> Cx {
     Cx::new(Inner {
         env,
         report: Report::in_memory("test"),
-        dry_run: false,
+        dry_run,
         deadline: Instant::now() + TIMEOUT,
         clock,
         undo: None,
@@ -54,7 +63,7 @@ pub fn cx_in(env: Env) -> Cx {
         signal: Mutex::default(),
         journal: Mutex::new(Journal { path, receipt }),
         receipt_wanted: false,
-        declared_outputs: Vec::new(),
+        declared_outputs,
     })
 }
 
