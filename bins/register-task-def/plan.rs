@@ -126,7 +126,8 @@ pub(crate) fn plan(
         set_image(&mut document, container, &reference);
         pinned.push((container.clone(), reference));
     }
-    if running.arn != newest.arn {
+    let same = |definition: &Definition| canonical(&definition.document) == canonical(&document);
+    if running.arn != newest.arn && !same(newest) {
         notes.push(Note::Warning(format!(
             "the service runs {}, and the newest revision is {}: this starts from what runs",
             short(&running.arn),
@@ -138,7 +139,6 @@ pub(crate) fn plan(
             notes.push(Note::Info(format!("{container} has this image already")));
         }
     }
-    let same = |definition: &Definition| canonical(&definition.document) == canonical(&document);
     let present = [running, newest].into_iter().find(|definition| same(definition));
     Ok(Register {
         arn: present.unwrap_or(newest).arn.clone(),

@@ -97,8 +97,9 @@ impl Report {
     /// Text that somebody else wrote (a child's output, a log line, a server's message): each line is marked, control
     /// characters are shown as such, and in a GitHub job it can't give workflow commands.
     pub fn foreign(&self, text: &str) {
-        let fence = github::token();
-        if self.github {
+        // The mark in front keeps a line from being a command; the fence is for the old form, which counts anywhere.
+        let fence = (self.github && ["::", "##["].iter().any(|sign| text.contains(sign))).then(github::token);
+        if let Some(fence) = &fence {
             self.command(&format!("::stop-commands::{fence}"));
         }
         for line in text.lines() {
@@ -108,7 +109,7 @@ impl Report {
                 .collect();
             self.line(&format!("  | {line}"));
         }
-        if self.github {
+        if let Some(fence) = &fence {
             self.command(&format!("::{fence}::"));
         }
     }
@@ -135,7 +136,8 @@ impl Report {
     }
 
     fn line(&self, line: &str) {
-        let line = redact(line);
+        // `##[command]` is obeyed wherever it stands in a line, and lines carry names and reasons from outside.
+        let line = if self.github { redact(line).replace("##[", "# #[") } else { redact(line) };
         match &self.sink {
             // A closed standard error must not end a release half-way.
             Sink::Process => {
