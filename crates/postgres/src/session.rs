@@ -380,6 +380,11 @@ fn explain_certificate(target: &Target, text: &str) -> Failure {
     let roots =
         target.root_cert.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string());
     let reason = text.split("invalid peer certificate: ").nth(1).unwrap_or(text);
+    let reason = match reason {
+        _ if reason.contains("CaUsedAsEndEntity") => "it is self-signed",
+        "UnknownIssuer" => "none of the root certificates signed it",
+        _ => reason,
+    };
     let failed = failed_to_connect(target).because(format!(
         "the server's certificate is refused: {reason} (sslmode {}, root certificates {roots})",
         target.sslmode.word()
