@@ -26,4 +26,17 @@ lint:
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
 
 test: setup
-	$(CARGO) test
+	$(CARGO) test --quiet
+
+# State lies in .rehearsal/, one world for each kind of failure.
+RUNBOOK ?= rally
+WORLD = .rehearsal/$(RUNBOOK)$(if $(FAIL),-$(FAIL))$(if $(MIGRATIONS),-own-migrations)
+
+rehearse: setup
+	@CUTOVER_COMMIT=$(CUTOVER_COMMIT) $(CARGO) build --quiet --bin cutover --bin rehearsal
+	@$(CARGO) run --quiet --bin rehearsal -- rehearse --state $(WORLD) --workflow .github/workflows/release-$(RUNBOOK).yml \
+	    $(if $(FAIL),--fail $(FAIL)) $(if $(MIGRATIONS),--migrations $(MIGRATIONS))
+
+rehearse-reset:
+	@for world in .rehearsal/*/; do [ -d "$$world" ] || continue; \
+	    $(CARGO) run --quiet --bin rehearsal -- reset --state "$$world" || exit 1; done

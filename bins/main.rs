@@ -7,7 +7,14 @@ use std::process::ExitCode;
 use kit::{Env, Step};
 
 /// Every step. The action files, the documentation and the tests of all steps derive from this list.
-const STEPS: [&Step; 2] = [&deploy_service::STEP, &register_task_def::STEP];
+const STEPS: [&Step; 6] = [
+    &backup_db::STEP,
+    &deploy_service::STEP,
+    &register_task_def::STEP,
+    &run_migration::STEP,
+    &tag_release::STEP,
+    &wait_healthy::STEP,
+];
 
 const COMMIT: Option<&str> = option_env!("CUTOVER_COMMIT");
 

@@ -228,6 +228,7 @@ fn document(
         bytes: taken.stored.bytes,
         sha256: taken.sha256.clone(),
         checksum_crc64nvme: taken.crc64nvme.clone(),
+        etag: taken.stored.etag.clone(),
         parts: parts(&taken.stored.etag),
         version_id: taken.stored.version.clone(),
         globals_key,

@@ -49,9 +49,7 @@ pub(crate) async fn observe(
     let version = Version::of_server(identity.server_version.0);
     let runner = Runner::new(cx.env(), Some(target.child_env()));
     let tools = cx.or_cancelled(Tools::find(&runner, wanted.pg_dump, &version)).await??;
-    if !cx.dry_run() {
-        lock(cx, &session).await?;
-    }
+    let alone = lock(cx, &session).await?;
     let bytes =
         rows(&session, "ask for the database's size", "SELECT pg_database_size(current_database())").await?;
     let database = Database {
@@ -68,8 +66,13 @@ pub(crate) async fn observe(
         Names::new(wanted.prefix, &database.name, database.system_identifier.as_deref(), &request.backup_id);
     let keys = cx.or_cancelled(store.keys(names.folder())).await??;
     let mut warnings = Vec::new();
-    let mut unfinished = cx.or_cancelled(store.unfinished(names.folder())).await??;
-    unfinished.retain(|upload| names.is_ours(&upload.key));
+    let mut unfinished = Vec::new();
+    if alone {
+        unfinished = cx.or_cancelled(store.unfinished(names.folder())).await??;
+        unfinished.retain(|upload| names.is_ours(&upload.key));
+    } else {
+        warnings.push("another backup of this database is running: this one will wait for it".to_owned());
+    }
     let key = names.dump(now);
     let mut world = World {
         now,
@@ -115,10 +118,11 @@ pub(crate) async fn observe(
     Ok(Scene { session, runner, world })
 }
 
-/// Waits until no other backup of this database is running. The lock ends with the session, however that ends.
+/// Waits until no other backup of this database is running. The lock ends with the session, however that ends. A dry run
+/// does not wait, and is told whether it has the lock.
 ///
 /// It works on a standby too: <https://www.postgresql.org/docs/current/hot-standby.html#HOT-STANDBY-USERS>.
-async fn lock(cx: &Cx, session: &Session) -> Result<(), Failure> {
+async fn lock(cx: &Cx, session: &Session) -> Result<bool, Failure> {
     let attempt = "take the lock of this database's backups";
     let what = format!("another backup of {} to end", session.identity.database);
     let query = format!("SELECT pg_try_advisory_lock({LOCK})");
@@ -133,7 +137,10 @@ async fn lock(cx: &Cx, session: &Session) -> Result<(), Failure> {
     cx.wait(Wait::until(&what, Duration::from_secs(2)), async || {
         let taken = rows(session, attempt, &query).await?;
         if taken.first().is_some_and(|taken| taken == "t") {
-            return Ok(Poll::Ready(()));
+            return Ok(Poll::Ready(true));
+        }
+        if cx.dry_run() {
+            return Ok(Poll::Ready(false));
         }
         let held = rows(session, attempt, &holder).await?;
         Ok(Poll::Pending(held.first().map_or_else(|| "held".to_owned(), |held| format!("held by {held}"))))

@@ -407,3 +407,215 @@ pub(crate) fn shrunk(what: &str, now: u64, before: u64, last: &Manifest) -> Fail
 fn or_unknown(text: Option<&str>) -> &str {
     text.unwrap_or("unknown")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kit::Code;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const MIB: u64 = 1 << 20;
+
+    fn at(minutes: i64) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(1_795_262_400 + minutes * 60).unwrap()
+    }
+
+    fn request() -> Request {
+        Request {
+            bucket: "b".into(),
+            backup_id: "run-7".into(),
+            max_age: HOUR,
+            rung: Rung::ReadBack,
+            allow_shrink: false,
+        }
+    }
+
+    fn world() -> World {
+        let version = Version::parse("15.18").unwrap();
+        World {
+            now: at(0),
+            database: Database {
+                name: "rally".into(),
+                server: "db.example:5432".into(),
+                system_identifier: Some("73".into()),
+                version: version.clone(),
+                bytes: 100 * MIB,
+            },
+            tools: Tools {
+                pg_dump: "/p/pg_dump".into(),
+                pg_dumpall: "/p/pg_dumpall".into(),
+                pg_restore: "/p/pg_restore".into(),
+                version,
+            },
+            globals: Globals::Read { script: b"CREATE ROLE rally;".into() },
+            key: "rally/now.dump".into(),
+            key_taken: false,
+            last: None,
+            same: Vec::new(),
+            unproven: Vec::new(),
+            unfinished: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn stored(bytes: u64) -> Stored {
+        Stored { bytes, etag: "\"e\"".into(), crc64nvme: None, metadata: [].into(), version: None }
+    }
+
+    fn manifest(started: OffsetDateTime) -> Manifest {
+        Manifest {
+            schema: postgres::manifest::SCHEMA.into(),
+            kind: "dump".into(),
+            bucket: "b".into(),
+            key: "rally/then.dump".into(),
+            bytes: 10 * MIB,
+            sha256: "aa".into(),
+            checksum_crc64nvme: "crc".into(),
+            etag: "etag".into(),
+            parts: 1,
+            version_id: None,
+            globals_key: None,
+            database: "rally".into(),
+            database_bytes: Some(100 * MIB),
+            tables: Some(3),
+            backup_id: Some("run-7".into()),
+            system_identifier: Some("73".into()),
+            server_version: "15.18".into(),
+            client_version: "15.18".into(),
+            snapshot: None,
+            rows: None,
+            rung: Rung::ReadBack,
+            started,
+            ended: started,
+            tool_version: "0".into(),
+            run: "r".into(),
+            github: None,
+        }
+    }
+
+    fn earlier(started: OffsetDateTime) -> Earlier {
+        Earlier { manifest: manifest(started), dump: Some(stored(10 * MIB)) }
+    }
+
+    fn unproven(proof: Option<Result<Sum, String>>) -> Unproven {
+        Unproven {
+            key: "rally/left.dump".into(),
+            stored: stored(7),
+            origin: Origin {
+                run: "dead".into(),
+                backup_id: "run-7".into(),
+                started: at(-5),
+                database_bytes: 1,
+                server_version: "15.18".into(),
+                client_version: "15.18".into(),
+                tables: Tables::of([1]),
+                snapshot: None,
+            },
+            has_globals: true,
+            proof,
+        }
+    }
+
+    fn ids(plan: &BackupPlan) -> Vec<String> {
+        plan.actions().into_iter().map(|action| action.id).collect()
+    }
+
+    fn all_notes(plan: &BackupPlan) -> String {
+        let text = |note: Note| match note {
+            Note::Info(text) | Note::Warning(text) => text,
+        };
+        plan.notes().into_iter().map(text).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_new_backup_is_dump_globals_and_manifest_in_this_order() {
+        let planned = plan(&request(), &world()).unwrap();
+        assert_eq!(ids(&planned), ["upload-dump", "write-globals", "write-manifest"]);
+        let first = &planned.actions()[0];
+        assert_eq!(
+            first.does,
+            "dump rally (100.0 MiB, PostgreSQL 15.18 on db.example:5432) with pg_dump 15.18 to s3://b/rally/now.dump"
+        );
+    }
+
+    #[test]
+    fn globals_that_are_denied_are_a_warning() {
+        let denied =
+            World { globals: Globals::Denied("permission denied for table pg_authid".into()), ..world() };
+        let planned = plan(&request(), &denied).unwrap();
+        assert_eq!(ids(&planned), ["upload-dump", "write-manifest"]);
+        assert!(all_notes(&planned).contains("permission denied for table pg_authid"));
+    }
+
+    #[test]
+    fn a_fresh_whole_backup_of_the_same_id_is_kept_and_no_other() {
+        let with = |earlier: Earlier| World { same: vec![earlier], ..world() };
+        let kept = plan(&request(), &with(earlier(at(-59)))).unwrap();
+        assert_eq!(ids(&kept), Vec::<String>::new());
+
+        let stale = plan(&request(), &with(earlier(at(-61)))).unwrap();
+        assert_eq!(ids(&stale).len(), 3);
+        assert!(all_notes(&stale).contains("older than --max-age"));
+
+        let mut lesser = earlier(at(-5));
+        lesser.manifest.rung = Rung::Contents;
+        assert!(all_notes(&plan(&request(), &with(lesser)).unwrap()).contains("read-back is asked for"));
+
+        let gone = Earlier { dump: None, ..earlier(at(-5)) };
+        let other = Earlier { dump: Some(stored(9)), ..earlier(at(-5)) };
+        for broken in [gone, other] {
+            let planned = plan(&request(), &with(broken)).unwrap();
+            assert_eq!(ids(&planned).len(), 3);
+            assert!(all_notes(&planned).contains("no longer what its manifest says"));
+        }
+        assert_eq!(ids(&plan(&request(), &with(earlier(at(60)))).unwrap()).len(), 3, "from the future");
+    }
+
+    #[test]
+    fn the_same_id_on_another_server_is_refused() {
+        let mut theirs = earlier(at(-5));
+        theirs.manifest.system_identifier = Some("99".into());
+        let refused = plan(&request(), &World { same: vec![theirs], ..world() }).unwrap_err();
+        assert_eq!(refused.code(), Code::Refused);
+        assert!(refused.chain()[0].contains("99") && refused.chain()[0].contains("73"));
+    }
+
+    #[test]
+    fn what_a_dead_run_left_is_finished_or_removed_or_named() {
+        let sum = Sum { bytes: 7, sha256: "bb".into(), crc64nvme: "c".into() };
+        let with = |proof| World { unproven: vec![unproven(proof)], ..world() };
+        assert_eq!(ids(&plan(&request(), &with(Some(Ok(sum)))).unwrap()), ["write-manifest"]);
+        let broken = plan(&request(), &with(Some(Err("unexpected end of file".into())))).unwrap();
+        assert_eq!(ids(&broken), ["remove-dump-1", "upload-dump", "write-globals", "write-manifest"]);
+        let old = plan(&request(), &with(None)).unwrap();
+        assert_eq!(ids(&old), ["upload-dump", "write-globals", "write-manifest"]);
+        assert!(all_notes(&old).contains("s3://b/rally/left.dump has no manifest"));
+    }
+
+    #[test]
+    fn unfinished_uploads_are_aborted_first_even_where_the_backup_is_made() {
+        let left = Unfinished { key: "rally/x.dump".into(), id: "u".into() };
+        let world = World { unfinished: vec![left], same: vec![earlier(at(-5))], ..world() };
+        assert_eq!(ids(&plan(&request(), &world).unwrap()), ["abort-upload-1"]);
+    }
+
+    #[test]
+    fn a_database_that_lost_most_of_its_size_is_refused_unless_allowed() {
+        let mut world = World { last: Some(manifest(at(-1440))), ..world() };
+        world.database.bytes = 49 * MIB;
+        let refused = plan(&request(), &world).unwrap_err();
+        assert_eq!(refused.code(), Code::Refused);
+        assert!(refused.chain()[0].contains("49.0 MiB") && refused.chain()[0].contains("100.0 MiB"));
+        let allowed = plan(&Request { allow_shrink: true, ..request() }, &world).unwrap();
+        assert!(matches!(allowed.work, Work::Dump(dump) if dump.at_least.is_none()));
+        world.database.bytes = 51 * MIB;
+        let planned = plan(&request(), &world).unwrap();
+        assert!(matches!(planned.work, Work::Dump(dump) if dump.at_least == Some(5 * MIB)));
+    }
+
+    #[test]
+    fn a_key_that_is_taken_is_refused() {
+        let refused = plan(&request(), &World { key_taken: true, ..world() }).unwrap_err();
+        assert_eq!(refused.code(), Code::Refused);
+    }
+}

@@ -474,10 +474,11 @@ async fn a_second_backup_of_the_database_waits_for_the_first() {
         let second_run = back_up(&second, &args, &world.store);
         tokio::pin!(second_run);
         let mut hold = Some(hold);
+        let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
         loop {
             tokio::select! {
                 done = &mut second_run => break done,
-                () = tokio::task::yield_now(), if hold.is_some() => {
+                _ = look.tick(), if hold.is_some() => {
                     if second.report().story().iter().any(|line| line.contains("waiting for another backup")) {
                         hold.take().unwrap().release();
                     }

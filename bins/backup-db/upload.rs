@@ -35,6 +35,15 @@ pub(crate) struct Upload<'a> {
     pub(crate) attempt: &'a str,
 }
 
+/// How far the upload of a stream has come.
+enum Begun {
+    No,
+    /// The call was made; what it answered is not known.
+    Maybe,
+    /// Under this id.
+    As(String),
+}
+
 /// An object that was committed.
 #[derive(Debug)]
 pub(crate) struct Committed {
@@ -55,26 +64,35 @@ impl Upload<'_> {
         permit: impl FnOnce(&Sum) -> Result<(), Failure>,
     ) -> Result<Committed, Failure> {
         let mut child = Running::start(cx, command, self.attempt)?;
-        let mut upload = None;
+        let mut upload = Begun::No;
         let streamed = self.stream(cx, &mut child, &mut upload).await.and_then(|whole| {
             permit(&whole.0)?;
             Ok(whole)
         });
-        let failure = match streamed {
-            Ok((sum, parts)) => match self.commit(cx, &upload.clone().unwrap_or_default(), parts, &sum).await
-            {
+        let failure = match (streamed, &upload) {
+            (Ok((sum, parts)), Begun::As(id)) => match self.commit(cx, id, parts, &sum).await {
                 Ok(stored) => return Ok(Committed { sum, stored }),
                 Err(failure) => failure,
             },
-            Err(failure) => failure,
+            (Ok(_), _) => Failure::failed(self.attempt).because("nothing was uploaded"),
+            (Err(failure), _) => failure,
         };
         child.stop().await;
-        if upload.is_none() && !failure.is_transient() {
+        if matches!(upload, Begun::No) {
             return Err(failure.untouched(true));
         }
-        match self.store.abort_all(self.key).await {
-            Ok(()) => Err(failure.untouched(true)),
-            Err(left) => Err(failure.untouched(false).state(format!(
+        let put_away = async {
+            self.store.abort_all(self.key).await?;
+            // A commit whose answer was lost may have come through all the same.
+            Ok(self.store.head(self.key).await?.is_none_or(|stored| !stored.written_by(self.run)))
+        };
+        match put_away.await {
+            Ok(true) => Err(failure.untouched(true)),
+            Ok(false) => Err(failure.untouched(false).state(format!(
+                "{} was committed all the same; with the same --backup-id the next run verifies it",
+                self.store.uri(self.key)
+            ))),
+            Err::<_, Failure>(left) => Err(failure.untouched(false).state(format!(
                 "an unfinished upload of {} may remain ({left}: {}); the next backup to the same place aborts it",
                 self.store.uri(self.key),
                 left.chain().join(": ")
@@ -87,7 +105,7 @@ impl Upload<'_> {
         &self,
         cx: &Cx,
         child: &mut Running,
-        upload: &mut Option<String>,
+        upload: &mut Begun,
     ) -> Result<(Sum, Vec<CompletedPart>), Failure> {
         let Some(mut output) = child.child.stdout.take() else {
             return Err(Failure::failed(self.attempt).because("the child has no standard output"));
@@ -124,10 +142,14 @@ impl Upload<'_> {
                     return Err(Failure::failed(self.attempt)
                         .because(format!("the dump is larger than the {MOST} parts that S3 allows")));
                 }
-                let id = match upload {
-                    Some(id) => id.clone(),
+                let id = if let Begun::As(id) = upload {
+                    id.clone()
+                } else {
+                    *upload = Begun::Maybe;
                     // Not dropped half-way by a signal: whether it took effect would be in doubt.
-                    None => upload.insert(self.store.begin(cx, self.key, &self.metadata).await?).clone(),
+                    let id = self.store.begin(cx, self.key, &self.metadata).await?;
+                    *upload = Begun::As(id.clone());
+                    id
                 };
                 while in_flight.len() >= IN_FLIGHT {
                     tokio::select! {
@@ -173,9 +195,7 @@ impl Upload<'_> {
         parts: Vec<CompletedPart>,
         sum: &Sum,
     ) -> Result<Stored, Failure> {
-        if cx.or_cancelled(std::future::ready(())).await.is_err() {
-            return Err(cx.cancellation());
-        }
+        cx.or_cancelled(std::future::ready(())).await?;
         let mut tries = 0;
         loop {
             tries += 1;

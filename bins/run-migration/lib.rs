@@ -94,7 +94,7 @@ pub struct MigrateArgs {
     #[arg(long, value_name = "VERSION")]
     baseline: Option<String>,
 
-    /// The manifest that backup-db left: its output `manifest`
+    /// The manifest that backup-db left: its output `manifest-uri`
     #[arg(long, value_name = "S3-URI", value_parser = parse_s3_uri, conflicts_with = "without_backup")]
     backup: Option<S3Uri>,
 

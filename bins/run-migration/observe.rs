@@ -97,7 +97,7 @@ pub(crate) fn parse_s3_uri(text: &str) -> Result<S3Uri, String> {
         Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() && !key.ends_with('/') => {
             Ok(S3Uri { bucket: bucket.to_owned(), key: key.to_owned() })
         }
-        _ => Err("write it as s3://bucket/key, as the output `manifest` of backup-db gives it".to_owned()),
+        _ => Err("write it as s3://bucket/key, as the output `manifest-uri` of backup-db gives it".to_owned()),
     }
 }
 
@@ -115,6 +115,8 @@ pub(crate) struct SeenBackup {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct SeenObject {
     pub(crate) bytes: i64,
+    pub(crate) etag: String,
+    /// Of the whole object, where S3 keeps one.
     pub(crate) checksum_crc64nvme: Option<String>,
 }
 
@@ -260,7 +262,12 @@ async fn object(
     match cx.or_cancelled(call.send()).await? {
         Ok(head) => Ok(Ok(SeenObject {
             bytes: head.content_length().unwrap_or_default(),
-            checksum_crc64nvme: head.checksum_crc64_nvme().map(str::to_owned),
+            etag: head.e_tag().unwrap_or_default().to_owned(),
+            // A checksum of the parts' checksums ("...-3") says nothing of the bytes as a whole.
+            checksum_crc64nvme: head
+                .checksum_crc64_nvme()
+                .filter(|checksum| !checksum.contains('-'))
+                .map(str::to_owned),
         })),
         // HEAD has no body, so a missing object is known by its status alone.
         Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 404) => {

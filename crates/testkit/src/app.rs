@@ -28,7 +28,7 @@ pub struct AppOptions {
     /// Where to listen; port 0 is a free one
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// The PostgreSQL database, as a URL on loopback; `DATABASE_URL` without. `PGPASSWORD` is the password of a URL without one
+    /// The database, as a URL on loopback; `DATABASE_URL` without. A URL without a password takes it from `PGPASSWORD`
     #[arg(long)]
     pub database_url: Option<String>,
     /// A query whose first column must be true for the application to start

@@ -11,6 +11,9 @@ use tempfile::TempDir;
 use crate::server::{self, Server};
 use crate::venv;
 
+/// It takes two seconds by itself, and many times that where every core is busy with other tests.
+const PATIENCE: Duration = Duration::from_mins(2);
+
 /// How the emulator is started.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -42,7 +45,7 @@ impl Emulator {
     /// Starts it and waits until it answers.
     ///
     /// # Errors
-    /// The Python environment has not been made (`make setup`), or the emulator ends or stays silent for 30 s; its log is
+    /// The Python environment has not been made (`make setup`), or the emulator ends or stays silent for two minutes; its log is
     /// in the message.
     pub async fn start(options: Options) -> io::Result<Self> {
         let python = venv::python()?;
@@ -141,7 +144,7 @@ impl Emulator {
     async fn ready(&mut self, log: &Path) -> io::Result<()> {
         let client = reqwest::Client::builder().no_proxy().build().map_err(io::Error::other)?;
         let health = format!("{}/_ministack/health", self.url);
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.server.ended()? {
                 return Err(io::Error::other(format!(

@@ -4,6 +4,7 @@ pub mod app;
 pub mod ecs;
 pub mod emulator;
 pub mod front;
+pub mod github;
 pub mod postgres;
 mod server;
 pub mod tls;

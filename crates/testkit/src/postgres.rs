@@ -196,7 +196,7 @@ impl Postgres {
     async fn ready(&mut self) -> io::Result<()> {
         let mut config = tokio_postgres::Config::new();
         config.host("127.0.0.1").port(self.port).user(USER).password(&self.password).dbname("postgres");
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_mins(2);
         loop {
             let Err(error) = config.connect(NoTls).await else { return Ok(()) };
             let log = self.scratch.path().join("postgres.log");

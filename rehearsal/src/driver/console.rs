@@ -86,7 +86,9 @@ impl Console {
     }
 
     pub(crate) fn annotations(&mut self) {
-        std::mem::take(&mut self.annotations).iter().for_each(|annotation| self.line(annotation));
+        for annotation in std::mem::take(&mut self.annotations) {
+            self.line(&annotation);
+        }
     }
 
     /// A line that a step printed. False when it is a command that fails the step.

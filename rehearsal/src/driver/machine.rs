@@ -1,5 +1,6 @@
 //! One job's fresh machine, and what a step is started with on it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +37,13 @@ pub(crate) fn deadline(of: &Value, contexts: &Value) -> Result<Instant, Trouble>
     let minutes = rendered(&of["timeout-minutes"], contexts)?;
     let minutes = if minutes.is_empty() { JOB_MINUTES } else { minutes.parse::<f64>()? };
     Ok(Instant::now() + Duration::try_from_secs_f64(minutes.floor() * 60.0)?)
+}
+
+/// A hosted runner's machine takes its steps with it when it dies, so a step must not outlive a killed driver.
+fn mortal(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(program);
+    command
 }
 
 impl Machine {
@@ -120,7 +128,7 @@ impl Machine {
         let script = self.folder("temp/step.sh");
         fs::write(&script, rendered(&places[0]["run"], contexts)?)?;
         let first = |key: &str| places.iter().map(|place| &place[key]).find(|value| !value.is_null());
-        let mut command = Command::new("bash");
+        let mut command = mortal("bash");
         // A shell that is asked for by name gets more options than the one that is merely assumed:
         // https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#jobsjob_idstepsshell
         let named = first("shell").is_some();
@@ -156,7 +164,12 @@ impl Machine {
         let runs = &action.value["runs"];
         let program = text(&runs["entrypoint"]);
         let program = Path::new(&program).file_name().ok_or("`entrypoint` is no path")?;
-        let mut command = Command::new(fs::canonicalize(options.bin_dir.join(program))?);
+        // The link itself is started, not what it points to: a multi-call executable goes by its name.
+        let program = fs::canonicalize(&options.bin_dir)?.join(program);
+        if !program.exists() {
+            return Err(format!("--bin-dir holds no executable {}", program.display()).into());
+        }
+        let mut command = mortal(program);
         command.current_dir(self.folder("work"));
         for arg in items(&runs["args"]) {
             command.arg(rendered(arg, &inner)?);

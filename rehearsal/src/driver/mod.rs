@@ -5,6 +5,7 @@
 //!
 //! Differences from a hosted runner: a docker action is the executable of its entrypoint's name, run without a
 //! container; what a step leaves running ends with the step; permissions and concurrency are checked, not enforced.
+//! A killed driver takes the running step with it (`setpriv`), as a runner's machine would.
 //!
 //! A step's environment holds `PATH` (ours), `HOME` (the job's), `LANG`, `CI`, `GITHUB_*`, `RUNNER_*`,
 //! `AWS_EC2_METADATA_DISABLED=true`, what `--env` gives and what the workflow sets; nothing else gets through.

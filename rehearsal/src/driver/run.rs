@@ -74,7 +74,7 @@ impl Run<'_> {
     async fn all(mut self) -> u8 {
         let value = &self.workflow.doc.value;
         let title = rendered(&value["run-name"], &self.contexts).unwrap_or_default();
-        self.console.line(&format!("{}  {title}", text(&value["name"])));
+        self.console.line(format!("{}  {title}", text(&value["name"])).trim_end());
         self.console.line("Standing in: executables for docker actions, this machine for every runs-on.");
         let order = order(value).unwrap_or_default();
         for &name in &order {
@@ -117,7 +117,7 @@ impl Run<'_> {
             })
             .collect();
         let shown = rendered(&job["name"], &contexts)?;
-        self.console.line(&format!("\n=== Job {name} {shown}"));
+        self.console.line(format!("\n=== Job {name} {shown}").trim_end());
         self.cancel.noticed().await;
         let ancestors = self.ancestors(job);
         let status = match self.cancel.asked {
@@ -214,7 +214,9 @@ impl Run<'_> {
     ) -> Result<&'static str, Trouble> {
         let uses = text(&step["uses"]);
         let with = all_rendered(&step["with"], contexts)?;
-        with.iter().for_each(|(key, value)| self.console.line(&format!("  {key}: {value}")));
+        for (key, value) in &with {
+            self.console.line(&format!("  {key}: {value}"));
+        }
         let (mut command, own) = match (self.workflow.actions.get(&uses), StandIn::of(&uses)) {
             (Some(action), _) => machine.container(self.options, &uses, action, &with, contexts)?,
             (_, Some(stand_in)) => return self.stand_in(machine, stand_in, &with, outputs),

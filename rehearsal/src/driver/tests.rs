@@ -17,7 +17,8 @@ use super::standin::Artifacts;
 /// <https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#multiline-strings>
 #[test]
 fn output_files_are_read_as_the_runner_reads_them() {
-    let cases: &[(&str, Result<&[(&str, &str)], &str>)] = &[
+    type Read<'a> = Result<&'a [(&'a str, &'a str)], &'a str>;
+    let cases: &[(&str, Read<'_>)] = &[
         ("", Ok(&[])),
         ("\n\n", Ok(&[])),
         ("a=1\nb=x=y", Ok(&[("a", "1"), ("b", "x=y")])),
@@ -113,7 +114,8 @@ fn artefacts_have_the_layout_of_the_real_action() {
         let mut found = Vec::new();
         super::standin::walk(&artifacts.folder.join(name), true, &mut found).unwrap();
         let mut wanted = files.iter().map(|f| artifacts.folder.join(name).join(f)).collect::<Vec<_>>();
-        (found.sort(), wanted.sort());
+        found.sort();
+        wanted.sort();
         assert_eq!(found, wanted, "{name}");
     }
     let error = |result: Result<(bool, String), super::Trouble>| result.unwrap_err().to_string();

@@ -74,9 +74,9 @@ pub(crate) fn check(doc: &Doc, actions: &BTreeMap<String, Doc>) -> Vec<Finding> 
         let mut checker = Checker { doc, keys: keys.collect(), actions, findings };
         checker.walk(&doc.value, &mut Vec::new(), "");
         if table == WORKFLOW {
-            checker.jobs()
+            checker.jobs();
         } else {
-            checker.action()
+            checker.action();
         }
         findings = checker.findings;
     }
@@ -88,32 +88,27 @@ impl Checker<'_> {
         self.findings.push(self.doc.find(pointer, what));
     }
 
-    /// The contexts at `path`; none where it only leads to a key, an error where it leads nowhere.
+    /// The contexts at `path`: none where it only leads to a key, an error where it leads nowhere.
     fn contexts(&self, path: &[String]) -> Result<Option<&'static str>, ()> {
         let fits = |key: &&str, name: &String| *key == "*" || key.split('|').any(|key| key == name);
-        let leads = self.keys.iter().filter(|(keys, _)| {
+        let mut leads = self.keys.iter().filter(|(keys, _)| {
             keys.len() >= path.len() && keys.iter().zip(path).all(|(key, name)| fits(key, name))
         });
-        let leads = leads.collect::<Vec<_>>();
-        let exact = leads.iter().find(|(keys, _)| keys.len() == path.len());
-        if leads.is_empty() { Err(()) } else { Ok(exact.map(|(_, contexts)| *contexts)) }
+        let first = leads.next().ok_or(())?;
+        let exact = leads.chain([first]).find(|(keys, _)| keys.len() == path.len());
+        Ok(exact.map(|(_, contexts)| *contexts))
     }
 
     fn walk(&mut self, value: &Value, path: &mut Vec<String>, pointer: &str) {
-        let contexts = match self.contexts(path) {
-            Ok(contexts) => contexts,
-            Err(()) => {
-                let (key, parents) =
-                    path.split_last().map_or(("", &[][..]), |(key, rest)| (key.as_str(), rest));
-                let parents = if parents.is_empty() { "the file".to_owned() } else { parents.join(".") };
-                return self.found(
-                    pointer,
-                    match UNREHEARSED.split_whitespace().any(|name| name == key) {
-                        true => format!("`{key}` in {parents} is not rehearsed"),
-                        false => format!("unknown key `{key}` in {parents}"),
-                    },
-                );
-            }
+        let Ok(contexts) = self.contexts(path) else {
+            let (key, parents) = path.split_last().map_or(("", &[][..]), |(key, rest)| (key.as_str(), rest));
+            let parents = if parents.is_empty() { "the file".to_owned() } else { parents.join(".") };
+            let foreign = UNREHEARSED.split_whitespace().any(|name| name == key);
+            return if foreign {
+                self.found(pointer, format!("`{key}` in {parents} is not rehearsed"));
+            } else {
+                self.found(pointer, format!("unknown key `{key}` in {parents}"));
+            };
         };
         match (value, contexts) {
             (Value::Object(map), _) => {
@@ -124,28 +119,25 @@ impl Checker<'_> {
                 }
             }
             (Value::Array(items), _) => {
-                items
-                    .iter()
-                    .enumerate()
-                    .for_each(|(i, item)| self.walk(item, path, &format!("{pointer}/{i}")));
+                for (i, item) in items.iter().enumerate() {
+                    self.walk(item, path, &format!("{pointer}/{i}"));
+                }
             }
             (Value::Null, _) => {}
             (_, None) => self.found(pointer, format!("`{}` has to be a mapping", path.join("."))),
             (scalar, Some(contexts)) => {
                 let text = text(scalar);
                 let bare = path.last().is_some_and(|key| key == "if");
-                let problems = match if bare {
-                    expr::bare(&text).map(|one| vec![(0..0, one)])
-                } else {
-                    expr::split(&text)
-                } {
+                let one = || expr::bare(&text).map(|source| vec![(0..text.len(), source)]);
+                let problems = match if bare { one() } else { expr::split(&text) } {
                     Err(what) => vec![what],
-                    Ok(sources) => sources
-                        .iter()
-                        .flat_map(|(_, source)| self.expression(source, contexts, pointer))
-                        .collect(),
+                    Ok(found) => {
+                        found.iter().flat_map(|(_, e)| self.expression(e, contexts, pointer)).collect()
+                    }
                 };
-                problems.into_iter().for_each(|what| self.found(pointer, what));
+                for what in problems {
+                    self.found(pointer, what);
+                }
             }
         }
     }

@@ -52,7 +52,9 @@ impl Doc {
         let marked =
             MarkedYaml::load_from_str(&source).map_err(|e| finding(e.marker().line(), e.to_string()))?;
         let mut lines = BTreeMap::new();
-        marked.iter().for_each(|node| mark(node, String::new(), &mut lines));
+        for node in &marked {
+            mark(node, String::new(), &mut lines);
+        }
         Ok(Self { file: name, value, source, lines })
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use testkit::github::{self, GithubWorld};
 use testkit::postgres::Postgres;
 
 use super::{Fail, seed};
@@ -18,6 +19,7 @@ pub struct World {
     pub registry: Registry,
     pub database: Database,
     pub backups: Backups,
+    pub github: Github,
     pub release: Release,
 }
 
@@ -105,6 +107,31 @@ impl Database {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backups {
     pub bucket: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Github {
+    /// For `GITHUB_API_URL`.
+    pub api: String,
+    /// Owner and name.
+    pub repository: String,
+    pub branch: String,
+    /// The commit that is released: the head of the branch.
+    pub commit: String,
+    /// For `GITHUB_TOKEN`.
+    pub token: String,
+}
+
+impl Github {
+    pub(super) fn new(github: &GithubWorld, commit: String) -> Self {
+        Self {
+            api: github.url().to_owned(),
+            repository: seed::GITHUB_REPOSITORY.to_owned(),
+            branch: seed::BRANCH.to_owned(),
+            commit,
+            token: github::TOKEN.to_owned(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -29,14 +29,10 @@ pub(super) struct Kept {
     pub(super) front_port: u16,
     pub(super) balancer_port: u16,
     pub(super) postgres_port: u16,
+    pub(super) github_port: u16,
 }
 
 impl Kept {
-    /// The port if it is still free, else 0, which takes another.
-    pub(super) fn free_port(&self, port: u16) -> u16 {
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() { port } else { 0 }
-    }
-
     pub(super) fn with_ports(self, world: &World) -> io::Result<Self> {
         let port = |url: &str| {
             let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
@@ -46,6 +42,7 @@ impl Kept {
             front_port: port(&world.aws.endpoint)?,
             balancer_port: port(&world.service.url)?,
             postgres_port: world.database.port,
+            github_port: port(&world.github.api)?,
             ..self
         })
     }
@@ -105,6 +102,7 @@ impl Folder {
                     front_port: 0,
                     balancer_port: 0,
                     postgres_port: 0,
+                    github_port: 0,
                 };
                 // Before the server is made with them.
                 self.keep(&kept)?;
@@ -129,6 +127,11 @@ impl Folder {
 
 fn lock_file(root: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(root.join(LOCK))
+}
+
+/// The port if it is still free, else 0, which takes another.
+pub(super) fn still_free(port: u16) -> u16 {
+    if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() { port } else { 0 }
 }
 
 fn password() -> String {

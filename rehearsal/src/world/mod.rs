@@ -1,4 +1,5 @@
-//! The world in which a release is rehearsed: AWS, PostgreSQL, a service that runs and serves, each as real as it can be here.
+//! The world in which a release is rehearsed: AWS, PostgreSQL, GitHub, and a service that runs and serves, each as real as it
+//! can be here.
 //!
 //! It is a process of its own with a state folder, and outlives the runs of the driver as production does. Started again on the
 //! same folder, it is where it was. What others need to know of it stands in `world.json` while it runs.
@@ -20,11 +21,12 @@ use serde::{Deserialize, Serialize};
 use testkit::ecs::{Balancer, Ecs, ProcessLauncher, ProcessOptions, Settings};
 use testkit::emulator::{self, Emulator};
 use testkit::front::Front;
+use testkit::github::{self, GithubWorld};
 use testkit::postgres::{self, Postgres};
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use self::description::{Aws, Backups, Database, Pids, Registry, Release, Service, World};
-use self::folder::Folder;
+pub use self::description::{Aws, Backups, Database, Github, Pids, Registry, Release, Service, World};
+use self::folder::{Folder, still_free};
 
 /// What goes wrong with the release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -64,7 +66,7 @@ pub struct StateOptions {
 }
 
 /// How long a start or an end may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Runs the world, in the foreground or (started as a process of its own) in the background.
 ///
@@ -202,6 +204,7 @@ pub async fn reset(options: &StateOptions) -> io::Result<()> {
 struct Running {
     description: World,
     _front: Front,
+    _github: GithubWorld,
     _balancer: Balancer,
     ecs: Ecs,
     _postgres: Postgres,
@@ -216,16 +219,15 @@ impl Running {
             region: seed::REGION.to_owned(),
             state: Some(folder.path("aws")),
             port: 0,
-        })
-        .await?;
+        });
         let postgres = Postgres::start(postgres::Options {
             data: Some(folder.path("postgres")),
             database: Some(seed::DATABASE.to_owned()),
             password: Some(kept.superuser_password.clone()),
-            port: kept.free_port(kept.postgres_port),
+            port: still_free(kept.postgres_port),
             ..postgres::Options::default()
-        })
-        .await?;
+        });
+        let (emulator, postgres) = tokio::try_join!(emulator, postgres)?;
         seed::database(&postgres, &kept.password).await?;
         let url = format!(
             "postgresql://{}:{}@127.0.0.1:{}/{}",
@@ -261,15 +263,21 @@ impl Running {
         seed::service(&ecs).await?;
 
         let loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listen = loopback(kept.free_port(kept.balancer_port));
+        let listen = loopback(still_free(kept.balancer_port));
         let balancer = Balancer::start(listen, ecs.clone(), seed::CLUSTER, seed::SERVICE).await?;
         let front = Front::builder()
             .upstream(emulator.url())
             .service(Arc::new(ecs.clone()))
             .record(folder.path("calls.jsonl"))
-            .port(kept.free_port(kept.front_port))
+            .port(still_free(kept.front_port))
             .start()
             .await?;
+        let github = GithubWorld::start(github::Options {
+            port: still_free(kept.github_port),
+            state: Some(folder.path("github.json")),
+        })
+        .await?;
+        let commit = seed::repository(&github)?;
         serving(&ecs).await?;
 
         let description = World {
@@ -283,12 +291,14 @@ impl Running {
             registry: Registry::new(digests),
             database: Database::new(&postgres, &kept.password),
             backups: Backups { bucket: seed::BUCKET.to_owned() },
+            github: Github::new(&github, commit),
             release: Release::new(migrations, fail),
         };
         folder.keep(&kept.with_ports(&description)?)?;
         Ok(Self {
             description,
             _front: front,
+            _github: github,
             _balancer: balancer,
             ecs,
             _postgres: postgres,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use testkit::ecs::Ecs;
 use testkit::emulator::Emulator;
+use testkit::github::GithubWorld;
 use testkit::postgres::Postgres;
 
 use super::Fail;
@@ -35,6 +36,8 @@ pub(super) const CONTAINER: &str = "rally-prod-webapp";
 pub(super) const REPOSITORY: &str = "rally-prod";
 pub(super) const SIDECAR: &str = "public.ecr.aws/aws-observability/aws-for-fluent-bit:2.32.4";
 pub(super) const BUCKET: &str = "rally-prod-backups";
+pub(super) const GITHUB_REPOSITORY: &str = "rallyforresearch/rally";
+pub(super) const BRANCH: &str = "master";
 pub(super) const DATABASE: &str = "rally";
 pub(super) const USER: &str = "rally";
 pub(super) const DATABASE_URL_PARAMETER: &str =
@@ -137,6 +140,22 @@ pub(super) async fn service(ecs: &Ecs) -> io::Result<()> {
         call("CreateService", serde_json::from_str(SERVICE_DOCUMENT)?).await?;
     }
     Ok(())
+}
+
+/// The repository with the release before, which is tagged, and the commit of this one; gives the commit.
+pub(super) fn repository(github: &GithubWorld) -> io::Result<String> {
+    github.repository(GITHUB_REPOSITORY, BRANCH);
+    if github.refs(GITHUB_REPOSITORY).is_empty() {
+        let old = github.commit(GITHUB_REPOSITORY, BRANCH, "Release 2.0.1.11");
+        github.set_ref(GITHUB_REPOSITORY, "refs/tags/v2.0.1.11", &old);
+        github.commit(GITHUB_REPOSITORY, BRANCH, "Merge branch 'v2.1.0'\n\nversion=2.1.0.0-RELEASE");
+    }
+    let head = format!("refs/heads/{BRANCH}");
+    let refs = github.refs(GITHUB_REPOSITORY);
+    let found = refs.into_iter().find(|(name, _)| *name == head);
+    found
+        .map(|(_, commit)| commit)
+        .ok_or_else(|| io::Error::other(format!("{GITHUB_REPOSITORY} has no {head}")))
 }
 
 /// Whether no deployment of the service is under way, and how many tasks it wants.

@@ -7,9 +7,10 @@
 //! * With [`Ecs::open`] everything outlives the process; tasks that were alive get new processes.
 //!
 //! Modelled: task definitions, clusters, services of the rolling-update kind, service deployments and revisions, tasks of
-//! services, tags. Not modelled: RunTask, blue/green, task sets, CODE_DEPLOY, placement, alarms, DeleteService. Each file
-//! names the AWS pages that it follows; the texts of events and reasons are those that ECS writes, except where a comment
-//! says that AWS documents none.
+//! services, tags. Not modelled: `RunTask`, `DeleteService`, blue/green, task sets, other deployment controllers, placement,
+//! alarms, the slowing down of tasks that fail again and again. Each file names the AWS pages that it follows. The texts of
+//! events, roll-outs and stopped tasks are those that ECS writes, except where a comment says that AWS documents none; the
+//! texts of refusals are ECS's where they are known.
 
 mod balancer;
 mod definitions;
@@ -18,6 +19,7 @@ mod launcher;
 mod process;
 mod request;
 mod rollout;
+mod scripted;
 mod services;
 mod state;
 mod tasks;
@@ -41,6 +43,7 @@ pub use self::error::EcsError;
 pub use self::launcher::{ContainerSpec, Launcher, Running, TaskSpec};
 pub use self::process::{ImageSpec, ProcessLauncher, ProcessOptions};
 use self::rollout::{Fleet, Processes};
+pub use self::scripted::{Behaviour, ScriptedLauncher};
 use self::state::{Service, State, TaskStatus};
 use crate::front;
 
@@ -133,7 +136,7 @@ impl World<'_> {
 
     fn dispatch(&mut self, operation: &str, request: &Value) -> Result<Value, EcsError> {
         match operation {
-            "CreateCluster" => self.create_cluster(request),
+            "CreateCluster" => Ok(self.create_cluster(request)),
             "CreateService" => self.create_service(request),
             "DeregisterTaskDefinition" => self.deregister_task_definition(request),
             "DescribeClusters" => self.describe_clusters(request),

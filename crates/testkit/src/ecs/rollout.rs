@@ -81,24 +81,18 @@ impl Fleet<'_> {
                 reason: None,
             })
             .collect();
-        let mut document = Map::new();
-        for (key, source) in [
-            ("cpu", &definition),
-            ("memory", &definition),
-            ("launchType", &Value::Object(service.document.clone())),
-            ("platformVersion", &Value::Object(service.document.clone())),
-        ] {
-            if let Some(value) = source.get(key) {
-                document.insert(key.to_owned(), value.clone());
-            }
-        }
+        let copy = |source: Option<&Map<String, Value>>, keys: [&str; 2]| -> Map<String, Value> {
+            keys.iter().filter_map(|k| Some(((*k).to_owned(), source?.get(*k)?.clone()))).collect()
+        };
+        let mut document = copy(definition.as_object(), ["cpu", "memory"]);
+        document.extend(copy(Some(&service.document), ["launchType", "platformVersion"]));
         let mut task = Task {
             arn: arn.clone(),
             cluster: service.cluster.clone(),
             cluster_arn: service.cluster_arn.clone(),
             service: service.name.clone(),
             started_by: deployment.id.clone(),
-            task_definition: deployment.task_definition.clone(),
+            definition: deployment.task_definition.clone(),
             created_at: now,
             containers,
             document,
@@ -132,9 +126,9 @@ impl Fleet<'_> {
     pub(super) fn relaunch(&mut self) {
         let mut tasks = std::mem::take(self.tasks);
         for task in tasks.iter_mut().filter(|t| t.alive()) {
-            let definition = self.definition(&task.task_definition);
+            let definition = self.definition(&task.definition);
             let group = format!("service:{}", task.service);
-            let spec = TaskSpec::new(&task.arn, &task.task_definition, &group, &definition);
+            let spec = TaskSpec::new(&task.arn, &task.definition, &group, &definition);
             // A task that can't be started again is recorded as stopped, and the scheduler replaces it.
             let _ = self.run(task, &spec);
         }
@@ -227,17 +221,14 @@ fn observe(service: &mut Service, fleet: &mut Fleet<'_>) {
     }
 }
 
-/// Carries out STOP_REQUESTED and ROLLBACK_REQUESTED, oldest first.
+/// Carries out `STOP_REQUESTED` and `ROLLBACK_REQUESTED`, oldest first.
 fn end_requested(service: &mut Service, fleet: &mut Fleet<'_>) -> bool {
     let now = fleet.now();
-    if let Some(stopping) =
-        service.service_deployments.iter_mut().rev().find(|d| d.status == Status::StopRequested)
-    {
+    if let Some(stopping) = service.history.iter_mut().rev().find(|d| d.status == Status::StopRequested) {
         stopping.finish(now, Status::Stopped);
         return true;
     }
-    let requested =
-        service.service_deployments.first().is_some_and(|d| d.status == Status::RollbackRequested);
+    let requested = service.history.first().is_some_and(|d| d.status == Status::RollbackRequested);
     if requested {
         roll_back(service, now, Cause::Request);
     }
@@ -246,8 +237,7 @@ fn end_requested(service: &mut Service, fleet: &mut Fleet<'_>) -> bool {
 
 fn begin(service: &mut Service, fleet: &mut Fleet<'_>) -> bool {
     let now = fleet.now();
-    let Some(current) = service.service_deployments.first_mut().filter(|d| d.status == Status::Pending)
-    else {
+    let Some(current) = service.history.first_mut().filter(|d| d.status == Status::Pending) else {
         return false;
     };
     current.status = Status::InProgress;
@@ -270,7 +260,7 @@ fn trip_breaker(service: &mut Service, fleet: &mut Fleet<'_>) -> bool {
         return false;
     }
     let failures = primary.failed_tasks;
-    let Some(current) = service.service_deployments.first_mut() else { return false };
+    let Some(current) = service.history.first_mut() else { return false };
     current.breaker.failure_count = failures;
     "TRIGGERED".clone_into(&mut current.breaker.status);
     current.updated_at = now;
@@ -278,6 +268,7 @@ fn trip_breaker(service: &mut Service, fleet: &mut Fleet<'_>) -> bool {
         roll_back(service, now, Cause::Breaker);
     } else {
         // "The rollback option is not in use for the failure detection mechanism ... The state moves to STOPPED."
+        // AWS documents no text for it.
         current.status = Status::StopRequested;
         current.status_reason = Some("The circuit breaker threshold was exceeded.".to_owned());
         fail(service, now, Cause::Breaker);
@@ -322,12 +313,12 @@ fn roll_back(service: &mut Service, now: f64, cause: Cause) {
         }
         Cause::Request => "Service deployment rolled back because a user requested it.",
     };
-    let again = service.service_deployments.first().is_some_and(|d| d.status == Status::RollbackInProgress);
+    let again = service.history.first().is_some_and(|d| d.status == Status::RollbackInProgress);
     fail(service, now, cause);
     let candidate =
         service.deployments.iter().position(|d| d.rollout == Rollout::Completed).filter(|_| !again);
     let Some(candidate) = candidate else {
-        if let Some(current) = service.service_deployments.first_mut() {
+        if let Some(current) = service.history.first_mut() {
             current.status_reason = Some("No rollback candidate was found to run the rollback.".to_owned());
             current.rollback.get_or_insert(json!({"reason": why, "startedAt": now}));
             current.finish(now, Status::RollbackFailed);
@@ -346,7 +337,7 @@ fn roll_back(service: &mut Service, now: f64, cause: Cause) {
     restored.updated_at = now;
     service.task_definition.clone_from(&restored.task_definition);
     service.event(now, &format!("rolling back to deployment {}.", restored.id));
-    if let Some(current) = service.service_deployments.first_mut() {
+    if let Some(current) = service.history.first_mut() {
         current.status = Status::RollbackInProgress;
         current.status_reason = Some(why.to_owned());
         current.updated_at = now;
@@ -488,7 +479,7 @@ fn complete(service: &mut Service, fleet: &mut Fleet<'_>) -> bool {
         primary.updated_at = now;
     }
     service.refresh_counts(fleet.tasks);
-    if let Some(current) = service.service_deployments.first_mut() {
+    if let Some(current) = service.history.first_mut() {
         match current.status {
             Status::InProgress => current.finish(now, Status::Successful),
             Status::RollbackInProgress => current.finish(now, Status::RollbackSuccessful),
@@ -502,7 +493,7 @@ fn complete(service: &mut Service, fleet: &mut Fleet<'_>) -> bool {
 
 /// A new PRIMARY deployment for the service as it now stands, and the service deployment that carries it.
 ///
-/// "STOP_REQUESTED ... when ... a user starts a new service deployment"
+/// "`STOP_REQUESTED` ... when ... a user starts a new service deployment"
 /// (<https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment.html>); the deployment that it
 /// supersedes becomes ACTIVE and keeps its rollout state.
 pub(super) fn deploy(service: &mut Service, fleet: &Fleet<'_>) {
@@ -513,13 +504,14 @@ pub(super) fn deploy(service: &mut Service, fleet: &Fleet<'_>) {
     let revision_arn = fleet.settings.arn(&format!("service-revision/{path}/{}", number()));
     let token: String = uuid::Uuid::new_v4().simple().to_string().chars().take(21).collect();
 
-    for older in service.service_deployments.iter_mut().filter(|d| !d.status.ended()) {
+    for older in service.history.iter_mut().filter(|d| !d.status.ended()) {
         if older.status == Status::RollbackInProgress {
             // Nothing but ROLLBACK_SUCCESSFUL and ROLLBACK_FAILED may follow.
             older.finish(now, Status::RollbackFailed);
         } else if older.status != Status::StopRequested {
             older.status = Status::StopRequested;
             older.updated_at = now;
+            // AWS documents no text for this.
             older.status_reason = Some("A new service deployment was started.".to_owned());
         }
     }
@@ -592,5 +584,5 @@ pub(super) fn deploy(service: &mut Service, fleet: &Fleet<'_>) {
     };
     service.deployments.insert(0, deployment);
     service.revisions.insert(0, revision);
-    service.service_deployments.insert(0, service_deployment);
+    service.history.insert(0, service_deployment);
 }

@@ -11,7 +11,7 @@ use super::rollout;
 use super::state::{Service, Status, counts, set};
 use super::{EcsError, World};
 
-/// Fields of CreateService and UpdateService that are no part of the service's document.
+/// Fields of `CreateService` and `UpdateService` that are no part of the service's document.
 const ARGUMENTS: [&str; 7] = [
     "cluster",
     "service",
@@ -39,14 +39,14 @@ fn not_found() -> EcsError {
 }
 
 impl World<'_> {
-    pub(super) fn create_cluster(&mut self, request: &Value) -> Result<Value, EcsError> {
+    pub(super) fn create_cluster(&mut self, request: &Value) -> Value {
         let name = text(request, "clusterName").unwrap_or("default").to_owned();
         let mut document = request.as_object().cloned().unwrap_or_default();
         document.shift_remove("clusterName");
         let tags = document.shift_remove("tags").and_then(|t| t.as_array().cloned()).unwrap_or_default();
         self.state.tags.entry(self.settings.arn(&format!("cluster/{name}"))).or_insert(tags);
         self.state.clusters.entry(name.clone()).or_insert(document);
-        Ok(json!({"cluster": self.cluster(&name, true)}))
+        json!({"cluster": self.cluster(&name, true)})
     }
 
     fn cluster(&self, name: &str, tags: bool) -> Value {
@@ -251,7 +251,7 @@ impl World<'_> {
         let after = request["createdAt"]["after"].as_f64().unwrap_or(f64::MIN);
         let before = request["createdAt"]["before"].as_f64().unwrap_or(f64::MAX);
         let all: Vec<Value> = service
-            .service_deployments
+            .history
             .iter()
             .filter(|d| d.created_at >= after && d.created_at <= before)
             .map(|d| d.brief(service))
@@ -265,16 +265,15 @@ impl World<'_> {
 
     pub(super) fn describe_service_deployments(&mut self, request: &Value) -> Result<Value, EcsError> {
         let wanted = at_most_20(request, "serviceDeploymentArns")?;
-        for index in self
-            .owners(|service| service.service_deployments.iter().any(|d| wanted.contains(&d.arn.as_str())))
-        {
+        for index in self.owners(|service| service.history.iter().any(|d| wanted.contains(&d.arn.as_str()))) {
             self.step(index);
         }
         let (mut found, mut failures) = (Vec::new(), Vec::new());
         for arn in wanted {
-            let out = self.state.services.iter().find_map(|service| {
-                service.service_deployments.iter().find(|d| d.arn == arn).map(|d| d.render(service))
-            });
+            let out =
+                self.state.services.iter().find_map(|service| {
+                    service.history.iter().find(|d| d.arn == arn).map(|d| d.render(service))
+                });
             match out {
                 Some(out) => found.push(out),
                 None => failures.push(json!({"arn": arn, "reason": "MISSING"})),
@@ -307,12 +306,12 @@ impl World<'_> {
             Some("ABORT") => Status::StopRequested,
             Some(other) => return Err(EcsError::parameter(format!("Invalid stopType: {other}."))),
         };
-        let index = self.owners(|service| service.service_deployments.iter().any(|d| d.arn == arn)).pop();
+        let index = self.owners(|service| service.history.iter().any(|d| d.arn == arn)).pop();
         let missing =
             || EcsError::new("ServiceDeploymentNotFoundException", "The service deployment was not found.");
         let now = self.settings.now();
         let service = index.and_then(|index| self.state.services.get_mut(index)).ok_or_else(missing)?;
-        let found = service.service_deployments.iter_mut().find(|d| d.arn == arn).ok_or_else(missing)?;
+        let found = service.history.iter_mut().find(|d| d.arn == arn).ok_or_else(missing)?;
         match found.status {
             Status::Pending | Status::InProgress => {
                 found.status = status;

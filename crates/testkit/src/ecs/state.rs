@@ -31,12 +31,12 @@ pub(super) struct Service {
     pub(super) desired: usize,
     /// ARN of the revision of the PRIMARY deployment.
     pub(super) task_definition: String,
-    /// Every other field that CreateService or UpdateService was given, known to this code or not.
+    /// Every other field that `CreateService` or `UpdateService` was given, known to this code or not.
     pub(super) document: Map<String, Value>,
     /// The PRIMARY one first, then the ACTIVE ones, newest first.
     pub(super) deployments: Vec<Deployment>,
-    /// Newest first.
-    pub(super) service_deployments: Vec<ServiceDeployment>,
+    /// The service deployments, newest first.
+    pub(super) history: Vec<ServiceDeployment>,
     /// Newest first.
     pub(super) revisions: Vec<ServiceRevision>,
     /// Newest first, at most 100.
@@ -167,7 +167,7 @@ pub(super) struct Task {
     pub(super) service: String,
     /// `ecs-svc/...`
     pub(super) started_by: String,
-    pub(super) task_definition: String,
+    pub(super) definition: String,
     pub(super) status: TaskStatus,
     pub(super) healthy: bool,
     /// A task that was healthy once and ends later is no failure of its deployment.
@@ -256,7 +256,7 @@ impl Task {
         let mut out = Value::Object(self.document.clone());
         set(&mut out, "taskArn", Some(&self.arn));
         set(&mut out, "clusterArn", Some(&self.cluster_arn));
-        set(&mut out, "taskDefinitionArn", Some(&self.task_definition));
+        set(&mut out, "taskDefinitionArn", Some(&self.definition));
         set(&mut out, "containers", Some(containers));
         set(&mut out, "createdAt", Some(self.created_at));
         set(&mut out, "desiredStatus", Some(desired));
@@ -366,14 +366,14 @@ impl Service {
         set(&mut out, "deployments", Some(deployments));
         set(&mut out, "events", Some(&self.events));
         set(&mut out, "createdAt", Some(self.created_at));
-        set(&mut out, "currentServiceDeployment", self.service_deployments.first().map(|d| &d.arn));
+        set(&mut out, "currentServiceDeployment", self.history.first().map(|d| &d.arn));
         set(&mut out, "currentServiceRevisions", Some(revisions));
         out
     }
 
     /// Brings the counts that a service deployment shows up to date.
     pub(super) fn refresh_counts(&mut self, tasks: &[Task]) {
-        let Some(current) = self.service_deployments.first() else { return };
+        let Some(current) = self.history.first() else { return };
         if current.status.ended() {
             return;
         }
@@ -394,7 +394,7 @@ impl Service {
             .collect();
         let failures: BTreeMap<String, usize> =
             self.deployments.iter().map(|d| (d.id.clone(), d.failed_tasks)).collect();
-        if let Some(current) = self.service_deployments.first_mut() {
+        if let Some(current) = self.history.first_mut() {
             for summary in std::iter::once(&mut current.target).chain(&mut current.sources) {
                 if let Some(fresh) = fresh.get(&summary.arn) {
                     *summary = fresh.clone();
@@ -433,7 +433,7 @@ impl ServiceDeployment {
         out
     }
 
-    /// The short form of ListServiceDeployments.
+    /// The short form of `ListServiceDeployments`.
     pub(super) fn brief(&self, service: &Service) -> Value {
         let mut out = json!({
             "serviceDeploymentArn": self.arn,

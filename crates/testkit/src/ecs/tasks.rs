@@ -82,17 +82,17 @@ impl World<'_> {
         let mut found = Vec::new();
         let mut failures = Vec::new();
         for name in wanted {
-            match find(&self.state.tasks, name).and_then(|index| self.state.tasks.get(index)) {
-                Some(task) => found.push(task.render()),
-                None => {
-                    let arn = if name.starts_with("arn:") {
-                        name.to_owned()
-                    } else {
-                        self.settings.arn(&format!("task/{cluster}/{name}"))
-                    };
-                    failures.push(json!({"arn": arn, "reason": "MISSING"}));
-                }
+            let task = find(&self.state.tasks, name).and_then(|index| self.state.tasks.get(index));
+            if let Some(task) = task {
+                found.push(task.render());
+                continue;
             }
+            let arn = if name.starts_with("arn:") {
+                name.to_owned()
+            } else {
+                self.settings.arn(&format!("task/{cluster}/{name}"))
+            };
+            failures.push(json!({"arn": arn, "reason": "MISSING"}));
         }
         Ok(json!({"tasks": found, "failures": failures}))
     }
@@ -148,6 +148,6 @@ impl World<'_> {
 }
 
 fn family_of(task: &Task) -> &str {
-    let name = last_part(&task.task_definition);
+    let name = last_part(&task.definition);
     name.split_once(':').map_or(name, |(family, _)| family)
 }

@@ -30,6 +30,8 @@ pub enum Effect {
     Answer { status: u16, content_type: String, body: String },
     /// A pause in milliseconds, after which the call goes on.
     Delay(u64),
+    /// The answer's body ends after so many bytes, and the connection with it.
+    Truncate(u64),
     /// The connection is reset (RST) without an answer.
     Reset,
     /// The process of this number is killed (SIGKILL) and the connection reset.

@@ -84,7 +84,7 @@ impl Matcher {
             let found = if name.starts_with('/') { content.pointer(name) } else { content.get(name) };
             match found {
                 Some(Value::String(text)) => text == expected,
-                Some(other) => *expected == other.to_string(),
+                Some(other) => other.to_string().as_str() == expected,
                 None => false,
             }
         })

@@ -227,7 +227,7 @@ struct Scope {
 
 impl Scope {
     /// Reads `Credential=KEY/DATE/REGION/SERVICE/aws4_request` from the header, or of a presigned URL from its query.
-    /// The scope of an asymmetric signature (SigV4A) has no region.
+    /// The scope of an asymmetric signature (`SigV4A`) has no region.
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
     fn of(head: &request::Parts) -> Self {
         let header = head.headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());

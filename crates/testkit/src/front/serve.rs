@@ -10,10 +10,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{StreamExt as _, future, stream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -120,7 +121,35 @@ async fn carry_out(
     if let Some(answer) = strike(state, request, strikes, When::AfterEffect, call).await? {
         return Ok(response(answer));
     }
-    Ok(answered.unwrap_or_else(response))
+    let response = answered.unwrap_or_else(response);
+    let limit = strikes.iter().find_map(|strike| match strike.effect {
+        Effect::Truncate(bytes) => Some(bytes),
+        _ => None,
+    });
+    Ok(match limit {
+        Some(limit) => response.map(|body| truncated(body, limit)),
+        None => response,
+    })
+}
+
+/// The body up to `limit` bytes, and then an error, on which the server ends the connection without ending the body.
+fn truncated(body: Body, limit: u64) -> Body {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let start = body.into_data_stream().scan(limit, |left, data| {
+        let frame = data.map(|mut data| {
+            data.truncate(*left);
+            *left -= data.len();
+            Frame::data(data)
+        });
+        let is_over = frame.as_ref().is_ok_and(|frame| frame.data_ref().is_none_or(Bytes::is_empty));
+        future::ready((!is_over).then_some(frame))
+    });
+    let end = stream::once(async {
+        // The server sends what it has when the body makes it wait, and throws it away on an error.
+        tokio::task::yield_now().await;
+        Err(Error::from(Cut))
+    });
+    StreamBody::new(start.chain(end)).boxed_unsync()
 }
 
 /// Lets the faults of one side strike; an answer ends the call, and so does a cut.
@@ -136,6 +165,7 @@ async fn strike(
             Effect::Error { status, code, .. } => format!("{status} {code}"),
             Effect::Answer { status, .. } => format!("{status}"),
             Effect::Delay(milliseconds) => format!("delay {milliseconds} ms"),
+            Effect::Truncate(bytes) => format!("truncate {bytes}"),
             Effect::Reset => "reset".to_owned(),
             Effect::Kill(pid) => format!("kill {pid}"),
             Effect::Hold => "hold".to_owned(),
@@ -152,6 +182,8 @@ async fn strike(
                 return Ok(Some(answer));
             }
             Effect::Delay(milliseconds) => tokio::time::sleep(Duration::from_millis(*milliseconds)).await,
+            // It strikes the answer, when there is one.
+            Effect::Truncate(_) => {}
             Effect::Reset => return Err(Cut),
             Effect::Kill(pid) => {
                 // One that has ended already is as dead as the test wants it.

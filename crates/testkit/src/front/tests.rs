@@ -277,6 +277,19 @@ async fn a_reset_strikes_before_or_after_the_effect() {
 }
 
 #[tokio::test]
+async fn an_answer_can_end_in_the_middle_of_its_body() {
+    let emulator = Emulator::default();
+    let front = front_with(&emulator).await;
+    front.set_faults([Fault::new("s3:GetObject#1", Effect::Truncate(4))]);
+    let mut answer = s3(&front, "GET", "/backups/a.dump").send().await.unwrap();
+    assert_eq!(answer.content_length(), Some(17), "/backups/a.dump 0");
+    assert_eq!(answer.chunk().await.unwrap().unwrap(), "/bac");
+    answer.chunk().await.unwrap_err();
+    let whole = s3(&front, "GET", "/backups/a.dump").send().await.unwrap();
+    assert_eq!(whole.text().await.unwrap(), "/backups/a.dump 0");
+}
+
+#[tokio::test]
 async fn a_delay_lets_the_call_go_on() {
     let emulator = Emulator::default();
     let front = front_with(&emulator).await;

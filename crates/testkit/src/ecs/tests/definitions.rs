@@ -1,7 +1,7 @@
 use super::*;
 
 async fn ecs() -> Ecs {
-    let ecs = Ecs::new(Script::default(), settings());
+    let ecs = Ecs::new(ScriptedLauncher::default(), settings());
     ecs.call("CreateCluster", json!({})).await.unwrap();
     ecs
 }
@@ -15,7 +15,7 @@ fn smallest(family: &str) -> Value {
     json!({"family": family, "containerDefinitions": [{"name": "web", "image": "nginx", "memory": 64}]})
 }
 
-/// The shape of the recorded RegisterTaskDefinition, and the defaults of
+/// The shape of the recorded `RegisterTaskDefinition`, and the defaults of
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html>.
 #[tokio::test]
 async fn register_fills_what_ecs_fills() {

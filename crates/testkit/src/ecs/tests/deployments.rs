@@ -20,7 +20,7 @@ fn running(service: &Value, revision: &str) -> u64 {
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-type-ecs.html>
 #[tokio::test]
 async fn rolling_update_keeps_old_tasks_until_new_ones_are_healthy() {
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     let ecs = Ecs::new(script.clone(), settings());
     let v1 = steady(&ecs, json!({})).await;
     let v2 = register(&ecs, "v2").await;
@@ -91,14 +91,14 @@ async fn rolling_update_keeps_old_tasks_until_new_ones_are_healthy() {
         assert_eq!(task["group"], "service:rally");
         assert_eq!(task["containers"][0]["lastStatus"], "RUNNING");
     }
-    assert_eq!(script.alive(), 2);
+    assert_eq!(script.alive().len(), 2);
 }
 
 /// "an upper limit ... rounded down", "a lower limit ... rounded up":
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html>
 #[tokio::test]
 async fn percentages_bound_the_number_of_tasks() {
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     let ecs = Ecs::new(script.clone(), settings());
     let v1 = steady(&ecs, json!({"maximumPercent": 175, "minimumHealthyPercent": 100})).await;
     let v2 = register(&ecs, "v2").await;
@@ -121,7 +121,7 @@ async fn percentages_bound_the_number_of_tasks() {
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html>
 #[tokio::test]
 async fn percentages_that_leave_no_room_are_named_in_an_event() {
-    let ecs = Ecs::new(Script::new(DEPLOYED), settings());
+    let ecs = Ecs::new(ScriptedLauncher::new(DEPLOYED), settings());
     let v1 = steady(&ecs, json!({"maximumPercent": 100, "minimumHealthyPercent": 100})).await;
     let v2 = register(&ecs, "v2").await;
     update(&ecs, &v2).await;
@@ -134,11 +134,11 @@ async fn percentages_that_leave_no_room_are_named_in_an_event() {
 }
 
 /// "it looks for the most recent deployment that is in a COMPLETED state ... When the rollback starts, the deployment changes
-/// from a COMPLETED to IN_PROGRESS":
+/// from a COMPLETED to `IN_PROGRESS`":
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-circuit-breaker.html>
 #[tokio::test]
 async fn circuit_breaker_rolls_back_to_the_last_completed_deployment() {
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     let ecs = Ecs::new(script.clone(), settings());
     let v1 = steady(&ecs, breaker(true)).await;
     let old = service(&ecs).await["deployments"][0]["id"].as_str().unwrap().to_owned();
@@ -200,7 +200,7 @@ async fn circuit_breaker_rolls_back_to_the_last_completed_deployment() {
 /// launch new tasks and the deployment is stalled" (as above).
 #[tokio::test]
 async fn circuit_breaker_without_a_completed_deployment_stalls() {
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     let ecs = Ecs::new(script.clone(), settings());
     ecs.call("CreateCluster", json!({"clusterName": "prod"})).await.unwrap();
     let broken = register(&ecs, "broken").await;
@@ -217,11 +217,11 @@ async fn circuit_breaker_without_a_completed_deployment_stalls() {
     assert_eq!(script.launched().len(), launched);
 }
 
-/// "STOP_REQUESTED when ... the rollback option is not in use for the failure detection mechanism":
+/// "`STOP_REQUESTED` when ... the rollback option is not in use for the failure detection mechanism":
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment.html>
 #[tokio::test]
 async fn circuit_breaker_without_rollback_leaves_two_deployments() {
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     let ecs = Ecs::new(script.clone(), settings());
     let v1 = steady(&ecs, breaker(false)).await;
     let broken = register(&ecs, "broken").await;
@@ -242,7 +242,7 @@ async fn circuit_breaker_without_rollback_leaves_two_deployments() {
 /// The Rally release: new tasks end again and again until the migration has run, the old ones serve, then the new ones start.
 #[tokio::test]
 async fn without_a_circuit_breaker_tasks_are_retried_until_they_start() {
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     let ecs = Ecs::new(script.clone(), settings());
     let v1 = steady(&ecs, json!({})).await;
     let broken = register(&ecs, "broken").await;
@@ -285,7 +285,7 @@ fn circuit_breaker_threshold() {
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html>
 #[tokio::test]
 async fn unknown_image_is_a_task_that_failed_to_start() {
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     let ecs = Ecs::new(script.clone(), settings());
     let v1 = steady(&ecs, breaker(true)).await;
     let missing = register(&ecs, "never-pushed").await;
@@ -305,13 +305,13 @@ async fn unknown_image_is_a_task_that_failed_to_start() {
     }
 }
 
-/// "STOP_REQUESTED when ... a user starts a new service deployment. The state moves to STOPPED":
+/// "`STOP_REQUESTED` when ... a user starts a new service deployment. The state moves to STOPPED":
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment.html>; "ACTIVE: a service deployment that still has
 /// running tasks, but are in the process of being replaced with a new PRIMARY deployment":
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html>
 #[tokio::test]
 async fn second_update_supersedes_the_first() {
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     script.set("v2", Behaviour::NeverHealthy);
     let ecs = Ecs::new(script.clone(), settings());
     let v1 = steady(&ecs, json!({})).await;
@@ -352,7 +352,7 @@ async fn second_update_supersedes_the_first() {
 /// After a superseded deployment the roll-back goes to the one that was COMPLETED, not to the one before.
 #[tokio::test]
 async fn rollback_skips_a_deployment_that_never_completed() {
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     script.set("v2", Behaviour::NeverHealthy);
     let ecs = Ecs::new(script.clone(), settings());
     let v1 = steady(&ecs, breaker(true)).await;
@@ -368,7 +368,7 @@ async fn rollback_skips_a_deployment_that_never_completed() {
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stop-service-deployment.html>
 #[tokio::test]
 async fn deployment_can_be_rolled_back_on_request() {
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     script.set("v2", Behaviour::NeverHealthy);
     let ecs = Ecs::new(script.clone(), settings());
     let v1 = steady(&ecs, json!({})).await;
@@ -398,7 +398,7 @@ async fn deployment_can_be_rolled_back_on_request() {
 
 #[tokio::test]
 async fn deployment_can_be_aborted() {
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     let ecs = Ecs::new(script.clone(), settings());
     let v1 = steady(&ecs, json!({})).await;
     let broken = register(&ecs, "broken").await;
@@ -415,7 +415,7 @@ async fn deployment_can_be_aborted() {
 /// Which updates start a deployment: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html>
 #[tokio::test]
 async fn only_some_updates_start_a_deployment() {
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     let ecs = Ecs::new(script.clone(), settings());
     let v1 = steady(&ecs, json!({})).await;
     let id = service(&ecs).await["deployments"][0]["id"].clone();
@@ -429,7 +429,7 @@ async fn only_some_updates_start_a_deployment() {
     let nothing = json!({"cluster": "prod", "service": "rally", "desiredCount": 0});
     ecs.call("UpdateService", nothing).await.unwrap();
     until(&ecs, |s| s["runningCount"] == 0).await;
-    assert_eq!(script.alive(), 0);
+    assert_eq!(script.alive(), [""; 0]);
 
     let force = json!({"cluster": "prod", "service": "rally", "desiredCount": 1, "forceNewDeployment": true});
     let forced = ecs.call("UpdateService", force).await.unwrap();
@@ -443,7 +443,7 @@ async fn only_some_updates_start_a_deployment() {
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeregisterTaskDefinition.html>
 #[tokio::test]
 async fn deregistered_revision_is_refused_and_keeps_running() {
-    let ecs = Ecs::new(Script::new(DEPLOYED), settings());
+    let ecs = Ecs::new(ScriptedLauncher::new(DEPLOYED), settings());
     let v1 = steady(&ecs, json!({})).await;
     let v2 = register(&ecs, "v2").await;
     ecs.call("DeregisterTaskDefinition", json!({"taskDefinition": v2})).await.unwrap();
@@ -462,13 +462,13 @@ async fn deregistered_revision_is_refused_and_keeps_running() {
 
 #[tokio::test]
 async fn task_that_ends_in_a_steady_state_is_replaced_and_is_no_failed_deployment() {
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     let ecs = Ecs::new(script.clone(), settings());
     steady(&ecs, breaker(true)).await;
     let running = tasks(&ecs, "RUNNING").await;
     let (crashed, stopped) =
         (running[0]["taskArn"].as_str().unwrap(), running[1]["taskArn"].as_str().unwrap());
-    script.crash(crashed);
+    script.end(crashed, 137);
     let request = json!({"cluster": "prod", "task": stopped, "reason": "drill"});
     let answer = ecs.call("StopTask", request).await.unwrap();
     assert_eq!(answer["task"]["stopCode"], "UserInitiated");
@@ -487,20 +487,18 @@ async fn task_that_ends_in_a_steady_state_is_replaced_and_is_no_failed_deploymen
 async fn state_outlives_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ecs.json");
-    let script = Script::new(DEPLOYED);
+    let script = ScriptedLauncher::new(DEPLOYED);
     let ecs = Ecs::open(&file, script.clone(), settings()).unwrap();
     let v1 = steady(&ecs, json!({"futureSetting": 1})).await;
     let v2 = register(&ecs, "v2").await;
     let updated = update(&ecs, &v2).await;
     let before = until(&ecs, |s| s["runningCount"] == 4).await.pop().unwrap();
-    let mut arns: Vec<_> = script.lock().alive.keys().cloned().collect();
+    let (arns, earlier) = (script.alive(), script.launched().len());
     drop(ecs);
-    assert_eq!(script.alive(), 0, "processes must not outlive the stand-in");
-    script.lock().launched.clear();
+    assert_eq!(script.alive(), [""; 0], "processes must not outlive the stand-in");
 
     let ecs = Ecs::open(&file, script.clone(), settings()).unwrap();
-    let mut relaunched = script.launched();
-    arns.sort();
+    let mut relaunched = script.launched().split_off(earlier);
     relaunched.sort();
     assert_eq!(relaunched, arns);
     let after = until(&ecs, |s| s["runningCount"] == 4).await.pop().unwrap();
@@ -517,5 +515,5 @@ async fn file_that_is_no_state_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ecs.json");
     std::fs::write(&file, "{\"services\":").unwrap();
-    assert!(Ecs::open(&file, Script::default(), settings()).is_err());
+    assert!(Ecs::open(&file, ScriptedLauncher::default(), settings()).is_err());
 }

@@ -6,104 +6,11 @@ mod deployments;
 mod processes;
 mod protocol;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::{Ecs, EcsError, Launcher, Running, Settings, TaskSpec};
-
-/// What a task of an image does.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Behaviour {
-    /// Healthy after so many looks at it.
-    Healthy(usize),
-    Exits(i32),
-    NeverHealthy,
-}
-
-/// A launcher whose images do what they are told. Clones share the script.
-#[derive(Clone, Default)]
-struct Script(Arc<Mutex<Inner>>);
-
-#[derive(Default)]
-struct Inner {
-    images: HashMap<String, Behaviour>,
-    /// Task ARN to behaviour, for those that have a process.
-    alive: HashMap<String, Behaviour>,
-    launched: Vec<String>,
-}
-
-impl Script {
-    fn new(images: &[(&str, Behaviour)]) -> Self {
-        let script = Self::default();
-        script.lock().images = images.iter().map(|(image, what)| ((*image).to_owned(), *what)).collect();
-        script
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap()
-    }
-
-    fn set(&self, image: &str, behaviour: Behaviour) {
-        self.lock().images.insert(image.to_owned(), behaviour);
-    }
-
-    fn crash(&self, task_arn: &str) {
-        *self.lock().alive.get_mut(task_arn).unwrap() = Behaviour::Exits(137);
-    }
-
-    fn launched(&self) -> Vec<String> {
-        self.lock().launched.clone()
-    }
-
-    fn alive(&self) -> usize {
-        self.lock().alive.len()
-    }
-}
-
-impl Launcher for Script {
-    fn launch(&self, spec: &TaskSpec) -> Result<Box<dyn Running>, String> {
-        let mut inner = self.lock();
-        let image = &spec.main_container().unwrap().image;
-        let behaviour =
-            *inner.images.get(image).ok_or(format!("CannotPullContainerError: {image}: not found"))?;
-        inner.alive.insert(spec.task_arn.clone(), behaviour);
-        inner.launched.push(spec.task_arn.clone());
-        drop(inner);
-        Ok(Box::new(Scripted { script: self.clone(), task: spec.task_arn.clone(), looks: 0 }))
-    }
-}
-
-struct Scripted {
-    script: Script,
-    task: String,
-    looks: usize,
-}
-
-impl Running for Scripted {
-    fn poll(&mut self) -> Option<i32> {
-        match self.script.lock().alive.get(&self.task)? {
-            Behaviour::Exits(code) => Some(*code),
-            _ => None,
-        }
-    }
-
-    fn healthy(&mut self) -> bool {
-        self.looks += 1;
-        matches!(self.script.lock().alive.get(&self.task), Some(Behaviour::Healthy(n)) if self.looks > *n)
-    }
-
-    fn stop(&mut self) {
-        self.script.lock().alive.remove(&self.task);
-    }
-}
-
-impl Drop for Scripted {
-    fn drop(&mut self) {
-        self.script.lock().alive.remove(&self.task);
-    }
-}
+use super::{Behaviour, Ecs, EcsError, ScriptedLauncher, Settings};
 
 /// Settings whose clock moves by a second with every look at it.
 fn settings() -> Settings {

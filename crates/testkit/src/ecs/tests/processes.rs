@@ -28,7 +28,7 @@ fn application() {
     let options = Application::parse_from(args).options;
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let ended = runtime.block_on(run(options));
-    std::process::exit(if ended == ExitCode::SUCCESS { 0 } else { 1 });
+    std::process::exit(i32::from(ended != ExitCode::SUCCESS));
 }
 
 fn options(folder: &Path) -> ProcessOptions {
@@ -45,13 +45,13 @@ fn options(folder: &Path) -> ProcessOptions {
 
 /// Polls as a person does, in real time, but without a fixed wait: each round gives the processes the processor.
 async fn eventually(ecs: &Ecs, wanted: impl AsyncFn(&Value) -> bool) -> Value {
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_mins(3);
     loop {
         let answer = service(ecs).await;
         if wanted(&answer).await {
             return answer;
         }
-        assert!(tokio::time::Instant::now() < deadline, "not reached in a minute, at last: {answer:#}");
+        assert!(tokio::time::Instant::now() < deadline, "not reached in three minutes, at last: {answer:#}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }

@@ -3,7 +3,7 @@ use super::*;
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/api_failures_messages.html>
 #[tokio::test]
 async fn missing_resources() {
-    let ecs = Ecs::new(Script::new(&[("v1", Behaviour::Healthy(0))]), settings());
+    let ecs = Ecs::new(ScriptedLauncher::new(&[("v1", Behaviour::Healthy(0))]), settings());
     steady(&ecs, json!({})).await;
     let prefix = "arn:aws:ecs:us-east-1:123456789012";
 
@@ -53,7 +53,7 @@ async fn missing_resources() {
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html>
 #[tokio::test]
 async fn tasks_are_listed_by_service_starter_and_family_and_in_pages() {
-    let ecs = Ecs::new(Script::new(&[("v1", Behaviour::Healthy(0))]), settings());
+    let ecs = Ecs::new(ScriptedLauncher::new(&[("v1", Behaviour::Healthy(0))]), settings());
     steady(&ecs, json!({})).await;
     let other = json!({"cluster": "prod", "serviceName": "other", "taskDefinition": "rally-prod", "desiredCount": 120});
     ecs.call("CreateService", other).await.unwrap();
@@ -90,7 +90,7 @@ async fn tasks_are_listed_by_service_starter_and_family_and_in_pages() {
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListServiceDeployments.html>
 #[tokio::test]
 async fn service_deployments_are_listed_by_time_and_state_and_in_pages() {
-    let ecs = Ecs::new(Script::new(&[("v1", Behaviour::Healthy(0))]), settings());
+    let ecs = Ecs::new(ScriptedLauncher::new(&[("v1", Behaviour::Healthy(0))]), settings());
     steady(&ecs, json!({})).await;
     let arn = service(&ecs).await["serviceArn"].clone();
     for _ in 0..3 {
@@ -120,7 +120,7 @@ async fn service_deployments_are_listed_by_time_and_state_and_in_pages() {
 /// <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html>
 #[tokio::test]
 async fn protocol_over_http() {
-    let ecs = Ecs::new(Script::default(), settings());
+    let ecs = Ecs::new(ScriptedLauncher::default(), settings());
     let server = ecs.serve().await.unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let post = async |target: &str, body: &str| {
@@ -149,7 +149,7 @@ async fn protocol_over_http() {
 
 #[tokio::test]
 async fn the_front_mounts_it() {
-    let ecs = Ecs::new(Script::default(), settings());
+    let ecs = Ecs::new(ScriptedLauncher::default(), settings());
     let front = crate::front::Front::builder().service(Arc::new(ecs)).start().await.unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let post = async |operation: &str, body: Value| {

@@ -1,0 +1,153 @@
+//! What GitHub has: the commit, the tag, the tag's releases.
+
+use github::{Call, Github, encode};
+use kit::{Cx, Failure};
+use serde::{Deserialize, Serialize};
+
+pub(crate) const READ: &str = "contents: read";
+
+/// What the plan is made from.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Observed {
+    /// First line of the commit's message.
+    pub(crate) subject: String,
+    pub(crate) tag: Option<Tag>,
+    /// Every release with the tag's name, drafts too.
+    pub(crate) releases: Vec<Release>,
+}
+
+/// An existing tag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Tag {
+    /// What the ref points to: the tag object, or the commit itself where the tag is lightweight.
+    pub(crate) object: String,
+    /// The commit it leads to; absent where it leads to something else.
+    pub(crate) commit: Option<String>,
+}
+
+/// A release, as far as it matters. Source: <https://docs.github.com/en/rest/releases/releases>
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Release {
+    pub(crate) id: u64,
+    pub(crate) tag_name: String,
+    pub(crate) name: Option<String>,
+    pub(crate) body: Option<String>,
+    pub(crate) draft: bool,
+    pub(crate) prerelease: bool,
+    #[serde(default)]
+    pub(crate) immutable: bool,
+    pub(crate) html_url: String,
+    #[serde(default)]
+    pub(crate) assets: Vec<Asset>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Asset {
+    pub(crate) name: String,
+}
+
+/// A ref or tag object. Source: <https://docs.github.com/en/rest/git/refs>
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Pointer {
+    pub(crate) object: Object,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Object {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) sha: String,
+}
+
+#[derive(Deserialize)]
+struct Commit {
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct Resolved {
+    sha: String,
+}
+
+/// Refuses a repository that can't be seen; after this, 404 means that a thing does not exist.
+pub(crate) async fn check_repository(cx: &Cx, github: &Github) -> Result<(), Failure> {
+    let attempt = format!("look at the repository {}", github.repository());
+    let call = Call { attempt: &attempt, permission: "metadata: read", path: "" };
+    github.get::<serde_json::Value>(cx, call).await.map(drop)
+}
+
+pub(crate) async fn observe(cx: &Cx, github: &Github, tag: &str, commit: &str) -> Result<Observed, Failure> {
+    check_repository(cx, github).await?;
+    let subject = subject(cx, github, commit).await?;
+    Ok(Observed {
+        subject,
+        tag: find_tag(cx, github, tag).await?,
+        releases: releases(cx, github, tag).await?,
+    })
+}
+
+/// The first line of the commit's message. Anything but a full SHA is refused with the SHA that it stands for now.
+async fn subject(cx: &Cx, github: &Github, commit: &str) -> Result<String, Failure> {
+    let repository = github.repository();
+    if !is_full_sha(commit) {
+        let (attempt, path) =
+            (format!("look up {commit} in {repository}"), format!("/commits/{}", encode(commit)));
+        let call = Call { attempt: &attempt, permission: READ, path: &path };
+        let resolved: Resolved = github.get(cx, call).await.map_err(|failure| {
+            failure.help("--commit takes the full SHA of the commit to tag: 40 hexadecimal digits")
+        })?;
+        return Err(Failure::refused(format!("tag {commit}"))
+            .because(format!(
+                "it is not a full SHA but a name, which may lead elsewhere a moment later; now it is {}",
+                resolved.sha
+            ))
+            .help(format!("if that is the commit that was tested: --commit {}", resolved.sha)));
+    }
+    let (attempt, path) =
+        (format!("look up the commit {commit} in {repository}"), format!("/git/commits/{commit}"));
+    let found: Option<Commit> =
+        github.find(cx, Call { attempt: &attempt, permission: READ, path: &path }).await?;
+    let commit = found.ok_or_else(|| {
+        Failure::refused(format!("tag the commit {commit}"))
+            .because(format!("{repository} has no such commit"))
+            .help("push it first, or correct --commit or --repository")
+    })?;
+    Ok(commit.message.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Forty hexadecimal digits.
+pub(crate) fn is_full_sha(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+/// The tag by its exact name, led to its commit through every tag object between.
+pub(crate) async fn find_tag(cx: &Cx, github: &Github, tag: &str) -> Result<Option<Tag>, Failure> {
+    let attempt = format!("look up the tag {tag} in {}", github.repository());
+    let path = format!("/git/ref/tags/{}", encode(tag));
+    let Some(found): Option<Pointer> =
+        github.find(cx, Call { attempt: &attempt, permission: READ, path: &path }).await?
+    else {
+        return Ok(None);
+    };
+    let object = found.object.sha.clone();
+    let mut end = found.object;
+    // A tag of a tag is rare, a longer chain is a mistake.
+    for _ in 0..8 {
+        if end.kind != "tag" {
+            break;
+        }
+        let path = format!("/git/tags/{}", end.sha);
+        let next: Pointer = github.get(cx, Call { attempt: &attempt, permission: READ, path: &path }).await?;
+        end = next.object;
+    }
+    let commit = (end.kind == "commit").then_some(end.sha);
+    Ok(Some(Tag { object, commit }))
+}
+
+/// Every release of the tag. Only the list shows drafts: looking one up by its tag finds published ones alone.
+pub(crate) async fn releases(cx: &Cx, github: &Github, tag: &str) -> Result<Vec<Release>, Failure> {
+    let attempt = format!("list the releases of {}", github.repository());
+    let call = Call { attempt: &attempt, permission: READ, path: "/releases" };
+    let all: Vec<Release> = github.list(cx, call).await?;
+    Ok(all.into_iter().filter(|release| release.tag_name == tag).collect())
+}

@@ -1,0 +1,391 @@
+//! The client, and how its calls are tried again.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, StatusCode, Uri};
+use kit::{Code, Cx, Env, Failure, Secret};
+use octocrab::service::middleware::auth_header::AuthHeaderLayer;
+use octocrab::service::middleware::base_uri::BaseUriLayer;
+use octocrab::service::middleware::extra_headers::ExtraHeadersLayer;
+use octocrab::{AuthState, Error as ApiError, Octocrab, OctocrabBuilder, Page};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::{Host, Url};
+
+use crate::error::{Effect, effect, failure, patience, status, worth_trying_again};
+use crate::tls::http_client;
+
+/// The flags of every step that talks to GitHub.
+///
+/// The token is no flag: it comes from the input `token`, `GH_TOKEN` or `GITHUB_TOKEN`, the first that is set.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "GitHub options")]
+pub struct GithubArgs {
+    /// The repository [default: `GITHUB_REPOSITORY`]
+    #[arg(long, value_name = "OWNER/NAME")]
+    pub repository: Option<Repository>,
+
+    /// Send all calls to this URL [default: `GITHUB_API_URL`, or GitHub's own]
+    ///
+    /// A GitHub Enterprise Server's ends in /api/v3.
+    #[arg(long, value_name = "URL")]
+    pub github_api_url: Option<String>,
+}
+
+/// `owner/name`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repository {
+    owner: String,
+    name: String,
+}
+
+impl FromStr for Repository {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let usable = |part: &str| {
+            !part.is_empty()
+                && part != "."
+                && part != ".."
+                && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        };
+        match text.split_once('/') {
+            Some((owner, name)) if usable(owner) && usable(name) => {
+                Ok(Self { owner: owner.to_owned(), name: name.to_owned() })
+            }
+            _ => Err("write it as OWNER/NAME, without a host or .git".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.owner, self.name)
+    }
+}
+
+/// A connection to one repository.
+#[derive(Clone, Debug)]
+pub struct Github {
+    /// For calls that this crate has no word for. Nothing is tried again in it.
+    pub octocrab: Octocrab,
+    repository: Repository,
+}
+
+/// One call, and how it is told of.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// What is attempted on what, as in [`failure`].
+    pub attempt: &'a str,
+    /// What the token needs: `contents: write`.
+    pub permission: &'a str,
+    /// Relative to the repository: `/git/ref/tags/v1`; empty for the repository itself.
+    pub path: &'a str,
+}
+
+const DEFAULT_URL: &str = "https://api.github.com";
+
+/// <https://docs.github.com/en/rest/about-the-rest-api/api-versions>
+const API_VERSION: &str = "2022-11-28";
+
+/// The whole of one call.
+const CALL_TIME: Duration = Duration::from_secs(60);
+
+/// How often a call is made before its failure counts.
+const TRIES: u32 = 4;
+
+/// The pause before the second try; it doubles with each further one.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// GitHub may ask for a longer pause than this; then the person is told instead.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+impl Github {
+    /// Configures the client; no call is made yet.
+    ///
+    /// A usage error: no token, no repository. Refused: an API URL that is none, or one that would send the token in
+    /// clear text over a network.
+    pub fn new(cx: &Cx, args: &GithubArgs) -> Result<Self, Failure> {
+        let repository = match (&args.repository, cx.env().get("GITHUB_REPOSITORY")) {
+            (Some(repository), _) => repository.clone(),
+            (None, Some(text)) => text.parse().map_err(|error: String| {
+                Failure::usage(format!("use the repository {text} of GITHUB_REPOSITORY")).because(error)
+            })?,
+            (None, None) => {
+                return Err(Failure::usage("choose a repository")
+                    .because("none is given by --repository or GITHUB_REPOSITORY")
+                    .help("add --repository OWNER/NAME"));
+            }
+        };
+        let base = base_url(args.github_api_url.as_deref(), cx.env())?;
+        let octocrab = octocrab(cx.env(), &base, &token(cx.env())?)?;
+        Ok(Self { octocrab, repository })
+    }
+
+    /// The repository that all calls go to.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    fn route(&self, path: &str) -> String {
+        format!("/repos/{}{path}", self.repository)
+    }
+
+    /// Reads one thing, again after a transient error.
+    pub async fn get<T: DeserializeOwned>(&self, cx: &Cx, call: Call<'_>) -> Result<T, Failure> {
+        self.reading(cx, call, async || self.octocrab.get(self.route(call.path), None::<&()>).await)
+            .await?
+            .map_err(|error| failure(call.attempt, call.permission, error))
+    }
+
+    /// Reads one thing; absent (404) is `None`. Only sound where the token is known to see the repository.
+    pub async fn find<T: DeserializeOwned>(&self, cx: &Cx, call: Call<'_>) -> Result<Option<T>, Failure> {
+        match self
+            .reading(cx, call, async || self.octocrab.get(self.route(call.path), None::<&()>).await)
+            .await?
+        {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if status(&error) == Some(StatusCode::NOT_FOUND) => Ok(None),
+            Err(error) => Err(failure(call.attempt, call.permission, error)),
+        }
+    }
+
+    /// Reads a whole list, through every page.
+    pub async fn list<T: DeserializeOwned>(&self, cx: &Cx, call: Call<'_>) -> Result<Vec<T>, Failure> {
+        let failed = |error| failure(call.attempt, call.permission, error);
+        let mut page: Page<T> = self
+            .reading(cx, call, async || {
+                self.octocrab.get(self.route(call.path), Some(&[("per_page", "100")])).await
+            })
+            .await?
+            .map_err(failed)?;
+        let mut all = page.take_items();
+        while page.next.is_some() {
+            let next = page.next.take();
+            let found = self
+                .reading(cx, call, async || self.octocrab.get_page(&next).await)
+                .await?
+                .map_err(failed)?;
+            let Some(found) = found else { break };
+            page = found;
+            all.extend(page.take_items());
+        }
+        Ok(all)
+    }
+
+    /// Makes a reading call until it succeeds or its error will not pass by itself.
+    async fn reading<T>(
+        &self,
+        cx: &Cx,
+        call: Call<'_>,
+        mut read: impl AsyncFnMut() -> Result<T, ApiError>,
+    ) -> Result<Result<T, ApiError>, Failure> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let error = match cx.or_cancelled(in_time(call, read())).await?? {
+                Ok(value) => return Ok(Ok(value)),
+                Err(error) => error,
+            };
+            let Some(pause) = pause(tried, &error).filter(|_| tried < TRIES && worth_trying_again(&error))
+            else {
+                return Ok(Err(error));
+            };
+            cx.or_cancelled(cx.pause(pause)).await?;
+        }
+    }
+
+    /// Makes a writing call. After a failure that leaves its effect in doubt `look` says whether it took effect, and only
+    /// if not it is made again.
+    ///
+    /// The failure at the end is in doubt too unless no try was.
+    pub async fn write<T: DeserializeOwned>(
+        &self,
+        cx: &Cx,
+        method: Method,
+        call: Call<'_>,
+        body: &Value,
+        mut look: impl AsyncFnMut() -> Result<Option<T>, Failure>,
+    ) -> Result<T, Failure> {
+        let mut tried = 0;
+        let mut doubt = false;
+        loop {
+            tried += 1;
+            // Not `or_cancelled`: a call under way is seen to its end, so that its effect is known.
+            let sent = in_time(call, self.send::<T>(method, call.path, body)).await;
+            let (failed, effect, pause) = match sent {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => {
+                    let (effect, pause) = (effect(&error), pause(tried, &error));
+                    (failure(call.attempt, call.permission, error), effect, pause)
+                }
+                Err(late) => (late, Effect::Doubt, Some(PAUSE)),
+            };
+            doubt |= effect == Effect::Doubt;
+            let failed = if doubt { failed.untouched(false) } else { failed };
+            let Some(pause) = pause.filter(|_| effect != Effect::None) else { return Err(failed) };
+            cx.or_cancelled(cx.pause(pause)).await?;
+            if doubt {
+                match look().await {
+                    Ok(Some(there)) => return Ok(there),
+                    Ok(None) => {}
+                    // That looking failed, perhaps without effect, says nothing of the write.
+                    Err(looked) if looked.code() == Code::Failed => {
+                        return Err(
+                            failed.state(format!("whether it took effect is unknown: could not {looked}"))
+                        );
+                    }
+                    Err(decided) => return Err(decided),
+                }
+            }
+            if tried >= TRIES {
+                return Err(failed);
+            }
+        }
+    }
+
+    async fn send<R: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<R, ApiError> {
+        let route = self.route(path);
+        match method {
+            Method::Post => self.octocrab.post(route, Some(body)).await,
+            Method::Patch => self.octocrab.patch(route, Some(body)).await,
+        }
+    }
+
+    /// Deletes one thing; one that is not there (any more) is as good.
+    pub async fn delete(&self, cx: &Cx, call: Call<'_>) -> Result<(), Failure> {
+        let mut tried = 0;
+        let mut doubt = false;
+        loop {
+            tried += 1;
+            let sent = async {
+                let response = self.octocrab._delete(self.route(call.path), None::<&()>).await?;
+                octocrab::map_github_error(response).await.map(drop)
+            };
+            let (failed, effect, pause) = match in_time(call, sent).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) if status(&error) == Some(StatusCode::NOT_FOUND) => return Ok(()),
+                // What DELETE /git/refs answers for a ref that is gone.
+                Ok(Err(ApiError::GitHub { source, .. })) if source.message == "Reference does not exist" => {
+                    return Ok(());
+                }
+                Ok(Err(error)) => {
+                    let (effect, pause) = (effect(&error), pause(tried, &error));
+                    (failure(call.attempt, call.permission, error), effect, pause)
+                }
+                Err(late) => (late, Effect::Doubt, Some(PAUSE)),
+            };
+            doubt |= effect == Effect::Doubt;
+            let failed = if doubt { failed.untouched(false) } else { failed };
+            let Some(pause) = pause.filter(|_| effect != Effect::None && tried < TRIES) else {
+                return Err(failed);
+            };
+            cx.or_cancelled(cx.pause(pause)).await?;
+        }
+    }
+}
+
+/// The method of a writing call.
+#[derive(Clone, Copy, Debug)]
+pub enum Method {
+    /// Creates.
+    Post,
+    /// Changes.
+    Patch,
+}
+
+async fn in_time<T>(call: Call<'_>, future: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::time::timeout(CALL_TIME, future).await.map_err(|_| {
+        Failure::failed(call.attempt)
+            .because(format!("GitHub did not answer within {} seconds", CALL_TIME.as_secs()))
+            .transient(true)
+    })
+}
+
+/// The pause before the next try; `None` when GitHub asks for more patience than is good.
+fn pause(tried: u32, error: &ApiError) -> Option<Duration> {
+    let asked = patience(error).map_or(Duration::ZERO, Duration::from_secs);
+    let pause = asked.max(PAUSE * 2_u32.pow(tried.saturating_sub(1)));
+    (pause <= LONGEST_PAUSE).then_some(pause)
+}
+
+fn token(env: &Env) -> Result<Secret, Failure> {
+    let token = ["INPUT_TOKEN", "GH_TOKEN", "GITHUB_TOKEN"]
+        .into_iter()
+        .find_map(|name| env.get(name))
+        .map(str::trim)
+        .filter(|token| !token.is_empty());
+    token.map(Secret::new).ok_or_else(|| {
+        Failure::usage("find a token for GitHub")
+            .because("neither GITHUB_TOKEN nor GH_TOKEN is set")
+            .help("in a workflow: `env: GITHUB_TOKEN: ${{ github.token }}`; at a terminal: `export GITHUB_TOKEN=$(gh auth token)`")
+    })
+}
+
+/// The base of all URLs, without a slash at its end (`https://ghes.example.com/api/v3`).
+fn base_url(flag: Option<&str>, env: &Env) -> Result<String, Failure> {
+    let (name, text) = match (flag, env.get("GITHUB_API_URL")) {
+        (Some(flag), _) => ("--github-api-url", flag),
+        (None, Some(text)) => ("GITHUB_API_URL", text),
+        (None, None) => return Ok(DEFAULT_URL.to_owned()),
+    };
+    let refused = || Failure::refused(format!("use the address {text} of {name}"));
+    let url =
+        Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let Some(url) =
+        url.filter(|url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty())
+    else {
+        return Err(refused()
+            .because("it is not a plain http:// or https:// URL")
+            .help("write it as https://api.github.com or https://HOST/api/v3"));
+    };
+    let loopback = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if url.scheme() == "http" && !loopback {
+        return Err(refused()
+            .because("over http:// the token would be readable on the network")
+            .help("use https://"));
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn octocrab(env: &Env, base: &str, token: &Secret) -> Result<Octocrab, Failure> {
+    let unusable = |what: &str| Failure::refused(format!("use {what}"));
+    let uri: Uri = base.parse().map_err(|error: http::uri::InvalidUri| unusable(base).because(error))?;
+    let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
+        unusable("the token for GitHub")
+            .because("it contains characters that no token has")
+            .help("copy it again")
+    })?;
+    authorization.set_sensitive(true);
+    let agent = HeaderValue::from_str(&format!("cutover/{}", env!("CARGO_PKG_VERSION")))
+        .map_err(|error| unusable("the user agent").because(error))?;
+    let headers = vec![
+        (http::header::USER_AGENT, agent),
+        (http::header::ACCEPT, HeaderValue::from_static("application/vnd.github+json")),
+        (HeaderName::from_static("x-github-api-version"), HeaderValue::from_static(API_VERSION)),
+    ];
+    // Not `Octocrab::builder()`: its client needs root certificates even for http://, and follows redirects.
+    let built = OctocrabBuilder::new_empty()
+        .with_service(http_client(env)?)
+        .with_layer(&ExtraHeadersLayer::new(std::sync::Arc::new(headers)))
+        .with_layer(&BaseUriLayer::new(uri.clone()))
+        .with_layer(&AuthHeaderLayer::new(Some(authorization), uri.clone(), uri))
+        .with_auth(AuthState::None)
+        .build();
+    match built {
+        Ok(octocrab) => Ok(octocrab),
+        Err(never) => match never {},
+    }
+}

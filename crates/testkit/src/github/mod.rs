@@ -1,0 +1,320 @@
+//! A small, stateful GitHub: what the steps read and write through its REST API, on a loopback port.
+//!
+//! Git objects, refs and releases are kept and answered in the shapes of <https://docs.github.com/en/rest>; commit
+//! statuses and check runs are kept too. What nobody models is answered with 404, as GitHub answers what it does not know.
+//!
+//! Not modelled: contents and trees, pull requests, assets, rulesets, immutable releases, secondary rate limits (a
+//! [`Fault`] gives them).
+
+mod api;
+mod fault;
+mod state;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use self::fault::Rules;
+pub use self::fault::{Effect, Fault, When};
+use self::state::{Repo, State};
+
+/// A token that may do everything.
+pub const TOKEN: &str = "ghp_worldWritesEverything0000000000000000";
+
+/// A token that may read.
+pub const READ_TOKEN: &str = "ghp_worldReadsOnly00000000000000000000000";
+
+/// How the world starts.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// Where the state is kept, so that it outlives the process.
+    pub state: Option<PathBuf>,
+}
+
+/// One request and its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    pub method: String,
+    /// With the query.
+    pub path: String,
+    /// The status answered; `None` where the connection was cut instead.
+    pub status: Option<u16>,
+}
+
+/// An answer of the API.
+pub(crate) struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Option<Value>,
+}
+
+struct Shared {
+    url: String,
+    file: Option<PathBuf>,
+    state: Mutex<State>,
+    rules: Mutex<Rules>,
+    calls: Mutex<Vec<Call>>,
+}
+
+/// The running world; it stops listening when dropped.
+pub struct GithubWorld {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+impl GithubWorld {
+    /// Listens on 127.0.0.1.
+    ///
+    /// # Errors
+    /// The port is taken, or the state file is there and can't be read.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        let state = match &options.state {
+            Some(file) if file.exists() => serde_json::from_slice(&std::fs::read(file)?)?,
+            _ => State::default(),
+        };
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, options.port))).await?;
+        let shared = Arc::new(Shared {
+            url: format!("http://{}", listener.local_addr()?),
+            file: options.state,
+            state: Mutex::new(state),
+            rules: Mutex::default(),
+            calls: Mutex::default(),
+        });
+        let task = tokio::spawn(listen(listener, Arc::clone(&shared)));
+        Ok(Self { shared, task })
+    }
+
+    /// The value for `GITHUB_API_URL`.
+    pub fn url(&self) -> &str {
+        &self.shared.url
+    }
+
+    /// Every request that has ended, in order.
+    pub fn calls(&self) -> Vec<Call> {
+        lock(&self.shared.calls).clone()
+    }
+
+    /// The requests that may change something.
+    pub fn writes(&self) -> Vec<Call> {
+        self.calls().into_iter().filter(|call| call.method != "GET").collect()
+    }
+
+    /// Forgets the requests so far.
+    pub fn forget_calls(&self) {
+        lock(&self.shared.calls).clear();
+    }
+
+    /// Adds a fault; those given earlier go first.
+    pub fn fault(&self, fault: Fault) {
+        lock(&self.shared.rules).add(fault);
+    }
+
+    /// Ends all faults.
+    pub fn clear_faults(&self) {
+        *lock(&self.shared.rules) = Rules::default();
+    }
+
+    /// Creates an empty repository, unless it is there.
+    pub fn repository(&self, name: &str, default_branch: &str) {
+        self.change(|state| {
+            let id = state.next_id();
+            state.repos.entry(name.to_owned()).or_insert_with(|| Repo::new(id, default_branch));
+        });
+    }
+
+    /// Puts a commit on a branch, which is created if need be; answers its SHA.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn commit(&self, repository: &str, branch: &str, message: &str) -> String {
+        self.change(|state| repo(state, repository).commit(branch, message))
+    }
+
+    /// Sets a ref (`refs/tags/v1`) to an object, as `git push` would.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn set_ref(&self, repository: &str, name: &str, sha: &str) {
+        self.change(|state| {
+            repo(state, repository).refs.insert(name.to_owned(), sha.to_owned());
+        });
+    }
+
+    /// Changes a release as a person in the browser would; the fields are merged into it.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn edit_release(&self, repository: &str, id: u64, fields: &Value) {
+        self.change(|state| {
+            for release in repo(state, repository).releases.iter_mut().filter(|release| release.id == id) {
+                release.edit(fields);
+            }
+        });
+    }
+
+    /// The refs of a repository with the commit that each peels to.
+    pub fn refs(&self, repository: &str) -> Vec<(String, String)> {
+        let state = lock(&self.shared.state);
+        let repo = state.repos.get(repository);
+        let peeled = |repo: &Repo, sha: &String| repo.peel(sha).unwrap_or_else(|| sha.clone());
+        repo.map(|repo| repo.refs.iter().map(|(name, sha)| (name.clone(), peeled(repo, sha))).collect())
+            .unwrap_or_default()
+    }
+
+    /// The releases of a repository as the API answers them, oldest first.
+    pub fn releases(&self, repository: &str) -> Vec<Value> {
+        let state = lock(&self.shared.state);
+        let repo = state.repos.get(repository);
+        repo.map(|repo| {
+            repo.releases.iter().map(|release| release.json(&self.shared.url, repository)).collect()
+        })
+        .unwrap_or_default()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let value = change(&mut lock(&self.shared.state));
+        self.shared.keep();
+        value
+    }
+}
+
+impl Drop for GithubWorld {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[expect(clippy::panic, reason = "a test that names a repository which it did not create is wrong")]
+fn repo<'a>(state: &'a mut State, name: &str) -> &'a mut Repo {
+    state.repos.get_mut(name).unwrap_or_else(|| panic!("the world has no repository {name}"))
+}
+
+impl Shared {
+    /// Writes the state to its file. A world that can't keep its state goes on without: the next start shows it.
+    fn keep(&self) {
+        let Some(file) = &self.file else { return };
+        let state = lock(&self.state);
+        let written = serde_json::to_vec_pretty(&*state).map_err(io::Error::other).and_then(|bytes| {
+            let temporary = file.with_extension("tmp");
+            std::fs::write(&temporary, bytes)?;
+            std::fs::rename(&temporary, file)
+        });
+        debug_assert!(written.is_ok(), "{}: {written:?}", file.display());
+    }
+
+    fn record(&self, method: &Method, path: &str, status: Option<StatusCode>) {
+        lock(&self.calls).push(Call {
+            method: method.to_string(),
+            path: path.to_owned(),
+            status: status.map(|status| status.as_u16()),
+        });
+    }
+
+    /// Answers one request; an error cuts the connection without an answer.
+    async fn handle(&self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        if path == "/_github/calls" {
+            let calls = json!(lock(&self.calls).clone());
+            return Ok(Answer::json(StatusCode::OK, calls).into_response());
+        }
+        let strike = lock(&self.rules).striking(&parts.method, parts.uri.path());
+        if let Some((When::Before, effect)) = &strike {
+            return self.struck(&parts.method, &path, effect);
+        }
+        let answer = {
+            let mut state = lock(&self.state);
+            api::answer(&mut state, &self.url, &parts.method, &parts.uri, &parts.headers, &body)
+        };
+        if parts.method != Method::GET {
+            self.keep();
+        }
+        if let Some((When::After, effect)) = &strike {
+            return self.struck(&parts.method, &path, effect);
+        }
+        self.record(&parts.method, &path, Some(answer.status));
+        Ok(answer.into_response())
+    }
+
+    fn struck(&self, method: &Method, path: &str, effect: &Effect) -> io::Result<Response<Full<Bytes>>> {
+        match effect {
+            Effect::Reset => {
+                self.record(method, path, None);
+                Err(io::Error::new(io::ErrorKind::ConnectionReset, "a fault"))
+            }
+            Effect::Answer { status, headers, body } => {
+                let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                self.record(method, path, Some(status));
+                let mut response = Response::new(Full::from(body.clone()));
+                *response.status_mut() = status;
+                for (name, value) in headers {
+                    if let (Ok(name), Ok(value)) =
+                        (name.parse::<header::HeaderName>(), value.parse::<header::HeaderValue>())
+                    {
+                        response.headers_mut().insert(name, value);
+                    }
+                }
+                Ok(response)
+            }
+        }
+    }
+}
+
+async fn listen(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        // Accepting fails for want of file descriptors or on a client that has gone again: both pass.
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        tokio::spawn(serve(stream, Arc::clone(&shared)));
+    }
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    // Small answers would otherwise wait for the client's delayed acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { shared.handle(request).await }
+    });
+    // The error of a cut connection is the fault that cut it.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+impl Answer {
+    fn json(status: StatusCode, body: Value) -> Self {
+        Self { status, headers: HeaderMap::new(), body: Some(body) }
+    }
+
+    fn into_response(self) -> Response<Full<Bytes>> {
+        let text = self.body.map(|body| body.to_string()).unwrap_or_default();
+        let mut response = Response::new(Full::from(text));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("application/json; charset=utf-8"),
+        );
+        response
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,224 @@
+//! The production workflow, driven whole: it ends live, its failures end on the old version, and a driver that was killed
+//! anywhere and started again ends the same.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rehearsal::world::{self, World};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::world::{Ran, run};
+
+/// A world of its own, stopped and forgotten at the end.
+struct Rehearsal {
+    dir: TempDir,
+}
+
+impl Rehearsal {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.path().join("rally")
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let program = Path::new(env!("CARGO_BIN_EXE_cutover")).with_file_name("rehearsal");
+        assert!(program.is_file(), "{} is absent: build the whole workspace", program.display());
+        let mut command = Command::new(program);
+        command
+            .args(["rehearse", "--repo", env!("CARGO_MANIFEST_DIR"), "--state"])
+            .arg(self.state())
+            .args(args)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdin(std::process::Stdio::null());
+        command
+    }
+
+    async fn rehearse(&self, args: &[&str]) -> Ran {
+        run(self.command(args)).await
+    }
+
+    fn world(&self) -> World {
+        world::running(&self.state()).unwrap().expect("the world runs")
+    }
+
+    /// Starts the world without a release.
+    async fn start(&self) -> World {
+        let program = Path::new(env!("CARGO_BIN_EXE_cutover")).with_file_name("rehearsal");
+        let mut command = Command::new(program);
+        command.args(["world", "--background", "--state"]).arg(self.state());
+        run(command).await.expect(0);
+        self.world()
+    }
+
+    /// The names of the writing calls that had an effect, with how often each was made.
+    fn writes(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        let text = std::fs::read_to_string(self.state().join("calls.jsonl")).unwrap();
+        for call in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+            if call["kind"] == "write" && call["effect"] == true && call["request"].get("fault").is_none() {
+                let name = format!("{}:{}", call["service"].as_str().unwrap(), call["operation"].as_str().unwrap());
+                *counts.entry(name).or_default() += 1;
+            }
+        }
+        counts
+    }
+}
+
+impl Drop for Rehearsal {
+    fn drop(&mut self) {
+        let program = Path::new(env!("CARGO_BIN_EXE_cutover")).with_file_name("rehearsal");
+        let stopped = std::process::Command::new(program).args(["stop", "--state"]).arg(self.state()).output();
+        if let Ok(output) = stopped
+            && !output.status.success()
+        {
+            println!("the world was not stopped: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+/// Kills the driver and everything that it started, as a hosted runner that is lost: children first learn nothing.
+async fn kill_tree(child: &mut Child) {
+    let mut pids = vec![child.id().expect("it runs")];
+    let mut next = 0;
+    while let Some(pid) = pids.get(next).copied() {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        for task in tasks {
+            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            pids.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+        next += 1;
+    }
+    let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    // One signal to all at once; some may have ended by themselves.
+    let _ = std::process::Command::new("kill").arg("-KILL").args(&pids).output();
+    child.wait().await.unwrap();
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(180);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "never came: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn front(world: &World, method: &str, path: &str, body: Option<Value>) -> Value {
+    let mut command = Command::new("curl");
+    command.args(["-sS", "--noproxy", "*", "-X", method]).arg(format!("{}{path}", world.aws.endpoint));
+    if let Some(body) = body {
+        command.args(["-d", &body.to_string()]);
+    }
+    let ran = run(command).await.expect(0);
+    serde_json::from_str(&ran.stdout).unwrap_or(Value::Null)
+}
+
+#[tokio::test]
+async fn the_release_ends_live_and_a_second_run_finds_nothing_to_do() {
+    let rehearsal = Rehearsal::new();
+    let first = rehearsal.rehearse(&[]).await.expect(0);
+    let last = first.stdout.trim_end().lines().last().unwrap_or_default().to_owned();
+    assert!(last.starts_with("LIVE: ") && last.contains("2.1.0.0-RELEASE"), "{}", first.stdout);
+    let undisturbed = rehearsal.writes();
+    for once in ["ecs:RegisterTaskDefinition", "ecs:UpdateService", "s3:CompleteMultipartUpload"] {
+        assert_eq!(undisturbed.get(once), Some(&1), "{undisturbed:?}");
+    }
+    let second = rehearsal.rehearse(&[]).await.expect(0);
+    assert!(second.stdout.contains("nothing to do"), "{}", second.stdout);
+    assert_eq!(rehearsal.writes(), undisturbed, "the second run wrote");
+    let summary = std::fs::read_to_string(rehearsal.state().join("summary.md")).unwrap();
+    assert!(summary.contains("register-task-def") && summary.contains("run-migration"), "{summary}");
+}
+
+#[tokio::test]
+async fn each_failure_ends_on_the_old_version() {
+    for (fail, says) in [
+        ("migration", "volunteer_birth_year"),
+        ("deploy", "ECS rolled the deployment back"),
+        ("sanity", "/version is"),
+    ] {
+        let rehearsal = Rehearsal::new();
+        let ran = rehearsal.rehearse(&["--fail", fail]).await.expect(1);
+        let last = ran.stdout.trim_end().lines().last().unwrap_or_default();
+        assert!(last.starts_with("NOT LIVE: ") && last.contains("2.0.1.11-RELEASE"), "{fail}: {}", ran.stdout);
+        assert!(ran.stdout.contains(says), "{fail}: `{says}` is not in:\n{}", ran.stdout);
+        if fail != "migration" {
+            assert!(ran.stdout.contains("The database stays migrated"), "{fail}: {}", ran.stdout);
+            assert!(ran.stdout.contains("pg_restore"), "{fail}: {}", ran.stdout);
+        }
+    }
+}
+
+/// What a killed upload leaves behind and the next run puts away: the stream of a dump can't be continued, so these calls
+/// are the price of the kill, and no object comes of them.
+const UNFINISHED: [&str; 3] = ["s3:CreateMultipartUpload", "s3:UploadPart", "s3:AbortMultipartUpload"];
+
+#[tokio::test]
+async fn a_killed_driver_started_again_ends_the_same() {
+    let undisturbed = {
+        let rehearsal = Rehearsal::new();
+        rehearsal.rehearse(&[]).await.expect(0);
+        rehearsal.writes()
+    };
+    for at in ["s3:CompleteMultipartUpload", "migration", "ecs:ListTasks"] {
+        let rehearsal = Rehearsal::new();
+        let world = rehearsal.start().await;
+        // A reader that keeps the second migration waiting for its lock, and the backup not.
+        let mut blocker = None;
+        if at == "migration" {
+            let database = &world.database;
+            let mut command = Command::new(database.bin_dir.join("psql"));
+            command
+                .args(["-X", "-w", "-c", "BEGIN; LOCK TABLE study IN ROW EXCLUSIVE MODE; SELECT pg_sleep(600)"])
+                .env("PGHOST", &database.host)
+                .env("PGPORT", database.port.to_string())
+                .env("PGUSER", &database.user)
+                .env("PGDATABASE", &database.name)
+                .env("PGPASSWORD", &database.password)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .kill_on_drop(true);
+            blocker = Some(command.spawn().unwrap());
+        } else {
+            front(&world, "POST", "/_front/faults", Some(json!({"at": format!("{at}#1"), "effect": "hold"}))).await;
+        }
+        let mut driver = rehearsal.command(&[]).stdout(std::process::Stdio::null()).spawn().unwrap();
+        if at == "migration" {
+            until("a migration that waits for a lock", async || waiting_for_lock(&world).await).await;
+        } else {
+            until(at, async || !front(&world, "GET", "/_front/held", None).await.as_array().is_none_or(Vec::is_empty)).await;
+        }
+        kill_tree(&mut driver).await;
+        front(&world, "DELETE", "/_front/faults", None).await;
+        if let Some(mut blocker) = blocker {
+            blocker.kill().await.unwrap();
+        }
+        let again = rehearsal.rehearse(&[]).await.expect(0);
+        assert!(again.stdout.contains("LIVE: "), "{at}: {}", again.stdout);
+        let count = |mut writes: BTreeMap<String, usize>| {
+            writes.retain(|name, _| !UNFINISHED.contains(&name.as_str()));
+            writes
+        };
+        assert_eq!(count(rehearsal.writes()), count(undisturbed.clone()), "killed at {at}");
+    }
+}
+
+async fn waiting_for_lock(world: &World) -> bool {
+    let database = &world.database;
+    let mut command = Command::new(database.bin_dir.join("psql"));
+    command
+        .args(["-X", "-A", "-t", "-w", "-c"])
+        .arg("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ILIKE '%ALTER TABLE study%' AND pid <> pg_backend_pid()")
+        .env("PGHOST", &database.host)
+        .env("PGPORT", database.port.to_string())
+        .env("PGUSER", &database.user)
+        .env("PGDATABASE", &database.name)
+        .env("PGPASSWORD", &database.password);
+    let ran = run(command).await;
+    !matches!(ran.stdout.trim(), "0" | "")
+}
