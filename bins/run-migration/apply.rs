@@ -20,7 +20,12 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// What a file must not leave to the next one: settings, role, temporary tables, cursors, prepared statements. A rerun that
 /// begins at a later file then sees what an undisturbed run saw. (`DISCARD ALL` would also free the lock.)
-const RESET: &str = "RESET SESSION AUTHORIZATION; RESET ALL; CLOSE ALL; UNLISTEN *; DEALLOCATE ALL; DISCARD TEMP; DISCARD SEQUENCES";
+///
+/// The last statement lets the server notice within seconds that this process was killed: else it would go on with the
+/// running statement, and hold the lock, until that ends. Servers before 14 have no such setting.
+const RESET: &str = "RESET SESSION AUTHORIZATION; RESET ALL; CLOSE ALL; UNLISTEN *; DEALLOCATE ALL; DISCARD TEMP; \
+                     DISCARD SEQUENCES; SELECT set_config(name, '2s', false) FROM pg_settings \
+                     WHERE name = 'client_connection_check_interval'";
 
 /// Applies the plan, and returns the session, which may be another one than before if the connection was lost.
 pub(crate) async fn apply(

@@ -97,7 +97,9 @@ pub(crate) fn parse_s3_uri(text: &str) -> Result<S3Uri, String> {
         Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() && !key.ends_with('/') => {
             Ok(S3Uri { bucket: bucket.to_owned(), key: key.to_owned() })
         }
-        _ => Err("write it as s3://bucket/key, as the output `manifest-uri` of backup-db gives it".to_owned()),
+        _ => {
+            Err("write it as s3://bucket/key, as the output `manifest-uri` of backup-db gives it".to_owned())
+        }
     }
 }
 

@@ -197,7 +197,11 @@ fn backup() -> SeenBackup {
     SeenBackup {
         uri: "s3://backups/rally.dump.manifest.json".to_owned(),
         manifest: Ok(manifest),
-        object: Ok(SeenObject { bytes: 1000, etag: "\"e\"".to_owned(), checksum_crc64nvme: Some("fLmqkjK9GWM=".to_owned()) }),
+        object: Ok(SeenObject {
+            bytes: 1000,
+            etag: "\"e\"".to_owned(),
+            checksum_crc64nvme: Some("fLmqkjK9GWM=".to_owned()),
+        }),
     }
 }
 

@@ -20,7 +20,7 @@ pub struct PgArgs {
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
 
-    /// A section of the service file (PGSERVICEFILE, ~/.pg_service.conf) [default: PGSERVICE]
+    /// A section of the service file (PGSERVICEFILE, `~/.pg_service.conf`) [default: PGSERVICE]
     #[arg(long, value_name = "NAME")]
     pub service: Option<String>,
 

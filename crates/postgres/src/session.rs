@@ -135,7 +135,7 @@ pub async fn connect(cx: &Cx, target: &Target) -> Result<Session, Failure> {
         Some(time) => cx
             .or_cancelled(tokio::time::timeout(time, opening))
             .await?
-            .unwrap_or_else(|_| Err(unreachable(target, format!("no answer within {} s", time.as_secs())))),
+            .unwrap_or_else(|_| Err(unreachable(target, &format!("no answer within {} s", time.as_secs())))),
     };
     let (client, mut connection) = opened?;
     let shared = Arc::new(Mutex::new(Shared::default()));
@@ -149,7 +149,7 @@ pub async fn connect(cx: &Cx, target: &Target) -> Result<Session, Failure> {
                         shared.notices.push(Notice {
                             severity: notice.severity().to_owned(),
                             message: notice.message().to_owned(),
-                        })
+                        });
                     }
                     Ok(AsyncMessage::Notice(_)) => shared.dropped += 1,
                     Ok(_) => {}
@@ -330,7 +330,7 @@ fn failed_to_connect(target: &Target) -> Failure {
     Failure::failed(format!("connect to {target}")).untouched(true)
 }
 
-fn unreachable(target: &Target, why: String) -> Failure {
+fn unreachable(target: &Target, why: &str) -> Failure {
     let failure = failed_to_connect(target)
         .because(format!("{} can't be reached: {why}", target.server()))
         .transient(true);
@@ -367,11 +367,11 @@ fn explain_connect(target: &Target, error: &Error) -> Failure {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => failed.help(
                 "what listens there does not speak PostgreSQL as expected: check the port, and for a proxy its protocol",
             ),
-            _ => unreachable(target, io.to_string()),
+            _ => unreachable(target, &io.to_string()),
         };
     }
     if text.contains("timeout") {
-        return unreachable(target, text);
+        return unreachable(target, &text);
     }
     failed
 }
@@ -380,6 +380,11 @@ fn explain_certificate(target: &Target, text: &str) -> Failure {
     let roots =
         target.root_cert.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string());
     let reason = text.split("invalid peer certificate: ").nth(1).unwrap_or(text);
+    let reason = match reason {
+        _ if reason.contains("CaUsedAsEndEntity") => "it is self-signed",
+        "UnknownIssuer" => "none of the root certificates signed it",
+        _ => reason,
+    };
     let failed = failed_to_connect(target).because(format!(
         "the server's certificate is refused: {reason} (sslmode {}, root certificates {roots})",
         target.sslmode.word()
@@ -397,24 +402,24 @@ fn explain_certificate(target: &Target, text: &str) -> Failure {
 }
 
 fn explain_refusal(target: &Target, failed: Failure, db: &DbError) -> Failure {
-    match db.code() {
-        &SqlState::INVALID_PASSWORD => failed.help(match &target.password {
+    match *db.code() {
+        SqlState::INVALID_PASSWORD => failed.help(match &target.password {
             Some(_) => format!("the password came from {}; check it and the role", target.password_source),
             None => target.password_source.clone(),
         }),
-        &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
             failed.help("the server's pg_hba.conf does not let this role in from here, or not without TLS (--sslmode)")
         }
-        &SqlState::INVALID_CATALOG_NAME => {
+        SqlState::INVALID_CATALOG_NAME => {
             failed.help(format!("there is no database {} there: check --dbname (PGDATABASE)", target.dbname))
         }
-        &SqlState::TOO_MANY_CONNECTIONS => {
+        SqlState::TOO_MANY_CONNECTIONS => {
             failed.transient(true).help("the server has no free connection: wait, or end idle ones, and run again")
         }
-        &SqlState::CANNOT_CONNECT_NOW => {
+        SqlState::CANNOT_CONNECT_NOW => {
             failed.transient(true).help("the server is starting up or shutting down: run again in a moment")
         }
-        &SqlState::INSUFFICIENT_PRIVILEGE => {
+        SqlState::INSUFFICIENT_PRIVILEGE => {
             failed.help(format!("GRANT CONNECT ON DATABASE {} TO {}", target.dbname, target.user))
         }
         _ if db.message().contains("unsupported startup parameter") => failed.help(
@@ -455,7 +460,7 @@ fn said(error: &Error) -> String {
         let mut text = format!("{} (SQLSTATE {})", db.message(), db.code().code());
         for (name, part) in [("detail", db.detail()), ("hint", db.hint()), ("context", db.where_())] {
             if let Some(part) = part {
-                text.push_str(&format!("; {name}: {}", part.lines().collect::<Vec<_>>().join(" ")));
+                text = format!("{text}; {name}: {}", part.lines().collect::<Vec<_>>().join(" "));
             }
         }
         return text;

@@ -85,8 +85,7 @@ async fn a_port_where_nobody_listens_and_one_where_nobody_answers() {
     assert_eq!(dead.to_string(), format!("connect to database d on 127.0.0.1:{port} as u"));
     assert!(dead.chain()[0].contains("can't be reached: Connection refused"), "{:?}", dead.chain());
     assert!(said.contains("check that the server runs"), "{said}");
-    let remote =
-        unreachable(&Target { host: "10.1.2.3".to_owned(), ..target(&url, &[]) }, "timed out".to_owned());
+    let remote = unreachable(&Target { host: "10.1.2.3".to_owned(), ..target(&url, &[]) }, "timed out");
     assert!(format!("{remote:?}").contains("the runner may be outside the VPC"), "{remote:?}");
 }
 

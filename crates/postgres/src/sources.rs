@@ -141,15 +141,12 @@ fn fields(line: &str) -> impl Iterator<Item = (&str, String)> {
             escaped = c == '\\' && !escaped;
             ends
         });
-        let raw = match end {
-            Some((at, _)) => {
-                rest = Some(text.get(at + 1..).unwrap_or_default());
-                text.get(..at).unwrap_or_default()
-            }
-            None => {
-                rest = None;
-                text
-            }
+        let raw = if let Some((at, _)) = end {
+            rest = Some(text.get(at + 1..).unwrap_or_default());
+            text.get(..at).unwrap_or_default()
+        } else {
+            rest = None;
+            text
         };
         let mut value = String::with_capacity(raw.len());
         let mut chars = raw.chars();
