@@ -9,7 +9,7 @@ CUTOVER_COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 .PHONY: build generate lint rehearse rehearse-reset setup test
 
 setup:
-	crates/testkit/setup.sh
+	@crates/testkit/setup.sh
 
 build:
 	$(CARGO) build --quiet
@@ -26,6 +26,7 @@ lint:
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
 
 test: setup
+	@rehearsal/setup-expressions.sh
 	$(CARGO) test --quiet
 
 # State lies in .rehearsal/, one world for each kind of failure.

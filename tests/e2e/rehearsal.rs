@@ -171,18 +171,8 @@ async fn a_killed_driver_started_again_ends_the_same() {
         // A reader that keeps the second migration waiting for its lock, and the backup not.
         let mut blocker = None;
         if at == "migration" {
-            let database = &world.database;
-            let mut command = Command::new(database.bin_dir.join("psql"));
-            command
-                .args(["-X", "-w", "-c", "BEGIN; LOCK TABLE study IN ROW EXCLUSIVE MODE; SELECT pg_sleep(600)"])
-                .env("PGHOST", &database.host)
-                .env("PGPORT", database.port.to_string())
-                .env("PGUSER", &database.user)
-                .env("PGDATABASE", &database.name)
-                .env("PGPASSWORD", &database.password)
-                .stdout(std::process::Stdio::null())
-                .stderr(std::process::Stdio::null())
-                .kill_on_drop(true);
+            let mut command = psql(&world, "BEGIN; LOCK TABLE study IN ROW EXCLUSIVE MODE; SELECT pg_sleep(600)");
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).kill_on_drop(true);
             blocker = Some(command.spawn().unwrap());
         } else {
             front(&world, "POST", "/_front/faults", Some(json!({"at": format!("{at}#1"), "effect": "hold"}))).await;
@@ -196,6 +186,9 @@ async fn a_killed_driver_started_again_ends_the_same() {
         kill_tree(&mut driver).await;
         front(&world, "DELETE", "/_front/faults", None).await;
         if let Some(mut blocker) = blocker {
+            // A server does not notice that the client of a sleeping statement is gone.
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()";
+            run(psql(&world, end)).await.expect(0);
             blocker.kill().await.unwrap();
         }
         let again = rehearsal.rehearse(&[]).await.expect(0);
@@ -209,16 +202,20 @@ async fn a_killed_driver_started_again_ends_the_same() {
 }
 
 async fn waiting_for_lock(world: &World) -> bool {
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ILIKE '%ALTER TABLE study%' AND pid <> pg_backend_pid()";
+    !matches!(run(psql(world, count)).await.stdout.trim(), "0" | "")
+}
+
+/// psql on the world's database as its owner, with one command.
+fn psql(world: &World, sql: &str) -> Command {
     let database = &world.database;
     let mut command = Command::new(database.bin_dir.join("psql"));
     command
-        .args(["-X", "-A", "-t", "-w", "-c"])
-        .arg("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ILIKE '%ALTER TABLE study%' AND pid <> pg_backend_pid()")
+        .args(["-X", "-A", "-t", "-w", "-c", sql])
         .env("PGHOST", &database.host)
         .env("PGPORT", database.port.to_string())
         .env("PGUSER", &database.user)
         .env("PGDATABASE", &database.name)
         .env("PGPASSWORD", &database.password);
-    let ran = run(command).await;
-    !matches!(ran.stdout.trim(), "0" | "")
+    command
 }

@@ -39,7 +39,7 @@ fn the_workflow_is_within_what_can_be_rehearsed_and_within_the_policy() {
 fn each_alteration_is_noticed_by_name() {
     let cases: [(&str, &str, &[&str]); 9] = [
         // A dropped `needs`: the outputs of that job are not there.
-        ("needs: [register, data]\n", "needs: data\n", &["register", "deploy"]),
+        ("needs: [register, data]\n", "needs: data\n", &["needs.register.outputs.task-definition-arn", "`register`"]),
         // A renamed output, of a job and of a step.
         ("task-definition-arn: ${{ steps.register.outputs.task-definition-arn }}", "arn: ${{ steps.register.outputs.task-definition-arn }}", &["task-definition-arn"]),
         ("steps.backup.outputs.manifest-uri", "steps.backup.outputs.manifest", &["manifest"]),
