@@ -1,5 +1,11 @@
 //! The world as others see it: its processes, its addresses and what they answer.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "clippy.toml allows them in tests, but not in what tests share"
+)]
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
