@@ -1,5 +1,11 @@
 //! The world as others see it: its processes, its addresses and what they answer.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "clippy.toml allows them in tests, but not in what tests share"
+)]
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -123,7 +129,7 @@ impl Rally {
         let known = arns(&self.ecs("ListServiceDeployments", &list).await);
         let updated = self.ecs("UpdateService", &request).await;
         assert_eq!(updated["service"]["taskDefinition"], *revision);
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(2);
         loop {
             // A poll moves the stand-in on.
             self.ecs("DescribeServices", &json!({ "cluster": service.cluster, "services": [service.name] }))
