@@ -256,7 +256,7 @@ fn github(cx: &Cx) -> Option<BTreeMap<String, String>> {
     cx.env().in_github_job().then(|| found().collect())
 }
 
-/// The ETag of an object uploaded in parts ends in their number
+/// The `ETag` of an object uploaded in parts ends in their number
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html>).
 fn parts(etag: &str) -> u32 {
     etag.trim_matches('"').rsplit_once('-').and_then(|(_, parts)| parts.parse().ok()).unwrap_or(1)

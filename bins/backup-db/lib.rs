@@ -72,7 +72,7 @@ pub const STEP: Step = Step {
             meaning: "deadline passed; no object was left, running again starts anew",
         },
     ],
-    timeout: Duration::from_secs(2 * 3600),
+    timeout: Duration::from_hours(2),
     run: |matches, cx| kit::bind(matches, cx, run),
 };
 
@@ -80,11 +80,11 @@ pub const STEP: Step = Step {
 #[derive(clap::Args, Clone, Debug)]
 #[command(about = "Back a PostgreSQL database up to S3, verified, with a manifest", long_about = include_str!("help.md"))]
 pub struct Args {
-    /// Where backups go, as s3://BUCKET/PREFIX
+    /// Where backups go, as <s3://BUCKET/PREFIX>
     #[arg(long, value_name = "URI")]
     to: Destination,
 
-    /// The pg_dump to use [default: the one on PATH, or the nearest below /usr/lib/postgresql that can dump the server]
+    /// The `pg_dump` to use [default: the one on PATH, or the nearest below /usr/lib/postgresql that can dump the server]
     #[arg(long, value_name = "FILE")]
     pg_dump: Option<PathBuf>,
 
@@ -123,7 +123,7 @@ enum Verify {
     Present,
     /// Its table of contents names the tables of the catalogue
     Contents,
-    /// It is read back whole: the same SHA-256, and pg_restore reads it to its end
+    /// It is read back whole: the same SHA-256, and `pg_restore` reads it to its end
     ReadBack,
 }
 
@@ -140,15 +140,14 @@ impl From<Verify> for Rung {
 async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     let aws = Aws::connect(&cx, &args.aws).await?;
     let store = Store::new(&aws, &args.to.bucket);
-    match cx.undo() {
-        Some(receipt) => undo::undo(&cx, &store, receipt).await,
-        None => {
-            let (outcome, manifest) = back_up(&cx, &args, &store).await?;
-            if let Some(manifest) = manifest {
-                outputs(&cx, &manifest);
-            }
-            Ok(outcome)
+    if let Some(receipt) = cx.undo() {
+        undo::undo(&cx, &store, receipt).await
+    } else {
+        let (outcome, manifest) = back_up(&cx, &args, &store).await?;
+        if let Some(manifest) = manifest {
+            outputs(&cx, &manifest);
         }
+        Ok(outcome)
     }
 }
 

@@ -270,7 +270,7 @@ fn rfc3339(time: OffsetDateTime) -> String {
 /// A dump or database of less than half the last one's size is refused.
 const SHRINK: u64 = 2;
 /// Clocks of two machines may differ by so much.
-const SKEW: Duration = Duration::from_secs(300);
+const SKEW: Duration = Duration::from_mins(5);
 
 /// Decides; refuses what would replace a good backup by a doubtful one, or write over anything.
 pub(crate) fn plan(request: &Request, world: &World) -> Result<BackupPlan, Failure> {
@@ -413,7 +413,7 @@ mod tests {
     use super::*;
     use kit::Code;
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
     const MIB: u64 = 1 << 20;
 
     fn at(minutes: i64) -> OffsetDateTime {

@@ -167,14 +167,20 @@ impl Store {
                     version: head.version_id().filter(|id| *id != "null").map(str::to_owned),
                 }))
             }
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => Ok(None),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(aws_sdk_s3::operation::head_object::HeadObjectError::is_not_found) =>
+            {
+                Ok(None)
+            }
             Err(error) => {
                 Err(aws::failure(format!("look at {}", self.uri(key)), "s3:GetObject", &self.arn(key), error))
             }
         }
     }
 
-    /// The bytes of an object from `offset` on, as long as it is still the one with this ETag.
+    /// The bytes of an object from `offset` on, as long as it is still the one with this `ETag`.
     ///
     /// A range is asked for even from the start: S3 then sends no checksum for the SDK to compute beside ours.
     pub(crate) async fn read(&self, key: &str, etag: &str, offset: u64) -> Result<GetObjectOutput, Failure> {
@@ -362,7 +368,7 @@ impl Store {
             .await;
         match sent {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_upload()) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(aws_sdk_s3::operation::abort_multipart_upload::AbortMultipartUploadError::is_no_such_upload) => Ok(()),
             Err(error) => Err(aws::failure(
                 format!("abort the unfinished upload of {}", self.uri(&upload.key)),
                 "s3:AbortMultipartUpload",
@@ -427,7 +433,7 @@ impl Store {
         }
     }
 
-    /// Deletes an object that still has this ETag. In a versioned bucket this adds a delete marker.
+    /// Deletes an object that still has this `ETag`. In a versioned bucket this adds a delete marker.
     pub(crate) async fn delete(&self, key: &str, etag: &str) -> Result<(), Failure> {
         self.client
             .delete_object()

@@ -186,7 +186,7 @@ struct Truncate {
 }
 
 impl Service for Truncate {
-    fn service(&self) -> &str {
+    fn service(&self) -> &'static str {
         "s3"
     }
 

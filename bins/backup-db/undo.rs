@@ -65,26 +65,23 @@ pub(crate) async fn undo(cx: &Cx, store: &Store, receipt: &Receipt) -> Result<Ou
             )));
         }
         let key = inverse.key;
-        let etag = match cx.or_cancelled(store.head(&key)).await?? {
-            Some(stored) => {
-                let left: Option<Written> = serde_json::from_value(record.result.clone()).ok();
-                let same = left.is_none_or(|left| left.etag == stored.etag);
-                if !stored.written_by(&record.run) || !same {
-                    return Err(Failure::refused(format!("delete {}", store.uri(&key)))
-                        .because("the object that is there now is not the one that the run wrote")
-                        .help("look who wrote it; delete it by hand if it is to go"));
-                }
-                Some(stored.etag)
+        let etag = if let Some(stored) = cx.or_cancelled(store.head(&key)).await?? {
+            let left: Option<Written> = serde_json::from_value(record.result.clone()).ok();
+            let same = left.is_none_or(|left| left.etag == stored.etag);
+            if !stored.written_by(&record.run) || !same {
+                return Err(Failure::refused(format!("delete {}", store.uri(&key)))
+                    .because("the object that is there now is not the one that the run wrote")
+                    .help("look who wrote it; delete it by hand if it is to go"));
             }
-            None => {
-                let left = cx.or_cancelled(store.unfinished(&key)).await??;
-                if !left.iter().any(|upload| upload.key == key) {
-                    gone.push(record.clone());
-                    plan.notes.push(Note::Info(format!("{} is not there", store.uri(&key))));
-                    continue;
-                }
-                None
+            Some(stored.etag)
+        } else {
+            let left = cx.or_cancelled(store.unfinished(&key)).await??;
+            if !left.iter().any(|upload| upload.key == key) {
+                gone.push(record.clone());
+                plan.notes.push(Note::Info(format!("{} is not there", store.uri(&key))));
+                continue;
             }
+            None
         };
         plan.deletions.push(Deletion {
             id: format!("undo-{}", record.id),

@@ -43,7 +43,7 @@ async fn update(ecs: &Ecs<'_>, request: &Request, force: bool) -> Result<String,
     let attempt = format!("update {} to {}", request.service, short(&request.target));
     let answer =
         call.send().await.map_err(|error| failure(&attempt, "ecs:UpdateService", &ecs.arn(), error))?;
-    let deployments = answer.service().map(|service| service.deployments()).unwrap_or_default();
+    let deployments = answer.service().map(aws_sdk_ecs::types::Service::deployments).unwrap_or_default();
     deployments
         .iter()
         .find(|deployment| {

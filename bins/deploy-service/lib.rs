@@ -64,7 +64,7 @@ pub const STEP: Step = Step {
         },
         ExitCode { code: Code::Waiting, meaning: "somebody else's deployment took the place of this one" },
     ],
-    timeout: Duration::from_secs(1800),
+    timeout: Duration::from_mins(30),
     run: |matches, cx| kit::bind(matches, cx, run),
 };
 

@@ -21,7 +21,7 @@ pub(crate) struct Ecs<'a> {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Observed {
     pub(crate) service: Service,
-    /// The status of the revision to deploy: ACTIVE, INACTIVE, DELETE_IN_PROGRESS.
+    /// The status of the revision to deploy: ACTIVE, INACTIVE, `DELETE_IN_PROGRESS`.
     pub(crate) target_status: String,
 }
 
@@ -166,8 +166,14 @@ impl<'a> Ecs<'a> {
             daemon: seen.scheduling_strategy().is_some_and(|strategy| strategy.as_str() == "DAEMON"),
             // The defaults of replica services:
             // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html
-            minimum_percent: percent(configuration.and_then(|c| c.minimum_healthy_percent()), 100),
-            maximum_percent: percent(configuration.and_then(|c| c.maximum_percent()), 200),
+            minimum_percent: percent(
+                configuration.and_then(aws_sdk_ecs::types::DeploymentConfiguration::minimum_healthy_percent),
+                100,
+            ),
+            maximum_percent: percent(
+                configuration.and_then(aws_sdk_ecs::types::DeploymentConfiguration::maximum_percent),
+                200,
+            ),
             breaker: match breaker {
                 Some(breaker) if breaker.enable() && breaker.rollback() => Breaker::RollsBack,
                 Some(breaker) if breaker.enable() => Breaker::Stops,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use similar::TextDiff;
 
-/// What DescribeTaskDefinition answers and RegisterTaskDefinition does not take
+/// What `DescribeTaskDefinition` answers and `RegisterTaskDefinition` does not take
 /// (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_TaskDefinition.html>).
 const READ_ONLY: [&str; 9] = [
     "taskDefinitionArn",

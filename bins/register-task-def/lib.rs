@@ -67,7 +67,7 @@ pub const STEP: Step = Step {
         code: Code::Unverified,
         meaning: "registered, and the revision read back is not what was sent",
     }],
-    timeout: Duration::from_secs(300),
+    timeout: Duration::from_mins(5),
     run: |matches, cx| kit::bind(matches, cx, run),
 };
 

@@ -46,7 +46,7 @@ pub(crate) struct Definition {
     pub(crate) family: String,
     pub(crate) revision: i64,
     pub(crate) status: String,
-    /// What RegisterTaskDefinition would take to make the same again.
+    /// What `RegisterTaskDefinition` would take to make the same again.
     #[serde(serialize_with = "serialize_masked")]
     pub(crate) document: Value,
 }
@@ -158,7 +158,7 @@ async fn image(
         .send();
     let answer = match cx.or_cancelled(call).await? {
         Ok(answer) => answer,
-        Err(error) if error.as_service_error().is_some_and(|e| e.is_repository_not_found_exception()) => {
+        Err(error) if error.as_service_error().is_some_and(aws_sdk_ecr::operation::batch_get_image::BatchGetImageError::is_repository_not_found_exception) => {
             return Ok(SeenImage::NoRepository);
         }
         Err(error) => {
@@ -208,18 +208,17 @@ pub(crate) async fn registered(
     let mut found = Vec::new();
     for action in receipt.undoable() {
         let inverse = &action.inverse;
-        match (action.state, action.result.as_str()) {
-            (ActionState::Done, Some(arn)) => found.push(definition(cx, clients, arn).await?),
-            _ => {
-                // The answer never came: revisions newer than those seen before, with what was sent.
-                let family = inverse["family"].as_str().unwrap_or_default();
-                let after = inverse["after-revision"].as_i64().unwrap_or(i64::MAX);
-                let newest = definition(cx, clients, family).await?;
-                for revision in (after + 1)..=newest.revision {
-                    let seen = definition(cx, clients, &format!("{family}:{revision}")).await?;
-                    if json!(fingerprint(&seen.document)) == inverse["fingerprint"] {
-                        found.push(seen);
-                    }
+        if let (ActionState::Done, Some(arn)) = (action.state, action.result.as_str()) {
+            found.push(definition(cx, clients, arn).await?)
+        } else {
+            // The answer never came: revisions newer than those seen before, with what was sent.
+            let family = inverse["family"].as_str().unwrap_or_default();
+            let after = inverse["after-revision"].as_i64().unwrap_or(i64::MAX);
+            let newest = definition(cx, clients, family).await?;
+            for revision in (after + 1)..=newest.revision {
+                let seen = definition(cx, clients, &format!("{family}:{revision}")).await?;
+                if json!(fingerprint(&seen.document)) == inverse["fingerprint"] {
+                    found.push(seen);
                 }
             }
         }

@@ -70,7 +70,7 @@ pub const STEP: Step = Step {
             meaning: "deadline passed while waiting for the lock, or in a file, which was rolled back",
         },
     ],
-    timeout: Duration::from_secs(3600),
+    timeout: Duration::from_hours(1),
     run: |matches, cx| kit::bind(matches, cx, run),
 };
 

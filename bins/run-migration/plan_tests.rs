@@ -60,7 +60,7 @@ fn judge(world: &World, change: impl FnOnce(&mut Request<'_>)) -> Result<Migrati
         ledger: &ledger,
         baseline: None,
         without_backup: Some("rally"),
-        max_age: Duration::from_secs(7200),
+        max_age: Duration::from_hours(2),
         min_rung: Rung::ReadBack,
         dry_run: false,
         now: at("12:00"),

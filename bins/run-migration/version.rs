@@ -9,9 +9,9 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// By file name, byte by byte, as `LC_ALL=C ls` lists them: 10_b.sql is before 2_a.sql.
+    /// By file name, byte by byte, as `LC_ALL=C ls` lists them: `10_b.sql` is before `2_a.sql`.
     Name,
-    /// By the numbers of the version, part by part: 2_a.sql is before 10_b.sql, and 1.2 is 01.02.
+    /// By the numbers of the version, part by part: `2_a.sql` is before `10_b.sql`, and 1.2 is 01.02.
     Numeric,
 }
 

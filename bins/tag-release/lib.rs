@@ -47,7 +47,7 @@ pub const STEP: Step = Step {
         },
         ExitCode { code: Code::Waiting, meaning: "somebody else created the tag at the same moment" },
     ],
-    timeout: Duration::from_secs(600),
+    timeout: Duration::from_mins(10),
     run: |matches, cx| kit::bind(matches, cx, run),
 };
 

@@ -43,7 +43,7 @@ pub const STEP: Step = Step {
             meaning: "the endpoint did not answer as expected before the deadline",
         },
     ],
-    timeout: Duration::from_secs(600),
+    timeout: Duration::from_mins(10),
     run: |matches, cx| kit::bind(matches, cx, run),
 };
 

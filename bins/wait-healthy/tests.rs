@@ -176,7 +176,7 @@ async fn watch(argv: &[&str], env: &[(&str, &str)], time: Duration) -> Ended {
     }
 }
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 async fn once(argv: &[&str]) -> Ended {
     watch(&[argv, &["--once"]].concat(), &[], LONG).await

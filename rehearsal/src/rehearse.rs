@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::world::{self, Fail, World};
 use crate::driver;
+use crate::world::{self, Fail, World};
 
 /// Rehearse a release: start its world, drive the workflow file against it, and look from outside at what came of it.
 ///
@@ -73,8 +73,15 @@ pub async fn rehearse(options: &Options) -> io::Result<u8> {
     )
     .await?;
     let after = look(&world).await;
-    say(&format!("\n== Before\n\n{before}\n\n== After\n\n{after}\n\n== Time line, from the receipts\n\n{}", time_line(&artifacts)?));
-    say(&format!("\nThe job summary is in {}, the receipts are below {}.\n", summary.display(), artifacts.display()));
+    say(&format!(
+        "\n== Before\n\n{before}\n\n== After\n\n{after}\n\n== Time line, from the receipts\n\n{}",
+        time_line(&artifacts)?
+    ));
+    say(&format!(
+        "\nThe job summary is in {}, the receipts are below {}.\n",
+        summary.display(),
+        artifacts.display()
+    ));
     say(&format!(
         "The world still runs: {} serves; `make rehearse` again continues, `make rehearse-reset` forgets it.\n\n",
         world.service.url
@@ -83,9 +90,18 @@ pub async fn rehearse(options: &Options) -> io::Result<u8> {
     let served = serves(&world).await;
     let as_it_should = served.iter().all(|version| version == wanted);
     let line = match (code == 0, as_it_should) {
-        (true, true) => format!("LIVE: {} serves {} at every one of {} requests\n", world.service.url, wanted, served.len()),
-        (false, true) => format!("NOT LIVE: the release failed, and {} serves {wanted} as before\n", world.service.url),
-        (_, false) => format!("WRONG: {} should serve {wanted} and answered {}\n", world.service.url, served.join(", ")),
+        (true, true) => format!(
+            "LIVE: {} serves {} at every one of {} requests\n",
+            world.service.url,
+            wanted,
+            served.len()
+        ),
+        (false, true) => {
+            format!("NOT LIVE: the release failed, and {} serves {wanted} as before\n", world.service.url)
+        }
+        (_, false) => {
+            format!("WRONG: {} should serve {wanted} and answered {}\n", world.service.url, served.join(", "))
+        }
     };
     say(&line);
     Ok(if as_it_should { code } else { code.max(1) })
@@ -119,7 +135,10 @@ fn inputs(world: &World) -> Vec<(String, String)> {
         pair("service", format!("{}/{}", service.cluster, service.name)),
         pair("container", &service.container),
         pair("migrations", release.migrations.display().to_string()),
-        pair("database-url", format!("postgresql://{}@{}:{}/{}", database.user, database.host, database.port, database.name)),
+        pair(
+            "database-url",
+            format!("postgresql://{}@{}:{}/{}", database.user, database.host, database.port, database.name),
+        ),
         pair("backups", format!("s3://{}/rally", backups.bucket)),
         pair("url", &service.url),
         pair("account", &aws.account),
@@ -222,7 +241,9 @@ fn time_line(artifacts: &Path) -> io::Result<String> {
                 continue;
             }
             let Ok(receipt) = serde_json::from_slice::<Value>(&fs::read(&path)?) else { continue };
-            let (Some(started), Some(step)) = (receipt["started"].as_str(), receipt["step"].as_str()) else { continue };
+            let (Some(started), Some(step)) = (receipt["started"].as_str(), receipt["step"].as_str()) else {
+                continue;
+            };
             let mut lines = format!(
                 "  {}  {step}: {}\n",
                 started.get(11..19).unwrap_or(started),

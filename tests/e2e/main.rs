@@ -1,6 +1,11 @@
 //! Whole processes against test worlds: what a user of the multi-call executable sees.
 
-#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail as tests do"
+)]
 
 mod actions;
 mod dependencies;

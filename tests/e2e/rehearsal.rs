@@ -62,7 +62,8 @@ impl Rehearsal {
         let text = std::fs::read_to_string(self.state().join("calls.jsonl")).unwrap();
         for call in text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
             if call["kind"] == "write" && call["effect"] == true && call["request"].get("fault").is_none() {
-                let name = format!("{}:{}", call["service"].as_str().unwrap(), call["operation"].as_str().unwrap());
+                let name =
+                    format!("{}:{}", call["service"].as_str().unwrap(), call["operation"].as_str().unwrap());
                 *counts.entry(name).or_default() += 1;
             }
         }
@@ -73,7 +74,8 @@ impl Rehearsal {
 impl Drop for Rehearsal {
     fn drop(&mut self) {
         let program = Path::new(env!("CARGO_BIN_EXE_cutover")).with_file_name("rehearsal");
-        let stopped = std::process::Command::new(program).args(["stop", "--state"]).arg(self.state()).output();
+        let stopped =
+            std::process::Command::new(program).args(["stop", "--state"]).arg(self.state()).output();
         if let Ok(output) = stopped
             && !output.status.success()
         {
@@ -101,7 +103,7 @@ async fn kill_tree(child: &mut Child) {
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(180);
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(3);
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "never came: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -145,7 +147,11 @@ async fn each_failure_ends_on_the_old_version() {
         let rehearsal = Rehearsal::new();
         let ran = rehearsal.rehearse(&["--fail", fail]).await.expect(1);
         let last = ran.stdout.trim_end().lines().last().unwrap_or_default();
-        assert!(last.starts_with("NOT LIVE: ") && last.contains("2.0.1.11-RELEASE"), "{fail}: {}", ran.stdout);
+        assert!(
+            last.starts_with("NOT LIVE: ") && last.contains("2.0.1.11-RELEASE"),
+            "{fail}: {}",
+            ran.stdout
+        );
         assert!(ran.stdout.contains(says), "{fail}: `{says}` is not in:\n{}", ran.stdout);
         if fail != "migration" {
             assert!(ran.stdout.contains("The database stays migrated"), "{fail}: {}", ran.stdout);
@@ -171,17 +177,25 @@ async fn a_killed_driver_started_again_ends_the_same() {
         // A reader that keeps the second migration waiting for its lock, and the backup not.
         let mut blocker = None;
         if at == "migration" {
-            let mut command = psql(&world, "BEGIN; LOCK TABLE study IN ROW EXCLUSIVE MODE; SELECT pg_sleep(600)");
-            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).kill_on_drop(true);
+            let mut command =
+                psql(&world, "BEGIN; LOCK TABLE study IN ROW EXCLUSIVE MODE; SELECT pg_sleep(600)");
+            command
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .kill_on_drop(true);
             blocker = Some(command.spawn().unwrap());
         } else {
-            front(&world, "POST", "/_front/faults", Some(json!({"at": format!("{at}#1"), "effect": "hold"}))).await;
+            front(&world, "POST", "/_front/faults", Some(json!({"at": format!("{at}#1"), "effect": "hold"})))
+                .await;
         }
         let mut driver = rehearsal.command(&[]).stdout(std::process::Stdio::null()).spawn().unwrap();
         if at == "migration" {
             until("a migration that waits for a lock", async || waiting_for_lock(&world).await).await;
         } else {
-            until(at, async || !front(&world, "GET", "/_front/held", None).await.as_array().is_none_or(Vec::is_empty)).await;
+            until(at, async || {
+                !front(&world, "GET", "/_front/held", None).await.as_array().is_none_or(Vec::is_empty)
+            })
+            .await;
         }
         kill_tree(&mut driver).await;
         front(&world, "DELETE", "/_front/faults", None).await;

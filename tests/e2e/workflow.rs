@@ -39,9 +39,17 @@ fn the_workflow_is_within_what_can_be_rehearsed_and_within_the_policy() {
 fn each_alteration_is_noticed_by_name() {
     let cases: [(&str, &str, &[&str]); 9] = [
         // A dropped `needs`: the outputs of that job are not there.
-        ("needs: [register, data]\n", "needs: data\n", &["needs.register.outputs.task-definition-arn", "`register`"]),
+        (
+            "needs: [register, data]\n",
+            "needs: data\n",
+            &["needs.register.outputs.task-definition-arn", "`register`"],
+        ),
         // A renamed output, of a job and of a step.
-        ("task-definition-arn: ${{ steps.register.outputs.task-definition-arn }}", "arn: ${{ steps.register.outputs.task-definition-arn }}", &["task-definition-arn"]),
+        (
+            "task-definition-arn: ${{ steps.register.outputs.task-definition-arn }}",
+            "arn: ${{ steps.register.outputs.task-definition-arn }}",
+            &["task-definition-arn"],
+        ),
         ("steps.backup.outputs.manifest-uri", "steps.backup.outputs.manifest", &["manifest"]),
         // The gate removed: what it let through is no longer behind one.
         ("    environment: ${{ inputs.environment }}\n", "", &["environment"]),
@@ -52,7 +60,11 @@ fn each_alteration_is_noticed_by_name() {
         // An input that the workflow does not declare.
         ("${{ inputs.url }}/version", "${{ inputs.uri }}/version", &["uri"]),
         // An action by tag.
-        ("actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683", "actions/checkout@v4", &["actions/checkout@v4"]),
+        (
+            "actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683",
+            "actions/checkout@v4",
+            &["actions/checkout@v4"],
+        ),
         // An expression in a script.
         ("run: echo \"$TAG", "run: echo \"${{ inputs.tag }}", &["run"]),
     ];

@@ -171,7 +171,7 @@ impl World {
         }
     }
 
-    /// The service as DescribeServices gives it.
+    /// The service as `DescribeServices` gives it.
     pub(crate) async fn service(&self) -> Value {
         self.call("DescribeServices", json!({"cluster": CLUSTER, "services": [SERVICE]})).await["services"][0]
             .clone()

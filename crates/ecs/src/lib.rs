@@ -52,7 +52,9 @@ pub async fn describe_service(
     let ServiceRef { cluster, service } = of;
     let call = client.describe_services().cluster(cluster).services(service).send();
     let answer = cx.or_cancelled(call).await?.map_err(|error| {
-        if error.as_service_error().is_some_and(|error| error.is_cluster_not_found_exception()) {
+        if error.as_service_error().is_some_and(
+            aws_sdk_ecs::operation::describe_services::DescribeServicesError::is_cluster_not_found_exception,
+        ) {
             return Failure::refused(format!("find {of}"))
                 .because(format!(
                     "there is no cluster {cluster} in account {} in {}",

@@ -91,7 +91,7 @@ const DEFAULT_URL: &str = "https://api.github.com";
 const API_VERSION: &str = "2022-11-28";
 
 /// The whole of one call.
-const CALL_TIME: Duration = Duration::from_secs(60);
+const CALL_TIME: Duration = Duration::from_mins(1);
 
 /// How often a call is made before its failure counts.
 const TRIES: u32 = 4;
@@ -100,7 +100,7 @@ const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// GitHub may ask for a longer pause than this; then the person is told instead.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 impl Github {
     /// Configures the client; no call is made yet.

@@ -15,7 +15,7 @@ use crate::report::Report;
 use crate::{Cx, Env, Receipt, Step};
 
 /// How long such a run goes on, in the (usually paused) time of the test.
-pub const TIMEOUT: Duration = Duration::from_secs(3600);
+pub const TIMEOUT: Duration = Duration::from_hours(1);
 
 /// A run in no environment at all, at the time 2026-11-21T12:00:00Z.
 pub fn cx() -> Cx {

@@ -31,8 +31,8 @@ pub struct Manifest {
     /// CRC-64/NVME of its bytes as S3 writes it: base64 of the eight bytes, most significant first
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html>).
     pub checksum_crc64nvme: String,
-    /// Its ETag, which tells whether the object still is the one that was verified: not every object has a checksum of
-    /// the whole, and one that was copied or uploaded again has another ETag.
+    /// Its `ETag`, which tells whether the object still is the one that was verified: not every object has a checksum of
+    /// the whole, and one that was copied or uploaded again has another `ETag`.
     pub etag: String,
     /// The number of parts of its upload.
     pub parts: u32,

@@ -151,7 +151,8 @@ async fn tasks_are_processes_behind_a_load_balancer() {
         .await;
         let stopped = tasks(&ecs, "STOPPED").await;
         // Tasks that were still alive when the roll-back came were stopped by the scheduler, with exit code 0.
-        let failed = |t: &&Value| t["taskDefinitionArn"] == *revision && t["stopCode"] != "ServiceSchedulerInitiated";
+        let failed =
+            |t: &&Value| t["taskDefinitionArn"] == *revision && t["stopCode"] != "ServiceSchedulerInitiated";
         let task = stopped.iter().find(failed).unwrap();
         assert_eq!(task["containers"][0]["exitCode"].as_i64(), exit);
         let id = task["taskArn"].as_str().unwrap().rsplit('/').next().unwrap();
