@@ -8,6 +8,7 @@
 )]
 
 mod actions;
+mod data;
 mod dependencies;
 mod deploy_service;
 mod multi_call;

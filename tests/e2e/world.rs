@@ -56,7 +56,7 @@ impl Ran {
     }
 }
 
-async fn shared_emulator() -> &'static Emulator {
+pub(crate) async fn shared_emulator() -> &'static Emulator {
     static EMULATOR: OnceCell<Emulator> = OnceCell::const_new();
     let start = || async {
         Emulator::start(emulator::Options {
@@ -164,6 +164,18 @@ impl World {
         answer
     }
 
+    /// The keys in a bucket, unfinished uploads as `(unfinished) KEY`.
+    pub(crate) async fn s3_keys(&self, bucket: &str) -> Vec<String> {
+        let mut keys = Vec::new();
+        for (query, mark) in [("list-type=2", ""), ("uploads", "(unfinished) ")] {
+            let url = format!("{}/{bucket}?{query}", shared_emulator().await.url());
+            let answer = client().get(url).send().await.expect("an answer").text().await.expect("a text");
+            let keyed = answer.split("<Key>").skip(1).filter_map(|rest| rest.split("</Key>").next());
+            keys.extend(keyed.map(|key| format!("{mark}{key}")));
+        }
+        keys
+    }
+
     /// Moves the service on until nothing changes any more.
     pub(crate) async fn settle(&self) {
         for _ in 0..50 {
@@ -201,6 +213,11 @@ impl World {
     pub(crate) async fn cutover(&self, args: &[&str]) -> Ran {
         run(self.command(args)).await
     }
+}
+
+/// Proxies of the environment do not lead to this machine.
+pub(crate) fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().expect("a client")
 }
 
 /// A command with nothing of this process's environment but `PATH`.

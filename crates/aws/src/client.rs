@@ -143,21 +143,18 @@ fn check_endpoints(flag: Option<&str>, env: &Env) -> Result<(), Failure> {
 
 /// rustls with aws-lc-rs. `AWS_CA_BUNDLE`, which the SDK for Rust does not read, replaces the system's roots.
 fn http_client(env: &Env) -> Result<SharedHttpClient, Failure> {
-    let trust = match env.get("AWS_CA_BUNDLE") {
-        Some(path) => {
-            let read = |error: std::io::Error| {
-                Failure::refused(format!("read the certificates of AWS_CA_BUNDLE, {path}"))
-                    .because(error)
-                    .help("correct AWS_CA_BUNDLE or unset it to use the system's certificates")
-            };
-            TrustStore::empty().with_pem_certificate(std::fs::read(path).map_err(read)?)
-        }
+    let trust = if let Some(path) = env.get("AWS_CA_BUNDLE") {
+        let read = |error: std::io::Error| {
+            Failure::refused(format!("read the certificates of AWS_CA_BUNDLE, {path}"))
+                .because(error)
+                .help("correct AWS_CA_BUNDLE or unset it to use the system's certificates")
+        };
+        TrustStore::empty().with_pem_certificate(std::fs::read(path).map_err(read)?)
+    } else {
         // Where a machine has no certificates at all, http:// endpoints must still work; https:// then fails with
         // UnknownIssuer, which the error's help explains.
-        None => {
-            let present = !rustls_native_certs::load_native_certs().certs.is_empty();
-            TrustStore::empty().with_native_roots(present)
-        }
+        let present = !rustls_native_certs::load_native_certs().certs.is_empty();
+        TrustStore::empty().with_native_roots(present)
     };
     let context = TlsContext::builder()
         .with_trust_store(trust)
