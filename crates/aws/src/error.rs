@@ -6,7 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use kit::Failure;
+use kit::{Failure, innermost};
 
 /// Turns the error of one SDK call into a failure.
 ///
@@ -102,31 +102,7 @@ fn service_failure(
     }
 }
 
-/// The message at the bottom of a chain: the layers above it ("dispatch failure", "io error", "client error (Connect)")
-/// say nothing that a reader could act on.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    let text = last.to_string();
-    if text.is_empty() { debug_free(error) } else { text }
-}
-
-/// The nearest layer from the bottom that says anything.
-fn debug_free(error: &(dyn Error + 'static)) -> String {
-    let mut said = String::from("no reason given");
-    let mut next = Some(error);
-    while let Some(layer) = next {
-        let text = layer.to_string();
-        if !text.is_empty() {
-            said = text;
-        }
-        next = layer.source();
-    }
-    said
-}
-
+/// The nearest layer of that type.
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(layer) = next {

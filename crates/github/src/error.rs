@@ -4,7 +4,7 @@ use std::error::Error;
 
 use http::{HeaderMap, StatusCode};
 use hyper_util::client::legacy::Error as ClientError;
-use kit::Failure;
+use kit::{Failure, innermost};
 use octocrab::{Error as ApiError, GitHubError};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -245,19 +245,4 @@ fn not_connected(error: &(dyn Error + 'static)) -> bool {
         next = layer.source();
     }
     false
-}
-
-/// The message at the bottom of a chain: the layers above it ("Service Error", "client error (Connect)") say nothing that
-/// a reader could act on.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut said = String::from("no reason given");
-    let mut next = Some(error);
-    while let Some(layer) = next {
-        let text = layer.to_string();
-        if !text.is_empty() {
-            said = text;
-        }
-        next = layer.source();
-    }
-    said
 }

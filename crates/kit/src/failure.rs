@@ -126,6 +126,21 @@ impl Failure {
     }
 }
 
+/// The message at the bottom of a chain: the layers above it ("dispatch failure", "client error (Connect)") say nothing
+/// that a reader could act on.
+pub fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut said = String::from("no reason given");
+    let mut next = Some(error);
+    while let Some(layer) = next {
+        let text = layer.to_string();
+        if !text.is_empty() {
+            said = text;
+        }
+        next = layer.source();
+    }
+    said
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.attempt)

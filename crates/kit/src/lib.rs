@@ -36,7 +36,7 @@ pub use args::{Common, Format, command, parse_duration};
 pub use code::Code;
 pub use cx::{Cx, Go, Outcome};
 pub use env::Env;
-pub use failure::{Cause, Failure};
+pub use failure::{Cause, Failure, innermost};
 pub use plan::{Action, Note, Plan, Undo};
 pub use receipt::{ActionRecord, ActionState, Receipt, Verdict};
 pub use run::{main, main_with, version};
