@@ -64,3 +64,25 @@ async fn an_unknown_step_is_a_usage_error_that_lists_them() {
         "nothing was changed",
     ]);
 }
+
+#[tokio::test]
+async fn a_step_alone_is_the_same_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let debug = std::path::Path::new(CUTOVER).parent().expect("target/debug");
+    let target = debug.parent().expect("target");
+    // Without `-p`, so that features are those of the whole workspace and nothing but the executable is built.
+    let mut build = tokio::process::Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--bin", "wait-healthy", "--target-dir"]).arg(target);
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    run(build).await.expect(0);
+    for (args, code) in
+        [(&["--help"][..], 0), (&["--url", "http://127.0.0.1:9/", "--once"], 1), (&["--url", "ftp://x/"], 2)]
+    {
+        let mut alone = scrubbed(debug.join("wait-healthy"), dir.path());
+        alone.args(args);
+        let mut in_all = scrubbed(CUTOVER, dir.path());
+        in_all.arg("wait-healthy").args(args);
+        let (alone, in_all) = (run(alone).await.expect(code), run(in_all).await.expect(code));
+        assert_eq!((alone.stdout, alone.stderr), (in_all.stdout, in_all.stderr), "{args:?}");
+    }
+}
