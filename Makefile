@@ -26,7 +26,7 @@ lint:
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
 
 test: setup
-	@rehearsal/setup-expressions.sh
+	@rehearsal/setup-expressions.sh || echo "the comparison with GitHub's own expressions will be skipped" >&2
 	$(CARGO) test --quiet
 
 # State lies in .rehearsal/, one world for each kind of failure.
