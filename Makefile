@@ -23,7 +23,7 @@ generate: build
 
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --all-targets --quiet -- -D warnings
+	$(CARGO) clippy --all-targets --keep-going --quiet -- -D warnings
 
 test: setup
 	@rehearsal/setup-expressions.sh || echo "the comparison with GitHub's own expressions will be skipped" >&2

@@ -209,7 +209,7 @@ pub(crate) async fn registered(
     for action in receipt.undoable() {
         let inverse = &action.inverse;
         if let (ActionState::Done, Some(arn)) = (action.state, action.result.as_str()) {
-            found.push(definition(cx, clients, arn).await?)
+            found.push(definition(cx, clients, arn).await?);
         } else {
             // The answer never came: revisions newer than those seen before, with what was sent.
             let family = inverse["family"].as_str().unwrap_or_default();

@@ -95,8 +95,7 @@ impl Ledger {
 /// when the connection ends, however it ends.
 pub(crate) async fn lock(cx: &Cx, session: &Session, ledger: &Ledger) -> Result<(), Failure> {
     let key = ledger.lock_key();
-    let [a, b, c, d, e, f, g, h] = key.to_be_bytes();
-    let (high, low) = (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]));
+    let (high, low) = (key.cast_unsigned() >> 32, key.cast_unsigned() & u64::from(u32::MAX));
     let attempt = format!("take the lock of {ledger}");
     let what = format!("the lock of {ledger}");
     let ask = format!("SELECT pg_try_advisory_lock({key}), pg_backend_pid()");

@@ -16,7 +16,7 @@ use crate::secret::redact_json;
 use crate::{Code, Failure};
 
 /// The version of the format that this code writes, and the only one it reads.
-pub(crate) const SCHEMA: &str = "cutover-receipt/1";
+const SCHEMA: &str = "cutover-receipt/1";
 
 /// The document that one run of a step leaves.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -102,6 +102,28 @@ pub enum ActionState {
 }
 
 impl Receipt {
+    /// The receipt of a run that has done nothing yet.
+    pub(crate) fn new(step: &str, version: &str, run: String, started: OffsetDateTime) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            step: step.to_owned(),
+            version: version.to_owned(),
+            run,
+            arguments: Map::new(),
+            account: None,
+            region: None,
+            github: None,
+            started,
+            ended: None,
+            observed: Value::Null,
+            plan: Value::Null,
+            actions: Vec::new(),
+            outputs: BTreeMap::new(),
+            verdict: None,
+            undo_of: None,
+        }
+    }
+
     /// Reads a receipt that a step wrote.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let name = path.display();
@@ -252,25 +274,8 @@ pub(crate) fn residue<'a>(
 mod tests {
     use super::*;
 
-    pub(crate) fn blank(step: &str, run: &str) -> Receipt {
-        Receipt {
-            schema: SCHEMA.into(),
-            step: step.into(),
-            version: "0".into(),
-            run: run.into(),
-            arguments: Map::new(),
-            account: None,
-            region: None,
-            github: None,
-            started: OffsetDateTime::UNIX_EPOCH,
-            ended: None,
-            observed: Value::Null,
-            plan: Value::Null,
-            actions: Vec::new(),
-            outputs: BTreeMap::new(),
-            verdict: None,
-            undo_of: None,
-        }
+    fn blank(step: &str, run: &str) -> Receipt {
+        Receipt::new(step, "0", run.to_owned(), OffsetDateTime::UNIX_EPOCH)
     }
 
     fn record(id: &str, run: &str, state: ActionState) -> ActionRecord {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{recorded, with_inputs, with_recorded};
 use crate::cx::Inner;
-use crate::receipt::{Journal, SCHEMA, residue};
+use crate::receipt::{Journal, residue};
 use crate::report::{Report, failure_json};
 use crate::{Code, Common, Cx, Env, Failure, Format, Outcome, Receipt, Step, Verdict};
 
@@ -159,22 +159,10 @@ fn prepare(
             .into());
     }
     let receipt = Receipt {
-        schema: SCHEMA.to_owned(),
-        step: step.name.to_owned(),
-        version: version(commit),
-        run,
         arguments,
-        account: None,
-        region: None,
         github: github_run(&env),
-        started: now,
-        ended: None,
-        observed: Value::Null,
-        plan: Value::Null,
-        actions: Vec::new(),
-        outputs: BTreeMap::new(),
-        verdict: None,
         undo_of: undo.as_ref().map(|(_, receipt)| receipt.run.clone()),
+        ..Receipt::new(step.name, &version(commit), run, now)
     };
     let report = Report::new(step.name, common.format, &env);
     let cx = Cx::new(Inner {

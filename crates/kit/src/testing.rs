@@ -1,16 +1,14 @@
 //! A run without a process, for tests of steps: the story is kept in memory, the receipt goes to a temporary folder.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cx::Inner;
-use crate::receipt::{Journal, SCHEMA};
+use crate::receipt::Journal;
 use crate::report::Report;
 use crate::{Cx, Env, Receipt, Step};
 
@@ -33,24 +31,7 @@ pub fn cx_of(step: &Step, env: Env, dry_run: bool) -> Cx {
 }
 
 fn run_in(env: Env, dry_run: bool, declared_outputs: Vec<&'static str>) -> Cx {
-    let receipt = Receipt {
-        schema: SCHEMA.to_owned(),
-        step: "test".to_owned(),
-        version: "0".to_owned(),
-        run: uuid::Uuid::new_v4().to_string(),
-        arguments: Map::new(),
-        account: None,
-        region: None,
-        github: None,
-        started: clock(),
-        ended: None,
-        observed: Value::Null,
-        plan: Value::Null,
-        actions: Vec::new(),
-        outputs: BTreeMap::new(),
-        verdict: None,
-        undo_of: None,
-    };
+    let receipt = Receipt::new("test", "0", uuid::Uuid::new_v4().to_string(), clock());
     let path = std::env::temp_dir().join(format!("cutover-test-{}", receipt.run)).join("receipt.json");
     Cx::new(Inner {
         env,

@@ -51,7 +51,7 @@ impl Emulator {
         let python = venv::python()?;
         let scratch = tempfile::tempdir()?;
         let log = scratch.path().join("ministack.log");
-        let port = if options.port == 0 { server::free_port()? } else { options.port };
+        let port = server::same_port(options.port).await?;
         let mut command = server::command(&python, Signal::TERM, None)?;
         command
             .args(["-m", "ministack"])

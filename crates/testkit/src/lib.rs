@@ -9,3 +9,5 @@ pub mod postgres;
 mod server;
 pub mod tls;
 pub mod venv;
+
+pub use server::same_port;

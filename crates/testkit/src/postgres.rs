@@ -17,6 +17,8 @@ use crate::venv;
 /// The superuser that `initdb` makes.
 pub const USER: &str = "postgres";
 
+const LOG: &str = "postgres.log";
+
 /// The oldest major version that steps and tests are meant for.
 const OLDEST: u32 = 14;
 
@@ -30,7 +32,7 @@ pub struct Options {
     pub database: Option<String>,
     /// The superuser's password; random if `None`. Data that outlives the server needs the same one again.
     pub password: Option<String>,
-    /// 0 takes a free port.
+    /// 0 takes a free port, as does one that is taken.
     pub port: u16,
     /// Further settings, such as `("wal_level", "logical")`.
     pub settings: Vec<(String, String)>,
@@ -104,11 +106,11 @@ pub struct Postgres {
     pid: u32,
     process: Process,
     /// Removed after the server has ended.
-    scratch: TempDir,
+    _scratch: TempDir,
 }
 
 enum Process {
-    Started(Server),
+    Started(#[expect(dead_code, reason = "stopped when dropped")] Server),
     /// Left by a process that could not stop it, and stopped by us.
     Attached,
 }
@@ -131,19 +133,37 @@ impl Postgres {
         let password = options.password.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
         let database = options.database.unwrap_or_else(|| USER.to_owned());
 
-        let mut postgres = if let Some((pid, port)) = running(&data) {
-            Self { bin_dir, port, password, database, pid, process: Process::Attached, scratch }
+        // What a killed process left is told to end (`server::command`): it may be here still, and gone at the next look.
+        let attached = loop {
+            let Some((pid, port)) = running(&data) else { break None };
+            if answers(port, &password, || Ok(running(&data).is_none())).await? {
+                break Some((pid, port, Process::Attached));
+            }
+        };
+        let (pid, port, process) = if let Some(attached) = attached {
+            attached
         } else {
             if !data.join("PG_VERSION").is_file() {
                 init(&bin_dir, &data, &password, user).await?;
             }
-            let port = if options.port == 0 { server::free_port()? } else { options.port };
-            let server = launch(&bin_dir, &data, port, &options.settings, user, scratch.path())?;
-            let pid = server.pid();
-            let process = Process::Started(server);
-            Self { bin_dir, port, password, database, pid, process, scratch }
+            let port = server::same_port(options.port).await?;
+            let mut server = launch(&bin_dir, &data, port, &options.settings, user, scratch.path())?;
+            let log = scratch.path().join(LOG);
+            let mut ended = None;
+            let answers = answers(port, &password, || {
+                ended = server.ended()?;
+                Ok(ended.is_some())
+            });
+            match answers.await {
+                Ok(true) => (server.pid(), port, Process::Started(server)),
+                Ok(false) => {
+                    let status = ended.map_or_else(String::new, |status| format!(" with {status}"));
+                    return Err(io::Error::other(format!("postgres ended{status}:\n{}", server::tail(&log))));
+                }
+                Err(error) => return Err(io::Error::other(format!("{error}\n{}", server::tail(&log)))),
+            }
         };
-        postgres.ready().await?;
+        let postgres = Self { bin_dir, port, password, database, pid, process, _scratch: scratch };
         postgres.create_database().await?;
         Ok(postgres)
     }
@@ -193,30 +213,6 @@ impl Postgres {
         }
     }
 
-    async fn ready(&mut self) -> io::Result<()> {
-        let mut config = tokio_postgres::Config::new();
-        config.host("127.0.0.1").port(self.port).user(USER).password(&self.password).dbname("postgres");
-        let deadline = Instant::now() + Duration::from_mins(2);
-        loop {
-            let Err(error) = config.connect(NoTls).await else { return Ok(()) };
-            let log = self.scratch.path().join("postgres.log");
-            if let Process::Started(server) = &mut self.process
-                && let Some(status) = server.ended()?
-            {
-                return Err(io::Error::other(format!(
-                    "postgres ended with {status}:\n{}",
-                    server::tail(&log)
-                )));
-            }
-            // A server that refuses the password has started, and goes on refusing it.
-            let refused = error.code() == Some(&tokio_postgres::error::SqlState::INVALID_PASSWORD);
-            if refused || Instant::now() > deadline {
-                return Err(io::Error::other(format!("postgres: {error}\n{}", server::tail(&log))));
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
     async fn create_database(&self) -> io::Result<()> {
         let literal = self.database.replace('\'', "''");
         let present =
@@ -235,6 +231,25 @@ impl Drop for Postgres {
             // "Fast" shutdown: sessions are ended, the data is left clean.
             let _ = kill_process(pid, Signal::INT);
         }
+    }
+}
+
+/// Waits until the server accepts the superuser; false if it ended before that.
+async fn answers(port: u16, password: &str, mut ended: impl FnMut() -> io::Result<bool>) -> io::Result<bool> {
+    let mut config = tokio_postgres::Config::new();
+    config.host("127.0.0.1").port(port).user(USER).password(password).dbname("postgres");
+    let deadline = Instant::now() + Duration::from_mins(2);
+    loop {
+        let Err(error) = config.connect(NoTls).await else { return Ok(true) };
+        if ended()? {
+            return Ok(false);
+        }
+        // A server that refuses the password has started, and goes on refusing it.
+        let refused = error.code() == Some(&tokio_postgres::error::SqlState::INVALID_PASSWORD);
+        if refused || Instant::now() > deadline {
+            return Err(io::Error::other(format!("postgres: {error}")));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -310,7 +325,7 @@ fn launch(
     for (name, value) in settings {
         command.arg("-c").arg(format!("{name}={value}"));
     }
-    Server::start(command, &scratch.join("postgres.log"), Signal::INT, Duration::from_secs(10))
+    Server::start(command, &scratch.join(LOG), Signal::INT, Duration::from_secs(10))
 }
 
 /// PostgreSQL refuses root: `postgres` if there is such a user, else `nobody`.

@@ -53,9 +53,46 @@ pub(crate) fn find_on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
-/// A port that was free a moment ago, for servers that cannot be told to choose one.
-pub(crate) fn free_port() -> io::Result<u16> {
+/// A port that is free now, for servers that cannot be told to choose one and for those that keep theirs.
+///
+/// It lies below the range from which the system takes the ports of outgoing connections (ip(7),
+/// `ip_local_port_range`): between two runs of a server, none of those lands on it.
+///
+/// # Errors
+/// There is none.
+fn free_port() -> io::Result<u16> {
+    const LOWEST: u16 = 10_000;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let end = range.split_whitespace().next().and_then(|low| low.parse().ok()).unwrap_or(32_768_u16);
+    for _ in 0..100 {
+        let [a, b, ..] = uuid::Uuid::new_v4().into_bytes();
+        let Some(offset) = u16::from_be_bytes([a, b]).checked_rem(end.saturating_sub(LOWEST)) else { break };
+        if is_free(LOWEST + offset) {
+            return Ok(LOWEST + offset);
+        }
+    }
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// The port that a server had before; another, if something else holds on to it. 0 is none before.
+///
+/// What was killed with the last run may need a moment to let go of it.
+///
+/// # Errors
+/// There is none that is free.
+pub async fn same_port(port: u16) -> io::Result<u16> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while port != 0 && Instant::now() < deadline {
+        if is_free(port) {
+            return Ok(port);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    free_port()
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 /// The last lines of a log, for the error that says why a server did not start.

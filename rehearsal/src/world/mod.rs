@@ -23,10 +23,11 @@ use testkit::emulator::{self, Emulator};
 use testkit::front::Front;
 use testkit::github::{self, GithubWorld};
 use testkit::postgres::{self, Postgres};
+use testkit::same_port;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use self::description::{Aws, Backups, Database, Github, Pids, Registry, Release, Service, World};
-use self::folder::{Folder, still_free};
+use self::folder::Folder;
 
 /// What goes wrong with the release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -224,7 +225,7 @@ impl Running {
             data: Some(folder.path("postgres")),
             database: Some(seed::DATABASE.to_owned()),
             password: Some(kept.superuser_password.clone()),
-            port: still_free(kept.postgres_port),
+            port: kept.postgres_port,
             ..postgres::Options::default()
         });
         let (emulator, postgres) = tokio::try_join!(emulator, postgres)?;
@@ -248,7 +249,7 @@ impl Running {
         std::fs::create_dir_all(&logs)?;
         let launcher = ProcessLauncher::new(ProcessOptions {
             program: std::env::current_exe()?,
-            leading_args: Vec::new(),
+            leading_args: vec!["app".to_owned()],
             catalogue,
             secrets: [(seed::DATABASE_URL_PARAMETER.to_owned(), url)].into(),
             logs: Some(logs),
@@ -263,17 +264,17 @@ impl Running {
         seed::service(&ecs).await?;
 
         let loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listen = loopback(still_free(kept.balancer_port));
+        let listen = loopback(same_port(kept.balancer_port).await?);
         let balancer = Balancer::start(listen, ecs.clone(), seed::CLUSTER, seed::SERVICE).await?;
         let front = Front::builder()
             .upstream(emulator.url())
             .service(Arc::new(ecs.clone()))
             .record(folder.path("calls.jsonl"))
-            .port(still_free(kept.front_port))
+            .port(same_port(kept.front_port).await?)
             .start()
             .await?;
         let github = GithubWorld::start(github::Options {
-            port: still_free(kept.github_port),
+            port: same_port(kept.github_port).await?,
             state: Some(folder.path("github.json")),
         })
         .await?;

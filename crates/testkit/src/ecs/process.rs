@@ -41,9 +41,9 @@ pub struct ImageSpec {
 /// How to start the application, and with what.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessOptions {
-    /// The executable that has `app` as a subcommand (see [`crate::app`]).
+    /// The executable that is, or has as a subcommand, [`crate::app`].
     pub program: PathBuf,
-    /// What comes before `app`.
+    /// What comes before its options.
     pub leading_args: Vec<String>,
     /// A JSON object from image reference to [`ImageSpec`], read anew at every start. A reference with a digest is looked up
     /// as it stands and by its digest alone (`sha256:...`), one with a tag as it stands.
@@ -113,7 +113,7 @@ impl Launcher for ProcessLauncher {
         let main = spec.main_container().ok_or("the task definition has no container")?;
         let image = self.image(&main.image)?;
         let mut command = Command::new(&self.options.program);
-        command.args(&self.options.leading_args).arg("app");
+        command.args(&self.options.leading_args);
         command.arg("--version").arg(image.wrong_version.as_ref().unwrap_or(&image.version));
         command.args(["--listen", "127.0.0.1:0", "--until-stdin-closes"]);
         if let Some(query) = &image.requires {

@@ -1,42 +1,24 @@
-//! The same with real processes: this test executable, started again, is the application.
+//! The ECS stand-in with real processes as its tasks. What a client sees is compared with the AWS pages and recorded answers
+//! in the crate's own tests.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+#[path = "../src/ecs/tests/calls.rs"]
+mod calls;
 
 use std::path::Path;
-use std::process::ExitCode;
 
-use clap::Parser as _;
+use serde_json::{Value, json};
+use testkit::app::LISTENING;
+use testkit::ecs::{Balancer, Ecs, ProcessLauncher, ProcessOptions, Settings};
+use testkit::postgres;
 
-use super::*;
-use crate::app::{AppOptions, run};
-use crate::ecs::{Balancer, ProcessLauncher, ProcessOptions};
-
-#[derive(clap::Parser)]
-#[command(name = "app")]
-struct Application {
-    #[command(flatten)]
-    options: AppOptions,
-}
-
-/// No test: the process that the others start, with its arguments after `--`, where the test harness takes them for filters.
-#[test]
-#[ignore = "the application that other tests start"]
-#[expect(clippy::exit, reason = "the exit code is what the scheduler sees")]
-fn application() {
-    let mut args = std::env::args().skip_while(|arg| arg != "app").peekable();
-    if args.peek().is_none() {
-        return;
-    }
-    let options = Application::parse_from(args).options;
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let ended = runtime.block_on(run(options));
-    std::process::exit(i32::from(ended != ExitCode::SUCCESS));
-}
+use self::calls::*;
 
 fn options(folder: &Path) -> ProcessOptions {
-    let name = format!("{}::application", module_path!().split_once("::").unwrap().1);
-    let leading = ["--ignored", "--exact", &name, "--nocapture", "--"];
     ProcessOptions {
-        program: std::env::current_exe().unwrap(),
-        leading_args: leading.map(str::to_owned).to_vec(),
+        program: env!("CARGO_BIN_EXE_app").into(),
+        leading_args: Vec::new(),
         catalogue: folder.join("images.json"),
         secrets: [("arn:secret".to_owned(), "postgres://nobody@127.0.0.1:1/none".to_owned())].into(),
         logs: Some(folder.to_owned()),
@@ -60,10 +42,8 @@ async fn eventually(ecs: &Ecs, wanted: impl AsyncFn(&Value) -> bool) -> Value {
 #[tokio::test]
 async fn application_ends_with_its_parent() {
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
-    let options = options(".".as_ref());
-    let mut child = tokio::process::Command::new(options.program)
-        .args(options.leading_args)
-        .args(["app", "--version", "1", "--until-stdin-closes"])
+    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_app"))
+        .args(["--version", "1", "--until-stdin-closes"])
         .env_remove("DATABASE_URL")
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
@@ -72,12 +52,12 @@ async fn application_ends_with_its_parent() {
         .unwrap();
     let mut stdout = tokio::io::BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
-    while !line.starts_with(crate::app::LISTENING) {
+    while !line.starts_with(LISTENING) {
         line.clear();
         assert_ne!(stdout.read_line(&mut line).await.unwrap(), 0, "it ended before it listened");
     }
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let health = format!("http://{}/health", line.strip_prefix(crate::app::LISTENING).unwrap().trim());
+    let health = format!("http://{}/health", line.strip_prefix(LISTENING).unwrap().trim());
     assert_eq!(client.get(&health).send().await.unwrap().status().as_u16(), 200);
     drop(client);
     drop(child.stdin.take());
@@ -179,7 +159,7 @@ async fn tasks_are_processes_behind_a_load_balancer() {
 /// The Rally release as its runbook has it: the new tasks end until the migration has run, the old ones serve, then ECS rolls.
 #[tokio::test(flavor = "multi_thread")]
 async fn new_version_starts_when_its_migration_has_run() {
-    let postgres = crate::postgres::Postgres::start(crate::postgres::Options::default()).await.unwrap();
+    let postgres = postgres::Postgres::start(postgres::Options::default()).await.unwrap();
     postgres.psql("create table release (name text)").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let requires = "select exists (select from information_schema.columns where table_name = 'release' and column_name = 'owner')";
