@@ -34,6 +34,7 @@ RUNBOOK ?= rally
 WORLD = .rehearsal/$(RUNBOOK)$(if $(FAIL),-$(FAIL))$(if $(MIGRATIONS),-own-migrations)
 
 rehearse: setup
+	@echo "building (the first time, this takes some minutes)" >&2
 	@CUTOVER_COMMIT=$(CUTOVER_COMMIT) $(CARGO) build --quiet --bin cutover --bin rehearsal
 	@$(CARGO) run --quiet --bin rehearsal -- rehearse --state $(WORLD) --workflow .github/workflows/release-$(RUNBOOK).yml \
 	    $(if $(FAIL),--fail $(FAIL)) $(if $(MIGRATIONS),--migrations $(MIGRATIONS))
