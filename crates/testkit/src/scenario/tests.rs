@@ -1,4 +1,4 @@
-use reqwest::Client;
+use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::Scenario;
@@ -35,15 +35,17 @@ impl World {
         Self { front, client: Client::builder().no_proxy().build().unwrap() }
     }
 
+    fn signed(&self, service: &str) -> RequestBuilder {
+        let scope = format!("AKIAIOSFODNN7EXAMPLE/20261121/eu-west-1/{service}/aws4_request");
+        self.client.post(self.front.url()).header(
+            "authorization",
+            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
+        )
+    }
+
     async fn call(&self, operation: &str, document: Value) -> (u16, Value) {
-        let scope = "AKIAIOSFODNN7EXAMPLE/20261121/eu-west-1/ecs/aws4_request";
         let request = self
-            .client
-            .post(self.front.url())
-            .header(
-                "authorization",
-                format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
-            )
+            .signed("ecs")
             .header("x-amz-target", format!("AmazonEC2ContainerServiceV20141113.{operation}"))
             .header("content-type", "application/x-amz-json-1.1");
         let answer = request.body(document.to_string()).send().await.unwrap();
@@ -94,15 +96,7 @@ async fn what_no_entry_answers_is_told() {
 #[tokio::test]
 async fn the_account_is_told() {
     let world = World::start(&Scenario::parse(ROLLED_BACK).unwrap()).await;
-    let scope = "AKIAIOSFODNN7EXAMPLE/20261121/eu-west-1/sts/aws4_request";
-    let request = world
-        .client
-        .post(world.front.url())
-        .header(
-            "authorization",
-            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
-        )
-        .header("content-type", "application/x-www-form-urlencoded");
+    let request = world.signed("sts").header("content-type", "application/x-www-form-urlencoded");
     let answer = request.body("Action=GetCallerIdentity&Version=2011-06-15").send().await.unwrap();
     assert!(answer.text().await.unwrap().contains("<Account>123456789012</Account>"));
 }
