@@ -1,18 +1,25 @@
 //! The writing calls.
 
+use std::time::Duration;
+
 use aws::{RawAnswer, failure, send_json, without_retry};
 use ecs::short;
 use kit::{Cx, Failure, Receipt};
 use serde_json::{Value, json};
 
-use crate::document::fingerprint;
-use crate::observe::{Clients, Definition, Observed, definition};
+use crate::canonical::fingerprint;
+use crate::observe::{Clients, Definition, Observed, after};
+use crate::verify::holds;
 
 /// The id of the registering action.
 pub(crate) const REGISTER: &str = "register-task-definition";
 
 /// How often a registration is sent when its answer does not come.
 const TRIES: u32 = 3;
+
+/// Between the two looks after a registration without an answer, once more each time. The quota of registrations is one a
+/// second (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html>).
+const PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) fn deregister_id(arn: &str) -> String {
     format!("deregister-{}", short(arn).replace(':', "-"))
@@ -29,27 +36,51 @@ pub(crate) async fn register(
     document: &Value,
     observed: &Observed,
 ) -> Result<String, Failure> {
-    let Definition { family, revision: before, .. } = &observed.newest;
+    let family = document["family"].as_str().unwrap_or_default();
+    let before = observed.newest.as_ref().map_or(0, |newest| newest.revision);
     let inverse = json!({"family": family, "after-revision": before, "fingerprint": fingerprint(document)});
     cx.act(REGISTER, &inverse, async {
         let mut tries = 1;
         loop {
             let failed = match register_once(clients, family, document).await {
                 Ok(arn) => return Ok(arn),
-                Err(failed) if failed.is_transient() && tries < TRIES => failed,
+                Err(failed) if failed.is_transient() => failed,
                 Err(failed) => return Err(failed),
             };
             cx.report()
                 .say(&format!("{failed}: {}; looking whether it took effect", failed.chain().join(": ")));
-            // When even the look fails, the registration stays in doubt.
-            let newest = definition(cx, clients, family).await.map_err(|failure| failure.untouched(false))?;
-            if newest.revision > *before && fingerprint(&newest.document) == fingerprint(document) {
-                return Ok(newest.arn);
+            if let Some(arn) = took_effect(cx, clients, family, before, document).await? {
+                return Ok(arn);
+            }
+            // ECS may still be at work on what it did not answer; a throttled account needs the time too.
+            cx.pause(PAUSE * tries).await;
+            if let Some(arn) = took_effect(cx, clients, family, before, document).await? {
+                return Ok(arn);
+            }
+            if tries == TRIES {
+                return Err(failed);
             }
             tries += 1;
         }
     })
     .await
+}
+
+/// The revision that a registration without an answer made, if it did. When even the look fails, it stays in doubt.
+async fn took_effect(
+    cx: &Cx,
+    clients: &Clients,
+    family: &str,
+    before: i64,
+    document: &Value,
+) -> Result<Option<String>, Failure> {
+    let newer = after(cx, clients, family, before).await.map_err(|failure| {
+        failure
+            .untouched(false)
+            .state(format!("whether a revision of {family} after {before} was registered is not known"))
+    })?;
+    let ours = newer.into_iter().find(|seen| seen.status == "ACTIVE" && holds(&seen.document, document));
+    Ok(ours.map(|definition| definition.arn))
 }
 
 async fn register_once(clients: &Clients, family: &str, document: &Value) -> Result<String, Failure> {
@@ -69,11 +100,17 @@ async fn register_once(clients: &Clients, family: &str, document: &Value) -> Res
         .send()
         .await
         .map_err(|error| {
-            let passes_role = format!("{error:?}").contains("iam:PassRole");
-            let permission = if passes_role { "iam:PassRole" } else { "ecs:RegisterTaskDefinition" };
-            let roles = "the definition's taskRoleArn and executionRoleArn".to_owned();
-            let resource = if passes_role { roles } else { format!("task-definition/{family}:*") };
-            failure(&attempt, permission, &resource, error)
+            // "... is not authorized to perform: iam:PassRole on resource: arn:aws:iam::...": registering needs more
+            // permissions than its own, and only the text says which one is missing.
+            let text = error.as_service_error().and_then(|error| error.meta().message()).unwrap_or_default();
+            let named = text.split_once("to perform: ").and_then(|(_, rest)| {
+                let (action, rest) = rest.split_once(" on resource: ")?;
+                Some((action.to_owned(), rest.split_whitespace().next()?.to_owned()))
+            });
+            let (permission, resource) = named.unwrap_or_else(|| {
+                ("ecs:RegisterTaskDefinition".to_owned(), format!("task-definition/{family}:*"))
+            });
+            failure(&attempt, &permission, &resource, error)
         })?;
     let answer = raw.json().map_err(|error| Failure::failed(&attempt).because(error))?;
     answer["taskDefinition"]["taskDefinitionArn"]

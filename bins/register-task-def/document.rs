@@ -1,9 +1,6 @@
-//! A task definition as a JSON document: what of it can be registered, what makes two of them the same, and how a
-//! difference is shown.
+//! A task definition as a JSON document: what of it can be registered, and which fields the API has.
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
-use similar::TextDiff;
 
 /// What `DescribeTaskDefinition` answers and `RegisterTaskDefinition` does not take
 /// (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_TaskDefinition.html>).
@@ -19,20 +16,74 @@ const READ_ONLY: [&str; 9] = [
     "deleteRequestedAt",
 ];
 
-/// Lists of a container (and of the definition) whose order has no meaning, with the keys that identify an item.
-const UNORDERED: [(&str, &[&str]); 12] = [
-    ("containerDefinitions", &["name"]),
-    ("environment", &["name"]),
-    ("secrets", &["name"]),
-    ("mountPoints", &["containerPath", "sourceVolume"]),
-    ("portMappings", &["containerPort", "hostPort", "protocol", "name"]),
-    ("volumes", &["name"]),
-    ("volumesFrom", &["sourceContainer"]),
-    ("ulimits", &["name"]),
-    ("systemControls", &["namespace"]),
-    ("tags", &["key"]),
-    ("requiresCompatibilities", &[]),
-    ("extraHosts", &["hostname", "ipAddress"]),
+/// What `RegisterTaskDefinition` takes
+/// (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html>).
+const FIELDS: &[&str] = &[
+    "family",
+    "taskRoleArn",
+    "executionRoleArn",
+    "networkMode",
+    "containerDefinitions",
+    "volumes",
+    "placementConstraints",
+    "requiresCompatibilities",
+    "cpu",
+    "memory",
+    "tags",
+    "pidMode",
+    "ipcMode",
+    "proxyConfiguration",
+    "inferenceAccelerators",
+    "ephemeralStorage",
+    "runtimePlatform",
+    "enableFaultInjection",
+];
+
+/// What a container has
+/// (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDefinition.html>).
+const CONTAINER_FIELDS: &[&str] = &[
+    "name",
+    "image",
+    "repositoryCredentials",
+    "cpu",
+    "memory",
+    "memoryReservation",
+    "links",
+    "portMappings",
+    "essential",
+    "restartPolicy",
+    "entryPoint",
+    "command",
+    "environment",
+    "environmentFiles",
+    "mountPoints",
+    "volumesFrom",
+    "linuxParameters",
+    "secrets",
+    "dependsOn",
+    "startTimeout",
+    "stopTimeout",
+    "versionConsistency",
+    "hostname",
+    "user",
+    "workingDirectory",
+    "disableNetworking",
+    "privileged",
+    "readonlyRootFilesystem",
+    "dnsServers",
+    "dnsSearchDomains",
+    "extraHosts",
+    "dockerSecurityOptions",
+    "interactive",
+    "pseudoTerminal",
+    "dockerLabels",
+    "ulimits",
+    "logConfiguration",
+    "healthCheck",
+    "systemControls",
+    "resourceRequirements",
+    "firelensConfiguration",
+    "credentialSpecs",
 ];
 
 /// The document to register that is the same as the described definition; `tags` come beside it in the answer.
@@ -41,11 +92,38 @@ pub(crate) fn registrable(described: &Value, tags: &Value) -> Value {
     for field in READ_ONLY {
         document.shift_remove(field);
     }
-    // The API refuses an empty list of tags.
-    if tags.as_array().is_some_and(|tags| !tags.is_empty()) {
-        document.insert("tags".to_owned(), tags.clone());
+    match tags {
+        // CloudFormation's own tags, which nobody else may set: "tag keys or values with this prefix" are reserved.
+        // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Tag.html
+        Value::Array(tags) => {
+            let own = |tag: &&Value| !tag["key"].as_str().is_some_and(|key| key.starts_with("aws:"));
+            let tags: Vec<Value> = tags.iter().filter(own).cloned().collect();
+            // The API refuses an empty list of tags.
+            if !tags.is_empty() {
+                document.insert("tags".to_owned(), Value::Array(tags));
+            }
+        }
+        Value::Null => {}
+        other => {
+            document.insert("tags".to_owned(), other.clone());
+        }
     }
     Value::Object(document)
+}
+
+/// The fields that the API does not have: the place, the field, and those that could have been meant.
+pub(crate) fn unknown_fields(document: &Value) -> Vec<(String, String, &'static [&'static str])> {
+    let mut unknown = Vec::new();
+    let mut look = |place: String, fields: Option<&Map<String, Value>>, known: &'static [&'static str]| {
+        let fields = fields.into_iter().flat_map(Map::keys).filter(|field| !known.contains(&field.as_str()));
+        unknown.extend(fields.map(|field| (place.clone(), field.clone(), known)));
+    };
+    look("the task definition".to_owned(), document.as_object(), FIELDS);
+    for container in document["containerDefinitions"].as_array().into_iter().flatten() {
+        let name = container["name"].as_str().unwrap_or_default();
+        look(format!("container {name}"), container.as_object(), CONTAINER_FIELDS);
+    }
+    unknown
 }
 
 /// The names of the containers, in order.
@@ -60,83 +138,13 @@ pub(crate) fn image_of<'a>(document: &'a Value, container: &str) -> Option<&'a s
     list.iter().find(|item| item["name"] == container)?["image"].as_str()
 }
 
-/// Replaces the image of every container of that name.
+/// Replaces the image of the container of that name.
 pub(crate) fn set_image(document: &mut Value, container: &str, image: &str) {
     if let Some(list) = document["containerDefinitions"].as_array_mut() {
         for item in list.iter_mut().filter(|item| item["name"] == container) {
             item["image"] = json!(image);
         }
     }
-}
-
-/// The document with every list sorted whose order has no meaning, and every object by key: two definitions are the
-/// same when their canonical documents are.
-pub(crate) fn canonical(document: &Value) -> Value {
-    match document {
-        Value::Object(map) => {
-            let mut keys: Vec<&String> = map.keys().collect();
-            keys.sort();
-            keys.into_iter()
-                .map(|key| {
-                    let value = canonical(&map[key]);
-                    let ids = UNORDERED.iter().find(|(name, _)| name == key).map(|(_, ids)| *ids);
-                    (key.clone(), ids.map_or(value.clone(), |ids| sorted(value, ids)))
-                })
-                .collect::<Map<_, _>>()
-                .into()
-        }
-        Value::Array(items) => items.iter().map(canonical).collect(),
-        other => other.clone(),
-    }
-}
-
-fn sorted(list: Value, ids: &[&str]) -> Value {
-    let Value::Array(mut items) = list else { return list };
-    items.sort_by_cached_key(|item| {
-        if ids.is_empty() {
-            item.to_string()
-        } else {
-            ids.iter().map(|id| format!("{}\u{0}", item[*id])).collect()
-        }
-    });
-    Value::Array(items)
-}
-
-/// Identifies a document in a receipt without carrying its values.
-pub(crate) fn fingerprint(document: &Value) -> String {
-    Sha256::digest(canonical(document).to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The difference as a unified diff of the two documents, values that look like secrets masked.
-pub(crate) fn difference(before: &Value, after: &Value) -> String {
-    let (before, after) = (masked(before), masked(after));
-    let (before, after) = (format!("{:#}\n", canonical(&before)), format!("{:#}\n", canonical(&after)));
-    TextDiff::from_lines(&before, &after).unified_diff().context_radius(2).to_string()
-}
-
-/// The document with the values of those environment variables masked whose names speak of secrets. They should be in
-/// `secrets`, and often are not.
-pub(crate) fn masked(document: &Value) -> Value {
-    const SPEAKING: [&str; 6] = ["SECRET", "PASSWORD", "PASSWD", "TOKEN", "CREDENTIAL", "KEY"];
-    let mut document = document.clone();
-    let containers = document["containerDefinitions"].as_array_mut();
-    let variables = containers
-        .into_iter()
-        .flatten()
-        .filter_map(|container| container.get_mut("environment").and_then(Value::as_array_mut))
-        .flatten();
-    for variable in variables {
-        let name = variable["name"].as_str().unwrap_or_default().to_uppercase();
-        let url_with_password = variable["value"]
-            .as_str()
-            .and_then(|value| value.split_once("://"))
-            .and_then(|(_, rest)| rest.split('/').next())
-            .is_some_and(|authority| authority.contains('@') && authority.contains(':'));
-        if SPEAKING.iter().any(|word| name.contains(word)) || url_with_password {
-            variable["value"] = json!("***");
-        }
-    }
-    document
 }
 
 #[cfg(test)]
@@ -161,30 +169,16 @@ mod tests {
             })
         );
         assert_eq!(registrable(&described, &json!([{"key": "a", "value": "b"}]))["tags"][0]["key"], "a");
+        let unknown = unknown_fields(&document);
+        assert_eq!(unknown.len(), 1);
+        assert_eq!(unknown[0].1, "aFieldOfTomorrow");
     }
 
     #[test]
-    fn order_counts_only_where_it_means_something() {
-        let env = |a: &str, b: &str| json!({"containerDefinitions": [{"name": "x", "environment": [{"name": a}, {"name": b}]}]});
-        assert_eq!(canonical(&env("A", "B")), canonical(&env("B", "A")));
-        let command = |a: &str, b: &str| json!({"containerDefinitions": [{"name": "x", "command": [a, b]}]});
-        assert_ne!(canonical(&command("a", "b")), canonical(&command("b", "a")));
-        assert_eq!(fingerprint(&env("A", "B")), fingerprint(&env("B", "A")));
-    }
-
-    #[test]
-    fn a_difference_shows_the_change_and_no_secret() {
-        let document = |image: &str, password: &str| {
-            json!({"containerDefinitions": [{"name": "x", "image": image, "environment": [
-                {"name": "DB_PASSWORD", "value": password},
-                {"name": "DATABASE_URL", "value": format!("postgres://u:{password}@h/db")},
-            ]}]})
-        };
-        let text = difference(&document("app:1", "hunter2"), &document("app:2", "hunter3"));
-        assert!(
-            text.contains("-      \"image\": \"app:1\"") && text.contains("+      \"image\": \"app:2\""),
-            "{text}"
-        );
-        assert!(!text.contains("hunter"), "{text}");
+    fn tags_that_only_aws_may_set_do_not_travel() {
+        let tags =
+            json!([{"key": "aws:cloudformation:stack-name", "value": "s"}, {"key": "team", "value": "t"}]);
+        assert_eq!(registrable(&json!({}), &tags), json!({"tags": [{"key": "team", "value": "t"}]}));
+        assert_eq!(registrable(&json!({}), &json!([{"key": "aws:x", "value": "s"}])), json!({}));
     }
 }

@@ -20,6 +20,15 @@ pub(crate) struct ImageRef {
     pub(crate) ecr: Option<EcrRepository>,
 }
 
+/// An image that the new revision will name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WantedImage {
+    pub(crate) container: String,
+    pub(crate) image: ImageRef,
+    /// Asked for by `--image`, and not merely written in a file.
+    pub(crate) asked: bool,
+}
+
 /// A repository of a private ECR registry
 /// (<https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html>).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -50,7 +59,32 @@ pub(crate) fn parse_container_image(text: &str) -> Result<ContainerImage, String
     Ok(ContainerImage { container: container.to_owned(), image: parse_image(image)? })
 }
 
-fn parse_image(text: &str) -> Result<ImageRef, String> {
+/// `CONTAINER=sha256:...` as given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ExpectedDigest {
+    pub(crate) container: String,
+    pub(crate) digest: String,
+}
+
+pub(crate) fn parse_expected_digest(text: &str) -> Result<ExpectedDigest, String> {
+    let (container, digest) = text.split_once('=').ok_or("write it as CONTAINER=sha256:...")?;
+    if container.is_empty() {
+        return Err("the container's name is missing before the =".to_owned());
+    }
+    check_digest(digest)?;
+    Ok(ExpectedDigest { container: container.to_owned(), digest: digest.to_owned() })
+}
+
+fn check_digest(digest: &str) -> Result<(), String> {
+    let hex = digest.strip_prefix("sha256:").unwrap_or_default();
+    if hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
+        return Ok(());
+    }
+    Err(format!("`{digest}` is not a digest (sha256: and 64 hexadecimal digits)"))
+}
+
+/// The parts of an image reference; an error says what is wrong with it.
+pub(crate) fn parse_image(text: &str) -> Result<ImageRef, String> {
     if text.is_empty() || text.chars().any(char::is_whitespace) {
         return Err(format!("`{text}` is not an image reference"));
     }
@@ -59,11 +93,7 @@ fn parse_image(text: &str) -> Result<ImageRef, String> {
         None => (text, None),
     };
     if let Some(digest) = digest {
-        let hex = digest.strip_prefix("sha256:").unwrap_or_default();
-        if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-        {
-            return Err(format!("`{digest}` is not a digest (sha256: and 64 hexadecimal digits)"));
-        }
+        check_digest(digest)?;
     }
     // A colon before the last slash is a registry's port.
     let slash = rest.rfind('/').map_or(0, |at| at + 1);
@@ -84,12 +114,18 @@ fn parse_image(text: &str) -> Result<ImageRef, String> {
 
 fn parse_ecr(name: &str) -> Option<EcrRepository> {
     let (host, repository) = name.split_once('/')?;
-    let (account, rest) = host.split_once(".dkr.ecr")?;
-    if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
+    let (account, rest) = host.split_at_checked(12)?;
+    if !account.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let rest = rest.strip_prefix("-fips").unwrap_or(rest).strip_prefix('.')?;
-    let region = rest.strip_suffix(".amazonaws.com").or_else(|| rest.strip_suffix(".amazonaws.com.cn"))?;
+    let region = if let Some(rest) = rest.strip_prefix(".dkr.ecr") {
+        let rest = rest.strip_prefix("-fips").unwrap_or(rest).strip_prefix('.')?;
+        rest.strip_suffix(".amazonaws.com").or_else(|| rest.strip_suffix(".amazonaws.com.cn"))?
+    } else {
+        // The dual-stack names: https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-requests.html
+        let rest = rest.strip_prefix(".dkr-ecr")?;
+        rest.strip_prefix("-fips").unwrap_or(rest).strip_prefix('.')?.strip_suffix(".on.aws")?
+    };
     Some(EcrRepository {
         account: account.to_owned(),
         region: region.to_owned(),
@@ -132,6 +168,11 @@ mod tests {
             parse_image("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/x").unwrap().ecr.unwrap().region,
             "cn-north-1"
         );
+        let dual = parse_image("123456789012.dkr-ecr.eu-central-1.on.aws/x:1").unwrap().ecr.unwrap();
+        assert_eq!((dual.region.as_str(), dual.repository.as_str()), ("eu-central-1", "x"));
+        let expected = parse_expected_digest(&format!("app={digest}")).unwrap();
+        assert_eq!((expected.container.as_str(), expected.digest), ("app", digest));
+        assert!(parse_expected_digest("app=v1").is_err() && parse_expected_digest("=x").is_err());
         for bad in ["", "a b", "app:", "app@sha256:12", "app@md5:x"] {
             assert!(parse_image(bad).is_err(), "{bad}");
         }

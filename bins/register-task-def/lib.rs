@@ -1,21 +1,30 @@
 #![doc = include_str!("help.md")]
 
 mod apply;
+mod args;
+mod canonical;
+mod difference;
 mod document;
+mod edit;
+mod file;
 mod image;
 mod observe;
 mod plan;
+mod preflight;
+mod probe;
 mod verify;
 
 use std::time::Duration;
 
-use aws::{Aws, AwsArgs};
-use clap::Args;
-use ecs::{ServiceRef, parse_service, short};
+use aws::Aws;
+use ecs::short;
 use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
+use serde_json::Value;
 
-use crate::image::{ContainerImage, parse_container_image};
-use crate::observe::Clients;
+pub use crate::args::RegisterArgs;
+use crate::image::{ContainerImage, WantedImage, parse_image};
+use crate::observe::{Clients, Observed};
+use crate::plan::{Found, Request};
 
 /// The step.
 pub const STEP: Step = Step {
@@ -28,23 +37,44 @@ pub const STEP: Step = Step {
         },
         Output {
             name: "previous-task-definition-arn",
-            description: "ARN of the revision that the service runs",
+            description: "ARN of the revision that the service runs, else of the family's newest; absent before the first",
         },
         Output { name: "family", description: "the task definition's family" },
         Output { name: "revision", description: "the revision's number" },
         Output { name: "images", description: "JSON object of container name to image, pinned by digest" },
+        Output { name: "image-digests", description: "JSON object of container name to its image's digest" },
     ],
     permissions: &[
         Permission {
             action: "ecs:DescribeServices",
             resource: "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/SERVICE",
-            when: "",
+            when: "--from-service",
         },
         Permission { action: "ecs:DescribeTaskDefinition", resource: "*", when: "" },
         Permission {
             action: "ecr:BatchGetImage",
             resource: "arn:aws:ecr:REGION:ACCOUNT:repository/REPOSITORY",
-            when: "",
+            when: "--image or --file names an image in ECR",
+        },
+        Permission {
+            action: "iam:GetRole",
+            resource: "the definition's task role and execution role",
+            when: "--preflight; without it that check is skipped",
+        },
+        Permission {
+            action: "logs:DescribeLogGroups",
+            resource: "arn:aws:logs:REGION:ACCOUNT:log-group:*",
+            when: "--preflight; without it that check is skipped",
+        },
+        Permission {
+            action: "ssm:GetParameters",
+            resource: "the definition's parameters",
+            when: "--preflight; without it that check is skipped",
+        },
+        Permission {
+            action: "secretsmanager:DescribeSecret",
+            resource: "the definition's secrets",
+            when: "--preflight; without it that check is skipped",
         },
         Permission {
             action: "ecs:RegisterTaskDefinition",
@@ -71,60 +101,100 @@ pub const STEP: Step = Step {
     run: |matches, cx| kit::bind(matches, cx, run),
 };
 
-/// Register a task-definition revision with an image replaced and pinned by digest
-#[derive(Args, Debug)]
-#[command(about, long_about = include_str!("help.md"))]
-pub struct RegisterArgs {
-    /// The service whose running revision is the base
-    #[arg(long, value_name = "CLUSTER/SERVICE", value_parser = parse_service)]
-    from_service: ServiceRef,
-
-    /// The image for one container, by the container's exact name; may be repeated
-    #[arg(long, value_name = "CONTAINER=IMAGE", value_parser = parse_container_image, required = true)]
-    image: Vec<ContainerImage>,
-
-    /// With --dry-run: show the plan although the image is not in ECR yet, as before its build
-    #[arg(long)]
-    allow_absent_image: bool,
-
-    #[command(flatten)]
-    aws: AwsArgs,
-}
-
 async fn run(args: RegisterArgs, cx: Cx) -> Result<Outcome, Failure> {
-    if args.allow_absent_image && !cx.dry_run() {
-        return Err(Failure::usage("use --allow-absent-image")
-            .because("it is for plans: a revision with an image that does not exist can't start")
-            .help("add --dry-run, or build the image first"));
+    if cx.undo().is_none() {
+        args.check(cx.dry_run())?;
     }
     let aws = Aws::connect(&cx, &args.aws).await?;
     let clients = Clients::new(&aws);
     if let Some(receipt) = cx.undo() {
         return undo(&cx, &clients, &args, receipt).await;
     }
-    let observed = observe::observe(&cx, &clients, &args.from_service, &args.image).await?;
+    let observed = observe::observe(&cx, &clients, &args).await?;
     cx.observed(&observed);
-    let plan = plan::plan(&args.image, &observed, args.allow_absent_image)?;
+    let mut document = observed.base.document.clone();
+    let notes = args.edits.apply(&mut document, &observed.base.name)?;
+    let wanted = wanted_images(&args, &document)?;
+    let images = observe::images(&cx, &clients, &wanted).await?;
+    let checks = if args.preflight { Some(preflight(&cx, &aws, &document).await?) } else { None };
+    let request = Request {
+        images: &wanted,
+        expected: &args.edits.expect_digest,
+        always: args.always,
+        allow_absent_image: args.allow_absent_image,
+        allow_missing: &args.allow_missing,
+    };
+    let table: Vec<String> = checks.iter().flatten().map(preflight::Checked::line).collect();
+    let found = Found { images, checks, notes };
+    let plan = plan::plan(&request, document, &observed, found).inspect_err(|_| {
+        // A plan shows the table; a refusal has none.
+        table.iter().for_each(|line| cx.report().say(&format!("  {line}")));
+    })?;
     let go = cx.show(&plan)?;
-    cx.output("previous-task-definition-arn", &observed.running.arn);
-    cx.output("family", &observed.running.family);
+    if let Some(previous) = observed.running.as_ref().or(observed.newest.as_ref()) {
+        cx.output("previous-task-definition-arn", &previous.arn);
+    }
+    cx.output("family", &plan.family);
     cx.output("images", plan.images_json());
+    cx.output("image-digests", plan.digests_json());
     if let Go::Stop(outcome) = go {
         return Ok(outcome);
     }
     let (arn, outcome) = match &plan.register {
-        None => (plan.arn.clone(), Outcome::unchanged(kit::Plan::unchanged(&plan))),
-        Some(document) => {
-            let arn = apply::register(&cx, &clients, document, &observed).await?;
-            let seen = observe::definition(&cx, &clients, &arn).await?;
-            verify::verify(document, &seen)?;
-            let outcome = Outcome::changed(format!("registered {}", short(&arn)));
-            (arn, outcome)
+        None => {
+            let present = plan.present.clone().unwrap_or_default();
+            (present, Outcome::unchanged(kit::Plan::unchanged(&plan)))
         }
+        Some(document) => register(&cx, &clients, document, &observed).await?,
     };
     cx.output("revision", arn.rsplit(':').next().unwrap_or_default());
     cx.output("task-definition-arn", arn);
     Ok(outcome)
+}
+
+/// The images to look up: those asked for, and of a file, which nobody has deployed yet, all others too.
+fn wanted_images(args: &RegisterArgs, document: &Value) -> Result<Vec<WantedImage>, Failure> {
+    let asked = args.edits.image.iter().map(|ContainerImage { container, image }| WantedImage {
+        container: container.clone(),
+        image: image.clone(),
+        asked: true,
+    });
+    let mut wanted: Vec<WantedImage> = asked.collect();
+    if args.file.is_none() {
+        return Ok(wanted);
+    }
+    for container in document::containers(document) {
+        if wanted.iter().any(|wanted| wanted.container == container) {
+            continue;
+        }
+        let image =
+            parse_image(document::image_of(document, container).unwrap_or_default()).map_err(|why| {
+                Failure::refused(format!("use the image of container {container}"))
+                    .because(why)
+                    .help("correct it in the file")
+            })?;
+        wanted.push(WantedImage { container: container.to_owned(), image, asked: false });
+    }
+    Ok(wanted)
+}
+
+async fn preflight(cx: &Cx, aws: &Aws, document: &Value) -> Result<Vec<preflight::Checked>, Failure> {
+    let mut checks = preflight::of_document(document);
+    checks.extend(probe::probe(cx, aws, &preflight::needs(document)).await?);
+    Ok(checks)
+}
+
+async fn register(
+    cx: &Cx,
+    clients: &Clients,
+    document: &Value,
+    observed: &Observed,
+) -> Result<(String, Outcome), Failure> {
+    let arn = apply::register(cx, clients, document, observed).await?;
+    let seen = observe::definition(cx, clients, &arn).await?;
+    verify::verify(document, &seen)?;
+    let outcome = Outcome::changed(format!("registered {}", short(&arn)));
+    Ok((arn, outcome))
 }
 
 async fn undo(
@@ -134,8 +204,12 @@ async fn undo(
     receipt: &kit::Receipt,
 ) -> Result<Outcome, Failure> {
     let registered = observe::registered(cx, clients, receipt).await?;
-    let running = observe::service(cx, clients, &args.from_service).await?;
-    let plan = plan::undo(&registered, &running, &args.from_service)?;
+    let running = match &args.from_service {
+        None => None,
+        Some(service) => Some((service, observe::service(cx, clients, service).await?)),
+    };
+    let service = running.as_ref().map(|(service, running)| (*service, running.as_str()));
+    let plan = plan::undo(&registered, service)?;
     if let Go::Stop(outcome) = cx.show(&plan)? {
         return Ok(outcome);
     }

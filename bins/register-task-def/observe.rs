@@ -1,42 +1,59 @@
 //! Reads what ECS runs and what ECR holds. Nothing here writes.
 
+use std::io::Read as _;
+use std::path::Path;
+
 use aws::{Aws, RawAnswer, failure};
 use aws_sdk_ecr::types::ImageIdentifier;
 use aws_sdk_ecs::types::TaskDefinitionField;
-use ecs::{ServiceRef, describe_service};
+use ecs::{ServiceRef, describe_service, short};
 use kit::{ActionState, Cx, Failure, Receipt};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::document::{fingerprint, masked, registrable};
-use crate::image::{ContainerImage, EcrRepository};
+use crate::RegisterArgs;
+use crate::canonical::fingerprint;
+use crate::difference::masked;
+use crate::document::registrable;
+use crate::image::{EcrRepository, WantedImage};
 
 /// The SDK clients of this step.
 pub(crate) struct Clients {
     pub(crate) ecs: aws_sdk_ecs::Client,
+    pub(crate) aws: Aws,
     ecr: aws_sdk_ecr::Config,
-    aws: Aws,
 }
 
 impl Clients {
     pub(crate) fn new(aws: &Aws) -> Self {
         Self {
             ecs: aws_sdk_ecs::Client::new(&aws.config),
-            ecr: aws_sdk_ecr::Config::new(&aws.config),
             aws: aws.clone(),
+            ecr: aws_sdk_ecr::Config::new(&aws.config),
         }
     }
 }
 
-/// What the decision needs.
+/// What the decision needs beside the edited document.
 #[derive(Debug, Serialize)]
 pub(crate) struct Observed {
-    /// The revision that the service runs.
-    pub(crate) running: Definition,
-    /// The newest active revision of the same family.
-    pub(crate) newest: Definition,
-    /// What the registry says of each wanted image, in the order of the arguments.
-    pub(crate) images: Vec<SeenImage>,
+    /// What the edits started from.
+    pub(crate) base: Base,
+    /// The revision that the service runs, where a service was named.
+    pub(crate) running: Option<Definition>,
+    /// The newest active revision of the family; none before the first.
+    pub(crate) newest: Option<Definition>,
+}
+
+/// What the edits start from.
+#[derive(Debug, Serialize)]
+pub(crate) struct Base {
+    /// `family:revision`, or the file's name.
+    pub(crate) name: String,
+    /// None for a file.
+    pub(crate) definition: Option<Definition>,
+    #[serde(serialize_with = "serialize_masked")]
+    pub(crate) document: Value,
 }
 
 /// One revision.
@@ -68,17 +85,79 @@ pub(crate) enum SeenImage {
     NotAsked,
 }
 
-pub(crate) async fn observe(
+/// Reads the base, what the service runs, and the family's newest revision.
+pub(crate) async fn observe(cx: &Cx, clients: &Clients, args: &RegisterArgs) -> Result<Observed, Failure> {
+    let running = match &args.from_service {
+        None => None,
+        Some(service) => Some(definition(cx, clients, &self::service(cx, clients, service).await?).await?),
+    };
+    let base = match (&args.file, &args.family, &args.base) {
+        (Some(file), _, _) => {
+            let name =
+                if file.as_os_str() == "-" { "standard input".into() } else { file.display().to_string() };
+            let document = crate::file::parse(&name, &read(cx, file).await?, args.allow_unknown_fields)?;
+            Base { name, definition: None, document }
+        }
+        (None, Some(name), _) | (None, None, Some(name)) => Base::of(definition(cx, clients, name).await?),
+        (None, None, None) => match &running {
+            Some(running) => Base::of(running.clone()),
+            None => return Err(Failure::usage("start from nothing").because("no base is given")),
+        },
+    };
+    let family = base.document["family"].as_str().unwrap_or_default().to_owned();
+    if let Some(running) = &running
+        && running.family != family
+    {
+        return Err(Failure::refused(format!("register {} for the service", base.name))
+            .because(format!("its family is {family}, and the service runs {}", short(&running.arn)))
+            .help("correct the family in the file, or leave --from-service out"));
+    }
+    // A base of that family that is given by its family is the newest.
+    let newest = match &base.definition {
+        Some(definition) if args.family.is_some() => Some(definition.clone()),
+        _ => describe(cx, clients, &family).await?,
+    };
+    Ok(Observed { base, running, newest })
+}
+
+impl Base {
+    fn of(definition: Definition) -> Self {
+        Self {
+            name: short(&definition.arn).to_owned(),
+            document: definition.document.clone(),
+            definition: Some(definition),
+        }
+    }
+}
+
+/// A file's bytes, or those of standard input for `-`.
+async fn read(cx: &Cx, file: &Path) -> Result<Vec<u8>, Failure> {
+    let path = file.to_owned();
+    // In a thread of its own: standard input may never come, and a signal must still end the run.
+    let read = tokio::task::spawn_blocking(move || {
+        if path.as_os_str() == "-" {
+            let mut bytes = Vec::new();
+            return std::io::stdin().read_to_end(&mut bytes).map(|_| bytes);
+        }
+        std::fs::read(path)
+    });
+    let read = cx.or_cancelled(read).await?.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    read.map_err(|error| {
+        Failure::refused(format!("read the task definition in {}", file.display()))
+            .because(error)
+            .help("give the path of a JSON file, or - for standard input")
+    })
+}
+
+/// What the registries say of images, in their order.
+pub(crate) async fn images(
     cx: &Cx,
     clients: &Clients,
-    service: &ServiceRef,
-    wanted: &[ContainerImage],
-) -> Result<Observed, Failure> {
-    let running = definition(cx, clients, &self::service(cx, clients, service).await?).await?;
-    let newest = definition(cx, clients, &running.family).await?;
-    let mut images = Vec::new();
-    for ContainerImage { image, .. } in wanted {
-        images.push(match &image.ecr {
+    wanted: &[WantedImage],
+) -> Result<Vec<SeenImage>, Failure> {
+    let mut seen = Vec::new();
+    for WantedImage { image, .. } in wanted {
+        seen.push(match &image.ecr {
             None => SeenImage::NotAsked,
             Some(repository) => {
                 let id = ImageIdentifier::builder();
@@ -91,7 +170,7 @@ pub(crate) async fn observe(
             }
         });
     }
-    Ok(Observed { running, newest, images })
+    Ok(seen)
 }
 
 /// The ARN of the revision that a service runs.
@@ -103,8 +182,8 @@ pub(crate) async fn service(cx: &Cx, clients: &Clients, of: &ServiceRef) -> Resu
     })
 }
 
-/// A revision, by ARN, or the newest active one, by family.
-pub(crate) async fn definition(cx: &Cx, clients: &Clients, of: &str) -> Result<Definition, Failure> {
+/// A revision, by ARN or `family:revision`, or the newest active one, by family; none when there is no such.
+pub(crate) async fn describe(cx: &Cx, clients: &Clients, of: &str) -> Result<Option<Definition>, Failure> {
     let raw = RawAnswer::default();
     let call = clients
         .ecs
@@ -115,22 +194,69 @@ pub(crate) async fn definition(cx: &Cx, clients: &Clients, of: &str) -> Result<D
         .interceptor(raw.clone())
         .send();
     let attempt = format!("describe task definition {of}");
-    cx.or_cancelled(call)
-        .await?
-        .map_err(|error| failure(&attempt, "ecs:DescribeTaskDefinition", "*", error))?;
+    match cx.or_cancelled(call).await? {
+        Ok(_) => {}
+        // ECS has no code of its own for "there is no such": a ClientException with this text.
+        Err(error)
+            if error.as_service_error().is_some_and(|error| {
+                error.is_client_exception()
+                    && error
+                        .meta()
+                        .message()
+                        .is_some_and(|text| text.contains("Unable to describe task definition"))
+            }) =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(failure(&attempt, "ecs:DescribeTaskDefinition", "*", error)),
+    }
     let answer = raw.json().map_err(|error| Failure::failed(&attempt).because(error))?;
     let described = &answer["taskDefinition"];
     let text = |key: &str| described[key].as_str().map(str::to_owned);
     match (text("taskDefinitionArn"), text("family"), described["revision"].as_i64()) {
-        (Some(arn), Some(family), Some(revision)) => Ok(Definition {
+        (Some(arn), Some(family), Some(revision)) => Ok(Some(Definition {
             arn,
             family,
             revision,
             status: text("status").unwrap_or_default(),
             document: registrable(described, &answer["tags"]),
-        }),
+        })),
         _ => Err(Failure::failed(attempt).because("the answer has no ARN, family or revision")),
     }
+}
+
+/// As [`describe`]; what is not there is a refusal.
+pub(crate) async fn definition(cx: &Cx, clients: &Clients, of: &str) -> Result<Definition, Failure> {
+    describe(cx, clients, of).await?.ok_or_else(|| {
+        let Aws { account, region, .. } = &clients.aws;
+        let what = if short(of).contains(':') { "revision" } else { "family with an active revision" };
+        Failure::refused(format!("start from task definition {of}"))
+            .because(format!("account {account} has no such {what} in {region}"))
+            .help("check the name, --region and the credentials' account; aws ecs list-task-definition-families lists them")
+    })
+}
+
+/// The most revisions that are looked at to find one whose registration was not answered.
+const LOOKS: i64 = 20;
+
+/// The revisions of a family after that number, newest first. Each is asked for by its number: `ListTaskDefinitions` would
+/// be one permission more.
+pub(crate) async fn after(
+    cx: &Cx,
+    clients: &Clients,
+    family: &str,
+    revision: i64,
+) -> Result<Vec<Definition>, Failure> {
+    let Some(newest) = describe(cx, clients, family).await? else { return Ok(Vec::new()) };
+    let oldest = (revision + 1).max(newest.revision - LOOKS + 1);
+    let mut found = Vec::new();
+    for number in (oldest..newest.revision).rev() {
+        found.extend(describe(cx, clients, &format!("{family}:{number}")).await?);
+    }
+    if newest.revision > revision {
+        found.insert(0, newest);
+    }
+    Ok(found)
 }
 
 /// The media types of image manifests, for an answer in the manifest's own format.
@@ -209,18 +335,15 @@ pub(crate) async fn registered(
     for action in receipt.undoable() {
         let inverse = &action.inverse;
         if let (ActionState::Done, Some(arn)) = (action.state, action.result.as_str()) {
-            found.push(definition(cx, clients, arn).await?);
+            found.extend(describe(cx, clients, arn).await?);
         } else {
             // The answer never came: revisions newer than those seen before, with what was sent.
             let family = inverse["family"].as_str().unwrap_or_default();
             let after = inverse["after-revision"].as_i64().unwrap_or(i64::MAX);
-            let newest = definition(cx, clients, family).await?;
-            for revision in (after + 1)..=newest.revision {
-                let seen = definition(cx, clients, &format!("{family}:{revision}")).await?;
-                if json!(fingerprint(&seen.document)) == inverse["fingerprint"] {
-                    found.push(seen);
-                }
-            }
+            let newer = self::after(cx, clients, family, after).await?;
+            found.extend(
+                newer.into_iter().filter(|seen| json!(fingerprint(&seen.document)) == inverse["fingerprint"]),
+            );
         }
     }
     found.retain(|definition| definition.status == "ACTIVE");

@@ -5,21 +5,49 @@ use kit::{Action, Failure, Note, Plan};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::document::{canonical, containers, difference, image_of, set_image};
-use crate::image::ContainerImage;
-use crate::observe::{Definition, Observed, SeenImage};
+use crate::canonical::canonical;
+use crate::difference::{difference, masked};
+use crate::document::{containers, image_of, set_image, unknown_fields};
+use crate::image::{ExpectedDigest, ImageRef, WantedImage, parse_image};
+use crate::observe::{Base, Definition, Observed, SeenImage};
+use crate::preflight::{Checked, counted};
+
+/// What is asked for, beside the edits that the document has already.
+#[derive(Debug, Default)]
+pub(crate) struct Request<'a> {
+    pub(crate) images: &'a [WantedImage],
+    pub(crate) expected: &'a [ExpectedDigest],
+    pub(crate) always: bool,
+    pub(crate) allow_absent_image: bool,
+    pub(crate) allow_missing: &'a [String],
+}
+
+/// What was found out for the edited document.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// What the registries say, in the order of the wanted images.
+    pub(crate) images: Vec<SeenImage>,
+    /// None when `--preflight=false`.
+    pub(crate) checks: Option<Vec<Checked>>,
+    /// What the edits had to say.
+    pub(crate) notes: Vec<Note>,
+}
 
 /// What will be registered.
 #[derive(Debug, Serialize)]
 pub(crate) struct Register {
-    /// The revision that already is as wanted; with `register`, the one that the new revision follows.
-    pub(crate) arn: String,
-    /// The document to register; none when a revision already is as wanted. It is not serialized: its difference is.
+    /// The revision that already is as wanted; none when a new one is registered.
+    pub(crate) present: Option<String>,
+    /// The document to register; none when a revision already is as wanted. Printed is [`Self::request`].
     #[serde(skip)]
     pub(crate) register: Option<Value>,
+    /// The request of `RegisterTaskDefinition`, values that look like secrets masked.
+    request: Option<Value>,
+    /// Container and image, for those that were pinned.
     pub(crate) images: Vec<(String, String)>,
-    family: String,
+    pub(crate) family: String,
     difference: String,
+    preflight: Vec<Checked>,
     notes: Vec<Note>,
 }
 
@@ -27,6 +55,12 @@ impl Register {
     pub(crate) fn images_json(&self) -> String {
         let map: Map<String, Value> =
             self.images.iter().map(|(name, image)| (name.clone(), json!(image))).collect();
+        Value::Object(map).to_string()
+    }
+
+    pub(crate) fn digests_json(&self) -> String {
+        let digests = self.images.iter().filter_map(|(name, image)| Some((name, image.split_once('@')?.1)));
+        let map: Map<String, Value> = digests.map(|(name, digest)| (name.clone(), json!(digest))).collect();
         Value::Object(map).to_string()
     }
 }
@@ -38,10 +72,11 @@ impl Plan for Register {
         }
         let images: Vec<String> =
             self.images.iter().map(|(name, image)| format!("{name} = {image}")).collect();
+        let with = if images.is_empty() { String::new() } else { format!(" with {}", images.join(", ")) };
         vec![
             Action::new(
                 crate::apply::REGISTER,
-                format!("register a new revision of {} with {}", self.family, images.join(", ")),
+                format!("register a new revision of {}{with}", self.family),
                 "deregister that revision",
             )
             .detail(self.difference.clone()),
@@ -53,109 +88,220 @@ impl Plan for Register {
     }
 
     fn unchanged(&self) -> String {
-        format!("{} already has these images and is otherwise what the service runs", short(&self.arn))
+        format!("{} is exactly this already", short(self.present.as_deref().unwrap_or_default()))
     }
 }
 
+/// `document` is the base with all edits but those of images.
 pub(crate) fn plan(
-    wanted: &[ContainerImage],
+    request: &Request<'_>,
+    mut document: Value,
     observed: &Observed,
-    allow_absent_image: bool,
+    found: Found,
 ) -> Result<Register, Failure> {
-    let Observed { running, newest, images } = observed;
-    let mut document = running.document.clone();
-    let mut notes = Vec::new();
+    let Observed { base, running, newest } = observed;
+    let Found { images, checks, mut notes } = found;
     let mut pinned = Vec::new();
-    for (n, (wanted, seen)) in wanted.iter().zip(images).enumerate() {
-        let ContainerImage { container, image } = wanted;
-        if let Some(earlier) = pinned.iter().position(|(name, _): &(String, String)| name == container) {
-            return Err(Failure::usage(format!("set the image of container {container} twice"))
-                .because(format!("--image names it at places {} and {}", earlier + 1, n + 1)));
+    for (wanted, seen) in request.images.iter().zip(&images) {
+        let reference = pin(request, wanted, seen, &document, &base.name, &mut notes)?;
+        set_image(&mut document, &wanted.container, &reference);
+        if reference.contains('@') {
+            if image_of(&base.document, &wanted.container) == Some(reference.as_str()) && wanted.asked {
+                notes.push(Note::Info(format!("{} has this image already", wanted.container)));
+            }
+            tag_of_base(base, wanted, &reference, &mut notes);
         }
-        let names = containers(&document);
-        match names.iter().filter(|name| *name == container).count() {
-            1 => {}
-            0 => {
-                return Err(Failure::refused(format!("set the image of container {container}"))
-                    .because(format!("{} has the containers {}", short(&running.arn), names.join(", ")))
-                    .help("name one of them, exactly"));
-            }
-            n => {
-                return Err(Failure::refused(format!("set the image of container {container}"))
-                    .because(format!("{} has {n} containers of that name", short(&running.arn))));
-            }
+        if wanted.asked || reference.contains('@') {
+            pinned.push((wanted.container.clone(), reference));
         }
-        let reference = match seen {
-            SeenImage::Found { digest, platforms } => {
-                if let Some(given) = &image.digest
-                    && given != digest
-                {
-                    return Err(Failure::refused(format!("use {image}"))
-                        .because(format!("in ECR its tag is {digest}"))
-                        .help("somebody pushed the tag again, or the digest is of another build: give the one that was tested"));
-                }
-                check_platform(running, &image.to_string(), platforms)?;
-                format!("{}@{digest}", image.name)
-            }
-            SeenImage::NotAsked => {
-                let Some(digest) = &image.digest else {
-                    return Err(Failure::refused(format!("use {image}"))
-                        .because("it is not in ECR, so its tag can't be checked and pinned")
-                        .help("give it by digest: NAME@sha256:..."));
-                };
-                notes.push(Note::Warning(format!("{image} is not in ECR: nobody checked that it exists")));
-                format!("{}@{digest}", image.name)
-            }
-            SeenImage::Absent | SeenImage::NoRepository => {
-                let why = if *seen == SeenImage::Absent {
-                    "the repository has no such image"
-                } else {
-                    "there is no such repository in that registry and region"
-                };
-                if !allow_absent_image {
-                    return Err(Failure::refused(format!("use {image}"))
-                        .because(why)
-                        .help("build and push it first, or correct the reference"));
-                }
-                notes.push(Note::Warning(format!(
-                    "{image}: {why} yet; it will be pinned by digest once it is built"
-                )));
-                image.to_string()
-            }
-        };
-        set_image(&mut document, container, &reference);
-        pinned.push((container.clone(), reference));
     }
-    let same = |definition: &Definition| canonical(&definition.document) == canonical(&document);
-    if running.arn != newest.arn && !same(newest) {
+    for ExpectedDigest { container, digest } in request.expected {
+        expect(
+            container,
+            digest,
+            image_of(&document, container).unwrap_or_default(),
+            request.allow_absent_image,
+        )?;
+    }
+    for (place, field, _) in unknown_fields(&document) {
+        notes.push(Note::Info(format!(
+            "{place} has the field {field}, which this version does not know: it is carried over as it is"
+        )));
+    }
+    let preflight = checks.unwrap_or_else(|| {
+        notes.push(Note::Warning("the preflight checks were left out".to_owned()));
+        Vec::new()
+    });
+    judge(&preflight, request.allow_missing, &document, &mut notes)?;
+
+    // A revision that is not active can't be deployed.
+    let same = |definition: &&Definition| {
+        definition.status == "ACTIVE" && canonical(&definition.document) == canonical(&document)
+    };
+    if let (Some(running), Some(newest)) = (running, newest)
+        && running.arn != newest.arn
+        && !same(&newest)
+    {
+        let from = if base.definition.as_ref().is_some_and(|base| base.arn == running.arn) {
+            ": this starts from what runs"
+        } else {
+            ""
+        };
         notes.push(Note::Warning(format!(
-            "the service runs {}, and the newest revision is {}: this starts from what runs",
+            "the service runs {}, and the newest revision is {}{from}",
             short(&running.arn),
             short(&newest.arn)
         )));
     }
-    for (container, image) in &pinned {
-        if image_of(&running.document, container) == Some(image) {
-            notes.push(Note::Info(format!("{container} has this image already")));
-        }
-    }
-    let present = [running, newest].into_iter().find(|definition| same(definition));
+    let candidates = [running.as_ref(), newest.as_ref(), base.definition.as_ref()];
+    let present = candidates.into_iter().flatten().find(same).filter(|_| !request.always);
+    let before = running.as_ref().or(base.definition.as_ref()).or(newest.as_ref());
+    let register = present.is_none().then(|| document.clone());
     Ok(Register {
-        arn: present.unwrap_or(newest).arn.clone(),
-        difference: difference(&running.document, &document),
-        register: present.is_none().then_some(document),
+        present: present.map(|definition| definition.arn.clone()),
+        request: register.as_ref().map(masked),
+        difference: difference(before.map_or(&Value::Null, |before| &before.document), &document),
+        register,
         images: pinned,
-        family: running.family.clone(),
+        family: document["family"].as_str().unwrap_or_default().to_owned(),
+        preflight,
         notes,
     })
 }
 
+/// The reference that the new revision names: by digest wherever the registry told it.
+fn pin(
+    request: &Request<'_>,
+    wanted: &WantedImage,
+    seen: &SeenImage,
+    document: &Value,
+    of: &str,
+    notes: &mut Vec<Note>,
+) -> Result<String, Failure> {
+    let WantedImage { image, asked, container } = wanted;
+    match seen {
+        SeenImage::Found { digest, platforms } => {
+            if let Some(given) = &image.digest
+                && given != digest
+            {
+                return Err(Failure::refused(format!("use {image}"))
+                    .because(format!("in ECR its tag is {digest}"))
+                    .help("somebody pushed the tag again, or the digest is of another build: give the one that was tested"));
+            }
+            check_platform(document, of, &image.to_string(), platforms)?;
+            Ok(format!("{}@{digest}", image.name))
+        }
+        SeenImage::NotAsked => {
+            if image.digest.is_none() && *asked {
+                return Err(Failure::refused(format!("use {image}"))
+                    .because("it is not in ECR, so its tag can't be checked and pinned")
+                    .help("give it by digest: NAME@sha256:..."));
+            }
+            let unpinned = if image.digest.is_none() { ", and its tag is not pinned" } else { "" };
+            notes.push(Note::Warning(format!(
+                "{image} of container {container} is not in ECR: nobody checked that it exists{unpinned}"
+            )));
+            Ok(match &image.digest {
+                Some(digest) if *asked => format!("{}@{digest}", image.name),
+                _ => image.to_string(),
+            })
+        }
+        SeenImage::Absent | SeenImage::NoRepository => {
+            let why = if *seen == SeenImage::Absent {
+                "the repository has no such image"
+            } else {
+                "there is no such repository in that registry and region"
+            };
+            if !request.allow_absent_image {
+                return Err(Failure::refused(format!("use {image}"))
+                    .because(why)
+                    .help("build and push it first, or correct the reference"));
+            }
+            notes.push(Note::Warning(format!(
+                "{image}: {why} yet; it will be pinned by digest once it is built"
+            )));
+            Ok(image.to_string())
+        }
+    }
+}
+
+/// Says why a revision that names the same image by its tag is not the same: what its tasks run is what the tag was when
+/// they were deployed, and the tag can be moved again.
+fn tag_of_base(base: &Base, wanted: &WantedImage, reference: &str, notes: &mut Vec<Note>) {
+    let Some(Ok(ImageRef { name, tag, digest: None, .. })) =
+        image_of(&base.document, &wanted.container).map(parse_image)
+    else {
+        return;
+    };
+    if base.definition.is_some() && name == wanted.image.name && tag == wanted.image.tag {
+        notes.push(Note::Info(format!(
+            "{} names {} by its tag, which is {reference} now and may have been another image when it was deployed: the new revision is pinned",
+            base.name, wanted.container
+        )));
+    }
+}
+
+/// The image that comes out must be the one that was tested.
+fn expect(container: &str, digest: &str, image: &str, may_be_absent: bool) -> Result<(), Failure> {
+    match image.split_once('@') {
+        Some((_, is)) if is == digest => Ok(()),
+        None if may_be_absent => Ok(()),
+        other => Err(Failure::refused(format!("use {image} for container {container}"))
+            .because(match other {
+                Some((_, is)) => format!("its digest is {is}, and {digest} was expected"),
+                None => format!("it has no digest, and {digest} was expected"),
+            })
+            .help(format!(
+                "build and test it again, or name the tested image with --image {container}=NAME@{digest}"
+            ))),
+    }
+}
+
+/// Adds the table of checks to the notes, and refuses with all that is missing at once.
+fn judge(
+    checks: &[Checked],
+    allowed: &[String],
+    document: &Value,
+    notes: &mut Vec<Note>,
+) -> Result<(), Failure> {
+    let unused: Vec<&String> =
+        allowed.iter().filter(|name| !checks.iter().any(|check| check.name == **name)).collect();
+    if !unused.is_empty() && !checks.is_empty() {
+        notes.push(Note::Info(format!("--allow-missing {unused:?} names nothing that was checked")));
+    }
+    if !checks.is_empty() {
+        notes.push(Note::Info(format!("preflight: {}", counted(checks))));
+    }
+    let mut refused = Vec::new();
+    for check in checks {
+        notes.push(Note::Info(check.line()));
+        if check.fails() {
+            if allowed.contains(&check.name) {
+                notes.push(Note::Warning(format!("{}; allowed by --allow-missing", check.complaint())));
+            } else {
+                refused.push(check.complaint());
+            }
+        }
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let family = document["family"].as_str().unwrap_or_default();
+    let containers = containers(document).len();
+    Err(Failure::refused(format!(
+        "register a revision of {family} ({containers} container{}) that could not start",
+        if containers == 1 { "" } else { "s" }
+    ))
+    .because(refused.join("; "))
+    .help("create or correct what is named; for what will be created before the deployment, add --allow-missing with its name"))
+}
+
 /// A manifest list must hold the definition's platform; a container of another one dies with "exec format error".
-fn check_platform(running: &Definition, image: &str, platforms: &[String]) -> Result<(), Failure> {
+fn check_platform(document: &Value, of: &str, image: &str, platforms: &[String]) -> Result<(), Failure> {
     if platforms.is_empty() {
         return Ok(());
     }
-    let platform = &running.document["runtimePlatform"];
+    let platform = &document["runtimePlatform"];
     let os = match platform["operatingSystemFamily"].as_str() {
         Some(family) if family.starts_with("WINDOWS") => "windows",
         _ => "linux",
@@ -166,11 +312,7 @@ fn check_platform(running: &Definition, image: &str, platforms: &[String]) -> Re
         return Ok(());
     }
     Err(Failure::refused(format!("use {image}"))
-        .because(format!(
-            "{} runs on {wanted}, and the image is for {}",
-            short(&running.arn),
-            platforms.join(", ")
-        ))
+        .because(format!("{of} runs on {wanted}, and the image is for {}", platforms.join(", ")))
         .help("build the image for that platform, or change runtimePlatform of the task definition"))
 }
 
@@ -178,6 +320,7 @@ fn check_platform(running: &Definition, image: &str, platforms: &[String]) -> Re
 #[derive(Debug, Serialize)]
 pub(crate) struct Deregister {
     arns: Vec<String>,
+    notes: Vec<Note>,
 }
 
 impl Plan for Deregister {
@@ -192,28 +335,43 @@ impl Plan for Deregister {
         self.arns.iter().map(deregister).collect()
     }
 
+    fn notes(&self) -> Vec<Note> {
+        self.notes.clone()
+    }
+
     fn unchanged(&self) -> String {
         "no revision of that run is active".to_owned()
     }
 }
 
+/// `service` is the one that the undone run named, with the revision that it runs now.
 pub(crate) fn undo(
     registered: &[Definition],
-    running: &str,
-    service: &ServiceRef,
+    service: Option<(&ServiceRef, &str)>,
 ) -> Result<Deregister, Failure> {
-    if let Some(used) = registered.iter().find(|definition| definition.arn == running) {
-        return Err(Failure::refused(format!("deregister {}", short(&used.arn)))
-            .because(format!("{service} runs it"))
-            .help("undo deploy-service first"));
+    let mut notes = Vec::new();
+    match service {
+        Some((service, running)) => {
+            if let Some(used) = registered.iter().find(|definition| definition.arn == running) {
+                return Err(Failure::refused(format!("deregister {}", short(&used.arn)))
+                    .because(format!("{service} runs it"))
+                    .help("undo deploy-service first"));
+            }
+        }
+        None if !registered.is_empty() => notes.push(Note::Warning(
+            "that run named no service: nobody checked that none runs the revision (give --from-service to check one)"
+                .to_owned(),
+        )),
+        None => {}
     }
-    Ok(Deregister { arns: registered.iter().map(|definition| definition.arn.clone()).collect() })
+    Ok(Deregister { arns: registered.iter().map(|definition| definition.arn.clone()).collect(), notes })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::image::parse_container_image;
+    use crate::preflight::Verdict;
     use kit::Code;
 
     const DIGEST: &str = "sha256:0101010101010101010101010101010101010101010101010101010101010101";
@@ -230,48 +388,88 @@ mod tests {
         }
     }
 
-    fn wanted(reference: &str) -> Vec<ContainerImage> {
-        vec![parse_container_image(&format!("rally-prod-webapp={reference}")).unwrap()]
+    fn wanted(reference: &str) -> Vec<WantedImage> {
+        let parsed = parse_container_image(&format!("rally-prod-webapp={reference}")).unwrap();
+        vec![WantedImage { container: parsed.container, image: parsed.image, asked: true }]
     }
 
-    fn found() -> SeenImage {
+    fn seen() -> SeenImage {
         SeenImage::Found { digest: DIGEST.into(), platforms: vec![] }
     }
 
-    fn observed(seen: SeenImage) -> Observed {
-        let old = definition(7, &format!("{REPOSITORY}:RALLY-V2_0_1_11-RELEASE"));
-        Observed { running: old.clone(), newest: old, images: vec![seen] }
+    /// A service that runs the base, which is the newest revision.
+    fn observed(of: Definition) -> Observed {
+        let base = Base {
+            name: short(&of.arn).to_owned(),
+            document: of.document.clone(),
+            definition: Some(of.clone()),
+        };
+        Observed { base, running: Some(of.clone()), newest: Some(of) }
+    }
+
+    fn old() -> Observed {
+        observed(definition(7, &format!("{REPOSITORY}:RALLY-V2_0_1_11-RELEASE")))
+    }
+
+    fn planned(images: &[WantedImage], seen: SeenImage, observed: &Observed) -> Result<Register, Failure> {
+        let request = Request { images, ..Request::default() };
+        let found = Found { images: vec![seen], checks: Some(Vec::new()), notes: Vec::new() };
+        plan(&request, observed.base.document.clone(), observed, found)
     }
 
     #[test]
     fn the_image_is_pinned_and_nothing_else_changes() {
-        let seen = observed(found());
-        let plan = plan(&wanted(&format!("{REPOSITORY}:RALLY-V2_1_0_0-RELEASE")), &seen, false).unwrap();
-        let mut expected = seen.running.document.clone();
+        let world = old();
+        let plan = planned(&wanted(&format!("{REPOSITORY}:RALLY-V2_1_0_0-RELEASE")), seen(), &world).unwrap();
+        let mut expected = world.base.document.clone();
         expected["containerDefinitions"][0]["image"] = json!(format!("{REPOSITORY}@{DIGEST}"));
         assert_eq!(plan.register, Some(expected));
         assert_eq!(plan.actions().len(), 1);
-        assert!(plan.notes().is_empty());
+        assert!(plan.notes().is_empty(), "{:?}", plan.notes());
+        assert_eq!(plan.digests_json(), format!("{{\"rally-prod-webapp\":\"{DIGEST}\"}}"));
     }
 
     #[test]
     fn what_runs_or_is_newest_already_is_not_registered_again() {
         let image = format!("{REPOSITORY}@{DIGEST}");
-        let mut seen = observed(found());
-        seen.newest = definition(8, &image);
-        let after_crash = plan(&wanted(&format!("{REPOSITORY}:V2")), &seen, false).unwrap();
+        let mut world = old();
+        world.newest = Some(definition(8, &image));
+        let asked = wanted(&format!("{REPOSITORY}:V2"));
+        let after_crash = planned(&asked, seen(), &world).unwrap();
         assert_eq!(after_crash.register, None);
-        assert!(after_crash.arn.ends_with(":8"));
-        seen.running = definition(8, &image);
-        let again = plan(&wanted(&format!("{REPOSITORY}:V2")), &seen, false).unwrap();
-        assert!(again.actions().is_empty() && again.arn.ends_with(":8"));
+        assert!(after_crash.present.unwrap().ends_with(":8"));
+        let world = observed(definition(8, &image));
+        let again = planned(&asked, seen(), &world).unwrap();
+        assert!(again.actions().is_empty() && again.present.unwrap().ends_with(":8"));
+        let request = Request { images: &asked, always: true, ..Request::default() };
+        let found = Found { images: vec![seen()], ..Found::default() };
+        let always = plan(&request, world.base.document.clone(), &world, found).unwrap();
+        assert!(always.register.is_some());
+    }
+
+    #[test]
+    fn a_revision_that_is_not_active_cannot_be_deployed_and_is_made_again() {
+        let mut gone = definition(8, &format!("{REPOSITORY}@{DIGEST}"));
+        gone.status = "INACTIVE".into();
+        let world = Observed { newest: None, ..observed(gone) };
+        let plan = planned(&wanted(&format!("{REPOSITORY}:V2")), seen(), &world).unwrap();
+        assert!(plan.register.is_some());
+    }
+
+    #[test]
+    fn a_tag_is_not_the_image_that_it_was() {
+        // The base names the very tag that is asked for: what runs is what the tag was at its deployment.
+        let world = observed(definition(7, &format!("{REPOSITORY}:latest")));
+        let plan = planned(&wanted(&format!("{REPOSITORY}:latest")), seen(), &world).unwrap();
+        assert!(plan.register.is_some());
+        assert!(format!("{:?}", plan.notes()).contains("may have been another image when it was deployed"));
     }
 
     #[test]
     fn somebodys_half_done_edit_is_not_the_base_and_is_told_of() {
-        let mut seen = observed(found());
-        seen.newest = definition(9, "half-done");
-        let plan = plan(&wanted(&format!("{REPOSITORY}:V2")), &seen, false).unwrap();
+        let mut world = old();
+        world.newest = Some(definition(9, "half-done"));
+        let plan = planned(&wanted(&format!("{REPOSITORY}:V2")), seen(), &world).unwrap();
         assert!(!plan.register.clone().unwrap().to_string().contains("half-done"));
         let notes = format!("{:?}", plan.notes());
         assert!(notes.contains("rally-prod:7") && notes.contains("rally-prod:9"), "{notes}");
@@ -279,31 +477,80 @@ mod tests {
 
     #[test]
     fn refusals_say_what_is_there() {
-        let refuse = |container: &str, reference: &str, seen: SeenImage| {
-            let wanted = vec![parse_container_image(&format!("{container}={reference}")).unwrap()];
-            let failure = plan(&wanted, &observed(seen), false).unwrap_err();
+        let refuse = |reference: &str, seen: SeenImage| {
+            let failure = planned(&wanted(reference), seen, &old()).unwrap_err();
             assert_eq!(failure.code(), Code::Refused, "{failure}");
             failure.chain().join("; ")
         };
         let tag = format!("{REPOSITORY}:V2");
-        assert_eq!(
-            refuse("webapp", &tag, found()),
-            "rally-prod:7 has the containers rally-prod-webapp, nginx"
-        );
-        assert_eq!(refuse("rally-prod-webapp", &tag, SeenImage::Absent), "the repository has no such image");
+        assert_eq!(refuse(&tag, SeenImage::Absent), "the repository has no such image");
         let other = format!("{REPOSITORY}:V2@sha256:{}", "ff".repeat(32));
-        assert_eq!(refuse("rally-prod-webapp", &other, found()), format!("in ECR its tag is {DIGEST}"));
-        assert!(refuse("rally-prod-webapp", "nginx:1", SeenImage::NotAsked).contains("not in ECR"));
+        assert_eq!(refuse(&other, seen()), format!("in ECR its tag is {DIGEST}"));
+        assert!(refuse("nginx:1", SeenImage::NotAsked).contains("not in ECR"));
         let arm = SeenImage::Found { digest: DIGEST.into(), platforms: vec!["linux/arm64".into()] };
-        assert!(
-            refuse("rally-prod-webapp", &tag, arm)
-                .contains("runs on linux/amd64, and the image is for linux/arm64")
+        assert!(refuse(&tag, arm).contains("runs on linux/amd64, and the image is for linux/arm64"));
+    }
+
+    #[test]
+    fn another_digest_than_the_tested_one_is_refused() {
+        let asked = wanted(&format!("{REPOSITORY}:V2"));
+        let with = |digest: &str| {
+            let expected = [ExpectedDigest { container: "rally-prod-webapp".into(), digest: digest.into() }];
+            let request = Request { images: &asked, expected: &expected, ..Request::default() };
+            let found = Found { images: vec![seen()], ..Found::default() };
+            plan(&request, old().base.document, &old(), found)
+        };
+        assert!(with(DIGEST).is_ok());
+        let other = format!("sha256:{}", "ff".repeat(32));
+        let refused = with(&other).unwrap_err();
+        assert_eq!(refused.chain(), [format!("its digest is {DIGEST}, and {other} was expected")]);
+    }
+
+    #[test]
+    fn everything_that_is_missing_is_named_at_once_and_can_be_allowed() {
+        let checks = [
+            Checked::new("task role", "t", Verdict::Ok("trusts".into())),
+            Checked::new("log group", "g", Verdict::Missing("there is no such log group".into())),
+            Checked::new("secret", "s", Verdict::Missing("there is no such secret".into())),
+            Checked::new("parameter", "p", Verdict::Skipped("no permission: allow ssm:GetParameters".into())),
+        ];
+        let with = |allowed: &[String]| {
+            let request = Request { allow_missing: allowed, always: true, ..Request::default() };
+            let found = Found { checks: Some(checks.to_vec()), ..Found::default() };
+            plan(&request, old().base.document, &old(), found)
+        };
+        let refused = with(&[]).unwrap_err();
+        assert_eq!(refused.code(), Code::Refused);
+        assert_eq!(
+            refused.chain(),
+            ["log group g: there is no such log group; secret s: there is no such secret"]
         );
+        let allowed = with(&["g".to_owned(), "s".to_owned()]).unwrap();
+        let notes = format!("{:?}", allowed.notes());
+        assert!(notes.contains("preflight: 1 OK, 2 MISSING, 1 SKIPPED"), "{notes}");
+        assert!(notes.contains("SKIPPED parameter p: no permission: allow ssm:GetParameters"), "{notes}");
+    }
+
+    #[test]
+    fn a_first_revision_of_a_file_shows_all_of_it_masked() {
+        let document = json!({"family": "new", "containerDefinitions": [{"name": "a", "image": "nginx", "environment": [{"name": "DB_PASSWORD", "value": "hunter2"}]}]});
+        let base = Base { name: "new.json".into(), definition: None, document: document.clone() };
+        let world = Observed { base, running: None, newest: None };
+        let image = WantedImage { container: "a".into(), image: parse_image("nginx").unwrap(), asked: false };
+        let plan = planned(&[image], SeenImage::NotAsked, &world).unwrap();
+        assert_eq!(plan.register, Some(document));
+        assert!(plan.images.is_empty());
+        let shown = serde_json::to_string(&plan).unwrap();
+        assert!(shown.contains("\"value\":\"***\"") && !shown.contains("hunter2"), "{shown}");
+        assert!(format!("{:?}", plan.notes()).contains("its tag is not pinned"));
     }
 
     #[test]
     fn a_plan_can_be_shown_before_the_image_is_built() {
-        let plan = plan(&wanted(&format!("{REPOSITORY}:V2")), &observed(SeenImage::Absent), true).unwrap();
+        let asked = wanted(&format!("{REPOSITORY}:V2"));
+        let request = Request { images: &asked, allow_absent_image: true, ..Request::default() };
+        let found = Found { images: vec![SeenImage::Absent], ..Found::default() };
+        let plan = plan(&request, old().base.document, &old(), found).unwrap();
         assert_eq!(plan.images[0].1, format!("{REPOSITORY}:V2"));
         assert!(matches!(plan.notes()[0], Note::Warning(_)));
     }
@@ -312,8 +559,11 @@ mod tests {
     fn undo_leaves_a_revision_that_the_service_runs() {
         let service = ServiceRef { cluster: "c".into(), service: "s".into() };
         let new = definition(8, "x");
-        assert_eq!(undo(std::slice::from_ref(&new), &new.arn, &service).unwrap_err().code(), Code::Refused);
-        let plan = undo(std::slice::from_ref(&new), &definition(7, "y").arn, &service).unwrap();
+        let of = std::slice::from_ref(&new);
+        assert_eq!(undo(of, Some((&service, &new.arn))).unwrap_err().code(), Code::Refused);
+        let plan = undo(of, Some((&service, &definition(7, "y").arn))).unwrap();
         assert_eq!(plan.actions()[0].does, "deregister rally-prod:8");
+        assert!(plan.notes().is_empty());
+        assert!(format!("{:?}", undo(of, None).unwrap().notes()).contains("nobody checked"));
     }
 }

@@ -4,7 +4,8 @@ use ecs::short;
 use kit::Failure;
 use serde_json::Value;
 
-use crate::document::{canonical, difference};
+use crate::canonical::canonical;
+use crate::difference::difference;
 use crate::observe::Definition;
 
 /// The revision read back is active, and every field that was sent is there as it was sent. Fields that AWS filled in
@@ -14,12 +15,17 @@ pub(crate) fn verify(sent: &Value, seen: &Definition) -> Result<(), Failure> {
         return Err(Failure::unverified(format!("verify {}", short(&seen.arn)))
             .because(format!("its status is {}, not ACTIVE", seen.status)));
     }
-    if contains(&canonical(&seen.document), &canonical(sent)) {
+    if holds(&seen.document, sent) {
         return Ok(());
     }
     Err(Failure::unverified(format!("verify {}", short(&seen.arn)))
         .because(format!("what ECS keeps is not what was sent:\n{}", difference(sent, &seen.document)))
         .help("do not deploy it; take it back with --undo and the receipt"))
+}
+
+/// Whether a registered document has every field that was sent, as it was sent.
+pub(crate) fn holds(registered: &Value, sent: &Value) -> bool {
+    contains(&canonical(registered), &canonical(sent))
 }
 
 fn contains(seen: &Value, sent: &Value) -> bool {
