@@ -32,12 +32,12 @@ pub(crate) fn parse(name: &str, bytes: &[u8], allow_unknown_fields: bool) -> Res
     let document = unwrapped(value).map_err(|why| refused().because(why))?;
     let problems = problems(&document);
     if !problems.is_empty() {
-        return Err(refused().because(problems.join("; ")));
+        return Err(refused().because(problems.join("\n")));
     }
     let unknown: Vec<String> =
         unknown_fields(&document).iter().map(Unknown::of).map(|u| u.to_string()).collect();
     if !unknown.is_empty() && !allow_unknown_fields {
-        return Err(refused().because(unknown.join("; ")).help(
+        return Err(refused().because(unknown.join("\n")).help(
             "correct it; for a field that ECS has since this version was made, add --allow-unknown-fields",
         ));
     }

@@ -292,7 +292,7 @@ fn judge(
         "register a revision of {family} ({containers} container{}) that could not start",
         if containers == 1 { "" } else { "s" }
     ))
-    .because(refused.join("; "))
+    .because(refused.join("\n"))
     .help("create or correct what is named; for what will be created before the deployment, add --allow-missing with its name"))
 }
 
@@ -523,7 +523,7 @@ mod tests {
         assert_eq!(refused.code(), Code::Refused);
         assert_eq!(
             refused.chain(),
-            ["log group g: there is no such log group; secret s: there is no such secret"]
+            ["log group g: there is no such log group\nsecret s: there is no such secret"]
         );
         let allowed = with(&["g".to_owned(), "s".to_owned()]).unwrap();
         let notes = format!("{:?}", allowed.notes());

@@ -81,7 +81,7 @@ async fn role(cx: &Cx, aws: &Aws, name: &str) -> Result<Verdict, Failure> {
             )
         }
         Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_entity_exception()) => {
-            Verdict::Missing(format!("account {} has no such role", aws.account))
+            Verdict::Missing(format!("does not exist in account {}", aws.account))
         }
         Err(error) => skipped("iam:GetRole", error),
     })
@@ -137,7 +137,7 @@ async fn log_group(
         }
         next = answer.next_token().map(str::to_owned);
         if next.is_none() {
-            let why = format!("there is no such log group in {}, and without it no task starts", aws.region);
+            let why = format!("does not exist in {}", aws.region);
             return Ok(Verdict::Missing(why));
         }
     }
@@ -173,7 +173,7 @@ async fn parameters(cx: &Cx, aws: &Aws, needs: &[Need]) -> Result<HashMap<String
                         named(seen.name(), selector) || named(seen.arn(), selector) || named(seen.arn(), "")
                     });
                     if missing.contains(name) {
-                        let why = format!("there is no such parameter in {}", aws.region);
+                        let why = format!("does not exist in {}", aws.region);
                         verdicts.insert(name.clone(), Verdict::Missing(why));
                     } else if found {
                         verdicts.insert(name.clone(), Verdict::Ok("is there".to_owned()));
@@ -205,7 +205,7 @@ async fn secret(cx: &Cx, aws: &Aws, name: &str) -> Result<Verdict, Failure> {
         Err(error)
             if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) =>
         {
-            return Ok(Verdict::Missing(format!("there is no such secret in {}", aws.region)));
+            return Ok(Verdict::Missing(format!("does not exist in {}", aws.region)));
         }
         Err(error) => return Ok(skipped("secretsmanager:DescribeSecret", error)),
     };
