@@ -28,7 +28,11 @@ pub(crate) fn parse(name: &str, bytes: &[u8], allow_unknown_fields: bool) -> Res
     if text.trim().is_empty() {
         return Err(refused().because("it is empty"));
     }
-    let Strict(value) = serde_json::from_str(text).map_err(|error| refused().because(error))?;
+    let Strict(value) = serde_json::from_str(text).map_err(|error| {
+        // A key that is there twice is JSON still.
+        let what = if error.is_data() { "" } else { "it is not JSON: " };
+        refused().because(format!("{what}{error}"))
+    })?;
     let document = unwrapped(value).map_err(|why| refused().because(why))?;
     let problems = problems(&document);
     if !problems.is_empty() {

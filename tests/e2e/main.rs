@@ -12,6 +12,7 @@ mod data;
 mod dependencies;
 mod deploy_service;
 mod multi_call;
+mod register_inputs;
 mod register_task_def;
 mod rehearsal;
 mod workflow;
