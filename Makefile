@@ -1,6 +1,7 @@
 # Both work on a clean machine with Rust, Python 3.10 or later and make; nothing needs root.
 #
 #   make rehearse   a whole release on this machine      RUNBOOK=rally FAIL=migration|deploy|sanity MIGRATIONS=DIR
+#                   TASK_DEFINITION=FILE
 #   make test       what the tests need, and the tests
 
 CARGO ?= cargo
@@ -31,12 +32,14 @@ test: setup
 
 # State lies in .rehearsal/, one world for each kind of failure.
 RUNBOOK ?= rally
-WORLD = .rehearsal/$(RUNBOOK)$(if $(FAIL),-$(FAIL))$(if $(MIGRATIONS),-own-migrations)
+WORLD = .rehearsal/$(RUNBOOK)$(if $(FAIL),-$(FAIL))$(if $(MIGRATIONS),-own-migrations)$(if $(TASK_DEFINITION),-own-task-definition)
 
 rehearse: setup
+	@echo "building (the first time, this takes some minutes)" >&2
 	@CUTOVER_COMMIT=$(CUTOVER_COMMIT) $(CARGO) build --quiet --bin cutover --bin rehearsal
 	@$(CARGO) run --quiet --bin rehearsal -- rehearse --state $(WORLD) --workflow .github/workflows/release-$(RUNBOOK).yml \
-	    $(if $(FAIL),--fail $(FAIL)) $(if $(MIGRATIONS),--migrations $(MIGRATIONS))
+	    $(if $(FAIL),--fail $(FAIL)) $(if $(MIGRATIONS),--migrations $(MIGRATIONS)) \
+	    $(if $(TASK_DEFINITION),--task-definition $(TASK_DEFINITION))
 
 rehearse-reset:
 	@for world in .rehearsal/*/; do [ -d "$$world" ] || continue; \

@@ -33,6 +33,9 @@ pub struct Options {
     /// Your own SQL migrations in place of Rally's
     #[arg(long, value_name = "DIR", conflicts_with = "fail")]
     pub migrations: Option<PathBuf>,
+    /// A recorded task definition (an answer of DescribeTaskDefinition) in place of Rally's
+    #[arg(long, value_name = "FILE")]
+    pub task_definition: Option<PathBuf>,
 }
 
 /// Runs it and returns the exit code.
@@ -44,6 +47,7 @@ pub async fn rehearse(options: &Options) -> io::Result<u8> {
         state: options.state.clone(),
         fail: options.fail,
         migrations: options.migrations.clone(),
+        task_definition: options.task_definition.clone(),
         background: true,
     })
     .await?;

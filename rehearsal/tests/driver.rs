@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use rehearsal::workflow::{Workflow, policy};
 use tempfile::TempDir;
@@ -618,32 +618,34 @@ fn a_deaf_step_is_killed_after_ten_seconds() {
     assert!((10..30).contains(&started.elapsed().as_secs()), "{log}");
 }
 
-#[test]
-fn a_step_dies_with_a_killed_driver() {
+/// Lets a step write to a pipe, starts the driver, and gives it with the pipe's end: that comes when the step's last process
+/// is gone.
+fn held_open(script: &str) -> (Stage, Child, fs::File) {
     let stage = Stage::new("");
     let fifo = stage.path("alive");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let step = format!(
-        "      - run: |\n          exec 3> {}\n          sleep 30 3>&-\n          true\n",
-        fifo.display()
-    );
+    let step = format!("      - run: |\n          exec 3> {}\n          {script}\n", fifo.display());
     stage.file("repo/release.yml", &one_job(&step));
-    let mut driver = stage.command(&[]).stdout(Stdio::null()).spawn().unwrap();
-    let mut alive = fs::File::open(&fifo).unwrap();
+    let driver = stage.command(&[]).stdout(Stdio::null()).spawn().unwrap();
+    let alive = fs::File::open(&fifo).unwrap();
+    (stage, driver, alive)
+}
+
+#[test]
+fn a_step_dies_with_a_killed_driver() {
+    let (_stage, mut driver, mut alive) = held_open("sleep 30 3>&-; true");
     driver.kill().unwrap();
     driver.wait().unwrap();
     let killed = std::time::Instant::now();
-    // Ends when the step, the only writer, is gone.
     std::io::Read::read_to_end(&mut alive, &mut Vec::new()).unwrap();
     assert!(killed.elapsed().as_secs() < 20, "the step went on");
 }
 
 #[test]
 fn what_a_step_leaves_running_ends_with_it() {
-    let stage = Stage::new(&one_job(
-        "      - run: sleep 600 & echo $! > \"$GITHUB_WORKSPACE/../../pid\"; echo left\n",
-    ));
-    let started = std::time::Instant::now();
-    let (code, log) = stage.drive(&[]);
-    assert!(code == 0 && log.contains("left") && started.elapsed().as_secs() < 60, "{log}");
+    let (_stage, mut driver, mut alive) = held_open("sleep 600 & echo left");
+    assert!(driver.wait().unwrap().success());
+    let ended = std::time::Instant::now();
+    std::io::Read::read_to_end(&mut alive, &mut Vec::new()).unwrap();
+    assert!(ended.elapsed().as_secs() < 60, "what it left went on");
 }

@@ -106,6 +106,19 @@ impl Emulator {
         Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
+    /// One call of the Query protocol (IAM), past the front; the status, and the answer's XML.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn query(&self, service: &str, parameters: &[(&str, &str)]) -> io::Result<(u16, String)> {
+        let request = self.signed(reqwest::Method::POST, service, "/")?;
+        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
+        let answer = request.send().await.map_err(io::Error::other)?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.text().await.map_err(io::Error::other)?))
+    }
+
     /// Makes a bucket, past the front; one that is there already stays as it is.
     ///
     /// # Errors

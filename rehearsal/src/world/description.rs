@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use testkit::github::{self, GithubWorld};
 use testkit::postgres::Postgres;
 
+use super::definition::Definition;
 use super::{Fail, seed};
 
 /// The document. All addresses are on loopback; the password is of this world alone.
@@ -52,13 +53,13 @@ pub struct Service {
 }
 
 impl Service {
-    pub(super) fn new(url: String) -> Self {
+    pub(super) fn new(url: String, definition: &Definition) -> Self {
         Self {
             url,
             cluster: seed::CLUSTER.to_owned(),
             name: seed::SERVICE.to_owned(),
-            family: seed::FAMILY.to_owned(),
-            container: seed::CONTAINER.to_owned(),
+            family: definition.family.clone(),
+            container: definition.container.clone(),
         }
     }
 }

@@ -16,6 +16,7 @@ pub(super) fn catalogue(
     digests: &BTreeMap<String, String>,
     fail: Option<Fail>,
     own_migrations: bool,
+    sidecars: impl IntoIterator<Item = String>,
 ) -> io::Result<Vec<u8>> {
     let old = ImageSpec { version: seed::OLD.version.to_owned(), ..ImageSpec::default() };
     let new = ImageSpec {
@@ -32,6 +33,6 @@ pub(super) fn catalogue(
         images.insert(format!("{}:{}", seed::repository_uri(), release.tag), image.clone());
         images.extend(digest.map(|digest| (digest, image)));
     }
-    images.insert(seed::SIDECAR.to_owned(), ImageSpec::default());
+    images.extend(sidecars.into_iter().map(|image| (image, ImageSpec::default())));
     Ok(serde_json::to_vec_pretty(&images)?)
 }

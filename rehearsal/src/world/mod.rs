@@ -4,11 +4,13 @@
 //! It is a process of its own with a state folder, and outlives the runs of the driver as production does. Started again on the
 //! same folder, it is where it was. What others need to know of it stands in `world.json` while it runs.
 
+mod definition;
 mod description;
 mod folder;
 mod images;
 mod seed;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,6 +28,7 @@ use testkit::postgres::{self, Postgres};
 use testkit::same_port;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::definition::Definition;
 pub use self::description::{Aws, Backups, Database, Github, Pids, Registry, Release, Service, World};
 use self::folder::Folder;
 
@@ -53,6 +56,9 @@ pub struct Options {
     /// Your own SQL migrations in place of Rally's
     #[arg(long, value_name = "DIR", conflicts_with = "fail")]
     pub migrations: Option<PathBuf>,
+    /// A recorded task definition (an answer of DescribeTaskDefinition) in place of Rally's
+    #[arg(long, value_name = "FILE")]
+    pub task_definition: Option<PathBuf>,
     /// Return when it is ready; its output goes to world.log in the folder. A world that runs already is left as it is
     #[arg(long)]
     pub background: bool,
@@ -83,9 +89,10 @@ async fn foreground(options: &Options) -> io::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let folder = Folder::claim(&options.state)?;
     let migrations = options.migrations.as_deref().map(std::fs::canonicalize).transpose()?;
+    let definition = options.task_definition.as_deref().map_or_else(Definition::rally, Definition::read)?;
 
     let running = tokio::select! {
-        running = Running::start(&folder, options.fail, migrations) => running?,
+        running = Running::start(&folder, options.fail, migrations, definition) => running?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
@@ -122,6 +129,9 @@ async fn background(options: &Options) -> io::Result<()> {
     }
     if let Some(migrations) = &options.migrations {
         command.arg("--migrations").arg(migrations);
+    }
+    if let Some(definition) = &options.task_definition {
+        command.arg("--task-definition").arg(definition);
     }
     // A group of its own: Ctrl-C at the terminal is meant for the driver.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -213,7 +223,12 @@ struct Running {
 }
 
 impl Running {
-    async fn start(folder: &Folder, fail: Option<Fail>, migrations: Option<PathBuf>) -> io::Result<Self> {
+    async fn start(
+        folder: &Folder,
+        fail: Option<Fail>,
+        migrations: Option<PathBuf>,
+        definition: Definition,
+    ) -> io::Result<Self> {
         let kept = folder.kept()?;
         let emulator = Emulator::start(emulator::Options {
             account: seed::ACCOUNT.to_owned(),
@@ -238,20 +253,27 @@ impl Running {
             seed::DATABASE
         );
         let digests = seed::aws(&emulator, &url).await?;
+        definition.references(&emulator).await?;
 
         let catalogue = folder.path("images.json");
-        std::fs::write(&catalogue, images::catalogue(&digests, fail, migrations.is_some())?)?;
+        std::fs::write(
+            &catalogue,
+            images::catalogue(&digests, fail, migrations.is_some(), definition.sidecars())?,
+        )?;
         let migrations = match migrations {
             Some(own) => own,
             None => seed::migrations(&folder.path("migrations"), fail)?,
         };
         let logs = folder.path("task-logs");
         std::fs::create_dir_all(&logs)?;
+        let mut secrets: BTreeMap<String, String> =
+            definition.secrets().into_iter().map(|from| (from, "of this world alone".to_owned())).collect();
+        secrets.insert(seed::DATABASE_URL_PARAMETER.to_owned(), url);
         let launcher = ProcessLauncher::new(ProcessOptions {
             program: std::env::current_exe()?,
             leading_args: vec!["app".to_owned()],
             catalogue,
-            secrets: [(seed::DATABASE_URL_PARAMETER.to_owned(), url)].into(),
+            secrets,
             logs: Some(logs),
         })?;
         let settings = Settings {
@@ -261,7 +283,7 @@ impl Running {
             ..Settings::default()
         };
         let ecs = Ecs::open(folder.path("ecs.json"), launcher, settings)?;
-        seed::service(&ecs).await?;
+        seed::service(&ecs, &definition).await?;
 
         let loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let listen = loopback(same_port(kept.balancer_port).await?);
@@ -288,7 +310,7 @@ impl Running {
                 account: seed::ACCOUNT.to_owned(),
                 region: seed::REGION.to_owned(),
             },
-            service: Service::new(balancer.url()),
+            service: Service::new(balancer.url(), &definition),
             registry: Registry::new(digests),
             database: Database::new(&postgres, &kept.password),
             backups: Backups { bucket: seed::BUCKET.to_owned() },

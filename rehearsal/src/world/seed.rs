@@ -12,6 +12,7 @@ use testkit::github::GithubWorld;
 use testkit::postgres::Postgres;
 
 use super::Fail;
+use super::definition::Definition;
 
 /// A release of Rally in its spellings.
 #[derive(Clone, Copy)]
@@ -31,10 +32,7 @@ pub(super) const ACCOUNT: &str = "123456789012";
 pub(super) const REGION: &str = "us-east-1";
 pub(super) const CLUSTER: &str = "rally-prod";
 pub(super) const SERVICE: &str = "rally-prod-service";
-pub(super) const FAMILY: &str = "rally-prod";
-pub(super) const CONTAINER: &str = "rally-prod-webapp";
 pub(super) const REPOSITORY: &str = "rally-prod";
-pub(super) const SIDECAR: &str = "public.ecr.aws/aws-observability/aws-for-fluent-bit:2.32.4";
 pub(super) const BUCKET: &str = "rally-prod-backups";
 pub(super) const GITHUB_REPOSITORY: &str = "rallyforresearch/rally";
 pub(super) const BRANCH: &str = "master";
@@ -44,8 +42,6 @@ pub(super) const DATABASE_URL_PARAMETER: &str =
     "arn:aws:ssm:us-east-1:123456789012:parameter/rally-prod/database-url";
 
 const SCHEMA: &str = include_str!("rally/schema.sql");
-const TASK_DEFINITION: &str = include_str!("rally/task-definition.json");
-const SERVICE_DOCUMENT: &str = include_str!("rally/service.json");
 const CONSENT: (&str, &str) =
     ("2.1.0.0_01_consent.sql", include_str!("rally/migrations/2.1.0.0_01_consent.sql"));
 const STUDY_REVIEW: (&str, &str) =
@@ -126,7 +122,7 @@ fn manifest(release: Version) -> String {
 }
 
 /// The cluster, the task definition and the service with the old release.
-pub(super) async fn service(ecs: &Ecs) -> io::Result<()> {
+pub(super) async fn service(ecs: &Ecs, definition: &Definition) -> io::Result<()> {
     let call = async |operation: &str, request: Value| {
         ecs.call(operation, request).await.map_err(|error| io::Error::other(format!("{operation}: {error}")))
     };
@@ -136,8 +132,8 @@ pub(super) async fn service(ecs: &Ecs) -> io::Result<()> {
     }
     let services = call("DescribeServices", json!({ "cluster": CLUSTER, "services": [SERVICE] })).await?;
     if services.pointer("/services/0").is_none() {
-        call("RegisterTaskDefinition", serde_json::from_str(TASK_DEFINITION)?).await?;
-        call("CreateService", serde_json::from_str(SERVICE_DOCUMENT)?).await?;
+        call("RegisterTaskDefinition", definition.document.clone()).await?;
+        call("CreateService", definition.service()?).await?;
     }
     Ok(())
 }
@@ -179,7 +175,7 @@ pub(super) fn migrations(dir: &Path, fail: Option<Fail>) -> io::Result<PathBuf> 
 }
 
 /// Calls the emulator; `accepted` are the errors which mean that it is there already.
-async fn call(
+pub(super) async fn call(
     emulator: &Emulator,
     service: &str,
     target: &str,
