@@ -14,5 +14,6 @@ mod deploy_service;
 mod multi_call;
 mod register_task_def;
 mod rehearsal;
+mod run_task;
 mod workflow;
 mod world;

@@ -160,7 +160,7 @@ fn known(fields: &Map<String, Value>, valid: &[&str], what: &str) -> Result<(), 
         .iter()
         .map(|name| (strsim::damerau_levenshtein(&unknown.to_lowercase(), &name.to_lowercase()), name))
         .min()
-        .filter(|(distance, _)| *distance <= 3)
+        .filter(|(distance, _)| *distance <= unknown.len() / 3)
         .map_or_else(
             || format!("; they have {}", valid.join(", ")),
             |(_, name)| format!("; did you mean {name}?"),
