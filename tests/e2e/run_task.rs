@@ -74,7 +74,7 @@ async fn a_migration_runs_to_its_end_with_its_log() {
     ]);
     started.env("GITHUB_ACTIONS", "true").env("GITHUB_REPOSITORY", "acme/rally").env("GITHUB_RUN_ID", "42");
     let ran = run(started).await.expect(0).says(&[
-        "run the migration as a task of rally-migrate:7",
+        "start a task of rally-migrate:7 that runs the migration",
         "subnets subnet-0a1b2c3d4e5f60718; security groups sg-0a1b2c3d4e5f60718; public address disabled",
         "launch type FARGATE, platform 1.4.0",
         r#"migrate: command ["rails","db:migrate"]"#,

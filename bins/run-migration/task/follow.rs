@@ -89,7 +89,11 @@ impl Follow<'_> {
             None if drained.is_err() => {
                 cx.report().warn(&format!("the log is not whole; all of it: {}", tail.source().command()));
             }
-            None => cx.report().say(&format!("the log has {} lines: {}", tail.lines(), tail.source())),
+            None => {
+                let n = tail.lines();
+                let lines = if n == 1 { "1 line".to_owned() } else { format!("{n} lines") };
+                cx.report().say(&format!("the log has {lines}: {}", tail.source()));
+            }
         }
         Ok(())
     }

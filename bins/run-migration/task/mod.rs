@@ -18,6 +18,7 @@ use self::follow::Follow;
 use self::observe::{Ecs, SeenTask, World};
 use self::overrides::Asked;
 use self::plan::{Does, Request, TaskPlan};
+use self::verdict::Verdict;
 use crate::backup::Guard;
 use crate::observe::{S3Uri, backup};
 
@@ -131,20 +132,21 @@ async fn carry_out(
     for other in verdict::others(&task, &plan.container) {
         cx.report().say(&other);
     }
-    match verdict::judge(&task, &plan.container).failure(&task, &plan.container) {
-        None => Ok(Outcome::changed(format!(
+    let verdict = verdict::judge(&task, &plan.container);
+    let Some(failure) = verdict.failure(&task, &plan.container) else {
+        return Ok(Outcome::changed(format!(
             "task {} has run the migration of {}: container {} ended with exit code 0",
             short(&arn),
             short(&plan.definition),
             plan.container
-        ))),
-        Some(failure) => Err(match &log {
-            Ok(source) => {
-                failure.state(format!("task: {arn}")).help(format!("read its log: {}", source.command()))
-            }
-            Err(_) => failure.state(format!("task: {arn}")),
-        }),
-    }
+        )));
+    };
+    let failure = failure.state(format!("task: {arn}"));
+    Err(match (&verdict, &log) {
+        // A container that was never started has written nothing.
+        (Verdict::NeverRan { .. }, _) | (_, Err(_)) => failure,
+        (_, Ok(source)) => failure.help(format!("read its log: {}", source.command())),
+    })
 }
 
 /// The revision of another account or region can't be run here.

@@ -458,14 +458,14 @@ impl kit::Plan for TaskPlan {
             Does::Start => vec![
                 Action::irreversible(
                     RUN,
-                    format!("run the migration as a task of {}", short(&self.definition)),
+                    format!("start a task of {} that runs the migration", short(&self.definition)),
                     NO_UNDO,
                 )
                 .detail(self.detail.join("\n")),
             ],
             Does::Attach { task } => vec![Action::irreversible(
                 RUN,
-                format!("wait for task {} ({}), which an earlier run started", short(&task.arn), task.status),
+                format!("take up task {} ({}), which an earlier run started", short(&task.arn), task.status),
                 "a migration has no inverse",
             )],
             Does::Nothing { .. } => Vec::new(),
