@@ -130,7 +130,7 @@ pub const STEP: Step = Step {
 #[command(about, long_about = include_str!("help.md"))]
 pub struct MigrateArgs {
     /// The folder of SQL files
-    #[arg(long, value_name = "DIR", required_unless_present = "task")]
+    #[arg(long, value_name = "DIR", required_unless_present = "task", conflicts_with = "TaskArgs")]
     migrations: Option<PathBuf>,
 
     /// The order of the files; needed where the two would differ

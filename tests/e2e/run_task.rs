@@ -1,14 +1,17 @@
 //! `run-migration --task`: what a user sees of a migration that runs as a one-off ECS task.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::front::{Call, Fault, Front};
+use testkit::ecs::{Behaviour, Ecs, ScriptedLauncher, Settings};
+use testkit::front::{Call, Fault, Front, When};
 use testkit::scenario::Scenario;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
-use crate::world::{REGION, Ran, run, scrubbed};
+use crate::world::{ACCOUNT, REGION, Ran, run, scrubbed, shared_emulator};
 
 const REVISION: &str = "arn:aws:ecs:us-east-1:123456789012:task-definition/rally-migrate:7";
 const TASK: &str = "arn:aws:ecs:us-east-1:123456789012:task/rally-prod/0123456789abcdef0123456789abcdef";
@@ -205,21 +208,6 @@ async fn a_task_that_ecs_can_not_place_is_an_error_with_its_reason() {
     stage.ends();
 }
 
-/// Starts the run and comes back when the task runs.
-async fn running(stage: &Stage, more: &[&str]) -> (Child, PathBuf) {
-    let log = stage.dir.path().join("stderr");
-    let mut command = stage.command(more);
-    command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).expect("a file"));
-    let child = command.spawn().expect("the executable starts");
-    for _ in 0..3000 {
-        if stage.calls("logs:GetLogEvents").iter().filter(|call| call.status == Some(200)).count() > 1 {
-            return (child, log);
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("the task did not come to run:\n{}", std::fs::read_to_string(log).unwrap_or_default());
-}
-
 #[tokio::test]
 async fn a_cancelled_run_leaves_the_task_or_stops_it_as_was_chosen() {
     for (choice, stops, said) in [
@@ -227,12 +215,16 @@ async fn a_cancelled_run_leaves_the_task_or_stops_it_as_was_chosen() {
         ("stop", 1, "was told to stop (--on-cancel stop): the migration may have been ended half-way"),
     ] {
         let stage = Stage::set("running").await;
-        let (mut child, log) = running(&stage, &["--on-cancel", choice]).await;
-        let pid = i32::try_from(child.id().expect("a process")).expect("a pid");
-        terminate(pid);
-        let status = child.wait().await.expect("it ends");
-        let said_all = std::fs::read_to_string(log).expect("what was said");
-        assert_eq!(status.code(), Some(143), "{said_all}");
+        let hold = stage.front.hold("ecs:DescribeTasks#3", When::BeforeForward);
+        let mut command = stage.command(&["--on-cancel", choice]);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().expect("the executable starts");
+        hold.arrived().await;
+        let pid = child.id().expect("it runs").to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill").success());
+        let ended = child.wait_with_output().await.expect("it ends");
+        let said_all = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(143), "{said_all}");
         for text in [
             said,
             TASK,
@@ -294,10 +286,180 @@ async fn the_two_forms_do_not_mix() {
         command.args(["run-migration", "--migrations", "sql", "--subnet", "subnet-1"]);
         command
     });
-    sql.await.expect(2).says(&["--task"]);
+    sql.await.expect(2).says(&["--migrations <DIR>", "cannot be used with", "--subnet"]);
 }
 
-fn terminate(pid: i32) {
-    let kill = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status().expect("kill");
-    assert!(kill.success());
+/// The stand-in for ECS, whose tasks do what the test says, and the emulator behind it for the logs.
+struct Place {
+    front: Front,
+    ecs: Ecs,
+    launcher: ScriptedLauncher,
+    revision: String,
+    group: String,
+    dir: TempDir,
+}
+
+impl Place {
+    async fn new(name: &str) -> Self {
+        let launcher = ScriptedLauncher::new(&[("rally@sha256:1", Behaviour::NeverHealthy)]);
+        let settings = Settings { account: ACCOUNT.into(), region: REGION.into(), ..Settings::default() };
+        let ecs = Ecs::new(launcher.clone(), settings);
+        let front = Front::builder()
+            .upstream(shared_emulator().await.url())
+            .service(Arc::new(ecs.clone()))
+            .start()
+            .await
+            .expect("the front starts");
+        let group = format!("/ecs/{name}");
+        let options =
+            json!({"awslogs-group": group, "awslogs-region": REGION, "awslogs-stream-prefix": "ecs"});
+        ecs.call("CreateCluster", json!({"clusterName": "rally"})).await.expect("a cluster");
+        let definition = json!({
+            "family": "rally-migrate",
+            "containerDefinitions": [{
+                "name": "migrate", "image": "rally@sha256:1", "memory": 512,
+                "logConfiguration": {"logDriver": "awslogs", "options": options},
+            }],
+        });
+        let answer = ecs.call("RegisterTaskDefinition", definition).await.expect("a revision");
+        let revision = answer["taskDefinition"]["taskDefinitionArn"].as_str().expect("an ARN").to_owned();
+        logs("CreateLogGroup", json!({"logGroupName": group})).await;
+        Self { front, ecs, launcher, revision, group, dir: tempfile::tempdir().expect("a folder") }
+    }
+
+    /// A run in the workflow run of that number.
+    fn command(&self, run: &str, attempt: &str, more: &[&str]) -> Command {
+        let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), self.dir.path());
+        command
+            .args([
+                "run-migration",
+                "--task",
+                &self.revision,
+                "--cluster",
+                "rally",
+                "--without-backup",
+                "rally",
+            ])
+            .args(["--interval", "10ms", "--log-quiet", "100ms", "--format", "json"])
+            .args(more)
+            .env("AWS_ENDPOINT_URL", self.front.url())
+            .env("AWS_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test");
+        if !run.is_empty() {
+            command
+                .env("GITHUB_ACTIONS", "true")
+                .env("GITHUB_REPOSITORY", "acme/rally")
+                .env("GITHUB_RUN_ID", run)
+                .env("GITHUB_RUN_ATTEMPT", attempt)
+                .env("GITHUB_JOB", "data");
+        }
+        command
+    }
+
+    /// Runs it, and ends its task with this exit code when it is looked at for the `nth` time.
+    async fn run_and_end(&self, command: Command, look: &str, exit_code: i32) -> Ran {
+        let hold = self.front.hold(look, When::BeforeForward);
+        let end = async {
+            hold.arrived().await;
+            let task = self.launcher.launched().pop().expect("a task");
+            self.launcher.end(&task, exit_code);
+            hold.release();
+        };
+        tokio::join!(run(command), end).0
+    }
+
+    fn started(&self) -> usize {
+        self.front.calls().iter().filter(|call| call.name() == "ecs:RunTask").count()
+    }
+}
+
+async fn logs(operation: &str, request: Value) {
+    let target = format!("Logs_20140328.{operation}");
+    let (status, answer) = shared_emulator().await.call("logs", &target, &request).await.expect("an answer");
+    assert_eq!(status, 200, "{operation}: {answer}");
+}
+
+#[tokio::test]
+async fn a_killed_job_that_is_run_again_takes_up_its_task() {
+    let place = Place::new("killed").await;
+    let hold = place.front.hold("ecs:RunTask", When::AfterEffect);
+    let mut child = place.command("7", "1", &[]).spawn().expect("it starts");
+    hold.arrived().await;
+    child.kill().await.expect("it is killed");
+    drop(hold);
+    assert_eq!(place.launcher.launched().len(), 1);
+
+    // The container writes while nobody is looking.
+    let task = place.launcher.launched().remove(0);
+    let stream = format!("ecs/migrate/{}", task.rsplit('/').next().expect("an id"));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_millis();
+    let now = u64::try_from(now).expect("milliseconds");
+    let named = json!({"logGroupName": place.group, "logStreamName": stream});
+    logs("CreateLogStream", named.clone()).await;
+    let mut put = named;
+    put["logEvents"] = json!([{"timestamp": now, "message": "consent: migrated"}]);
+    logs("PutLogEvents", put).await;
+
+    let again = place.command("7", "2", &[]);
+    let ran = place
+        .run_and_end(again, "ecs:DescribeTasks#3", 0)
+        .await
+        .expect(0)
+        .says(&["which an earlier run started", "  | consent: migrated"]);
+    assert_eq!(ran.json()["outputs"]["task-arn"], task.as_str());
+    assert_eq!(place.launcher.launched().len(), 1, "one migration");
+
+    // Once it has ended well, this release has nothing to do any more, and the next one has.
+    place.front.forget();
+    let third = run(place.command("7", "3", &[])).await.expect(0);
+    assert_eq!(third.json()["changed"], false);
+    assert_eq!(third.json()["outputs"]["exit-code"], "0");
+    assert_eq!(place.front.writes().len(), 0);
+    let next = place.command("8", "1", &[]);
+    place.run_and_end(next, "ecs:DescribeTasks#3", 0).await.expect(0);
+    assert_eq!(place.launcher.launched().len(), 2);
+}
+
+#[tokio::test]
+async fn what_has_failed_can_be_run_again() {
+    let place = Place::new("failed").await;
+    let first = place.run_and_end(place.command("7", "1", &[]), "ecs:DescribeTasks", 1).await.expect(4);
+    assert_eq!(first.json()["outputs"]["exit-code"], "1");
+    let second = place.command("7", "2", &[]);
+    place
+        .run_and_end(second, "ecs:DescribeTasks#3", 0)
+        .await
+        .expect(0)
+        .says(&["the same migration was started before", "container migrate ended with exit code 1"]);
+    assert_eq!(place.launcher.launched().len(), 2);
+    assert_eq!(place.started(), 2);
+}
+
+#[tokio::test]
+async fn one_migration_of_a_family_at_a_time() {
+    let place = Place::new("alone").await;
+    let theirs = json!({"cluster": "rally", "taskDefinition": place.revision, "startedBy": "jane"});
+    let other = place.ecs.call("RunTask", theirs).await.expect("a task")["tasks"][0]["taskArn"].clone();
+    let hold = place.front.hold("ecs:DescribeTasks#3", When::BeforeForward);
+    let mut first = place.command("", "", &["--run-id", "release-1"]).spawn().expect("it starts");
+    hold.arrived().await;
+    let id = place.launcher.launched().pop().expect("a task");
+    let id = id.rsplit('/').next().expect("an id");
+    run(place.command("", "", &["--run-id", "release-2"])).await.expect(3).says(&[
+        "another one is not finished",
+        id,
+        "cutover-migration/release-1/",
+        "nothing was changed",
+    ]);
+    let dry = run(place.command("", "", &["--run-id", "release-1", "--dry-run"])).await.expect(0);
+    assert!(dry.stderr.contains(&format!("take up task {id}")), "{}", dry.stderr);
+    first.kill().await.expect("it is killed");
+    drop(hold);
+    // Somebody's one-off task that this step has not started is pointed at, and does not stop anybody.
+    place.launcher.end(&place.launcher.launched()[1], 0);
+    run(place.command("", "", &["--run-id", "release-3", "--dry-run"]))
+        .await
+        .expect(0)
+        .says(&["started by jane", other.as_str().and_then(|arn| arn.rsplit('/').next()).expect("an id")]);
 }
