@@ -105,7 +105,7 @@ async fn a_migration_runs_to_its_end_with_its_log() {
     let sent = &call.request;
     assert_eq!(sent["overrides"]["containerOverrides"][0]["environment"][0]["value"], "a=b");
     assert_eq!(sent["launchType"], "FARGATE");
-    assert_eq!(sent["capacityProviderStrategy"], serde_json::Value::Null);
+    assert_eq!(sent["capacityProviderStrategy"], Value::Null);
     assert_eq!(sent["networkConfiguration"]["awsvpcConfiguration"]["assignPublicIp"], "DISABLED");
     assert!(sent["clientToken"].as_str().is_some_and(|token| (1..=64).contains(&token.len())));
     let started_by = sent["startedBy"].as_str().expect("startedBy");

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use aws::{RawAnswer, failure, send_json};
+use aws::{failure, send_json};
 use aws_sdk_ecs::operation::run_task::RunTaskError;
 use ecs::short;
 use kit::{Cx, Failure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::observe::Ecs;
 use super::plan::{Does, RUN, TaskPlan};
@@ -27,14 +27,12 @@ pub(crate) async fn apply(cx: &Cx, ecs: &Ecs<'_>, plan: &TaskPlan) -> Result<Str
 /// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html>
 async fn run_task(ecs: &Ecs<'_>, plan: &TaskPlan) -> Result<String, Failure> {
     let attempt = format!("start a task of {} in cluster {}", short(&plan.definition), plan.cluster);
-    let raw = RawAnswer::default();
     let sent = ecs
         .client
         .run_task()
         .task_definition(&plan.definition)
         .customize()
         .mutate_request(send_json(&plan.document))
-        .interceptor(raw.clone())
         .send()
         .await;
     let answer = sent.map_err(|error| {
@@ -45,8 +43,10 @@ async fn run_task(ecs: &Ecs<'_>, plan: &TaskPlan) -> Result<String, Failure> {
         let failed = failure(&attempt, "ecs:RunTask", &plan.definition, error);
         let pass_role = failed.chain().iter().any(|cause| cause.contains("iam:PassRole"));
         match conflict {
-            Some(tasks) => failed
-                .help(format!("this release has started it with another network or capacity, as {tasks}: repeat that command, or name another release with --run-id")),
+            Some(tasks) => failed.help(format!(
+                "this release has started it with another network or capacity{}: repeat that command, or name another release with --run-id",
+                if tasks.is_empty() { tasks } else { format!(", as {tasks}") }
+            )),
             None if pass_role => failed.help("the principal also needs iam:PassRole on the definition's task role and execution role"),
             None => failed,
         }
@@ -62,16 +62,12 @@ async fn run_task(ecs: &Ecs<'_>, plan: &TaskPlan) -> Result<String, Failure> {
     }
     match answer.tasks().iter().filter_map(|task| task.task_arn()).collect::<Vec<_>>().as_slice() {
         [task] => Ok((*task).to_owned()),
-        other => {
-            let said = raw.json().unwrap_or(Value::Null);
-            let count = other.len();
-            Err(Failure::failed(attempt)
-                .because(format!("ECS answered with {count} tasks and no failure: {said}"))
-                .help(format!(
-                    "look for it: aws ecs list-tasks --cluster {} --started-by {}",
-                    plan.cluster, plan.started_by
-                )))
-        }
+        other => Err(Failure::failed(attempt)
+            .because(format!("ECS answered with {} tasks and no failure", other.len()))
+            .help(format!(
+                "look for it: aws ecs list-tasks --cluster {} --started-by {}",
+                plan.cluster, plan.started_by
+            ))),
     }
 }
 

@@ -139,10 +139,22 @@ fn parse_command(text: &str) -> Result<Words, String> {
 
 /// Split at the first `=`: a value may hold others.
 fn parse_variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write it as NAME=VALUE".to_owned()),
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => (name, value),
+        _ => return Err("write it as NAME=VALUE".to_owned()),
+    };
+    let upper = name.to_uppercase();
+    let with_password = value
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split(['/', '?']).next()?.rsplit_once('@'))
+        .is_some_and(|(user, _)| user.contains(':'));
+    if with_password || ["PASSWORD", "SECRET", "TOKEN", "PRIVATE_KEY"].iter().any(|word| upper.contains(word))
+    {
+        return Err(format!(
+            "{name} looks like a secret, and arguments are seen in logs and receipts: put it into the definition's secrets (register-task-def)"
+        ));
     }
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn parse_run_id(text: &str) -> Result<String, String> {
@@ -171,5 +183,10 @@ mod tests {
         assert_eq!(parse_variable("URL=a=b").unwrap(), ("URL".into(), "a=b".into()));
         assert!(parse_variable("=x").is_err() && parse_variable("x").is_err());
         assert!(parse_run_id("release 1").is_err());
+        for secret in ["PGPASSWORD=x", "api_token=x", "DATABASE_URL=postgres://rally:x@db/rally"] {
+            let said = parse_variable(secret).unwrap_err();
+            assert!(said.contains("secrets") && !said.contains("rally:x"), "{said}");
+        }
+        assert!(parse_variable("DATABASE_URL=postgres://rally@db/rally").is_ok());
     }
 }
