@@ -33,7 +33,7 @@ pub struct Options {
     /// Your own SQL migrations in place of Rally's
     #[arg(long, value_name = "DIR", conflicts_with = "fail")]
     pub migrations: Option<PathBuf>,
-    /// A recorded task definition (an answer of DescribeTaskDefinition) in place of Rally's
+    /// A recorded task definition (an answer of `DescribeTaskDefinition`) in place of Rally's
     #[arg(long, value_name = "FILE")]
     pub task_definition: Option<PathBuf>,
 }

@@ -255,6 +255,30 @@ async fn the_insane_image_serves_another_version() {
     assert_eq!(rally.served().await, "2.1.0.0-SNAPSHOT");
 }
 
+/// Recorded from AWS: 21 variables of which 9 are empty, two secrets, empty lists, `linuxParameters`, tags.
+#[tokio::test]
+async fn a_recorded_task_definition_runs_in_place_of_rallys() {
+    let Some(inputs) = testkit::inputs::recorded("a recorded task definition runs in place of Rally's")
+    else {
+        return;
+    };
+    let placebo = "cloud-custodian+cloud-custodian/tests/data/placebo";
+    let file =
+        inputs.join(placebo).join("test_ecs_service_update_definition/ecs.DescribeTaskDefinition_1.json");
+    let rally = Rally::start(&["--task-definition", file.to_str().unwrap()]);
+    assert_eq!(rally.served().await, "2.0.1.11-RELEASE");
+    assert_eq!(
+        (rally.world.service.family.as_str(), rally.world.service.container.as_str()),
+        ("dev-redash-server", "server")
+    );
+    let wanted = json!({"taskDefinition": "dev-redash-server", "include": ["TAGS"]});
+    let answer = rally.ecs("DescribeTaskDefinition", &wanted).await;
+    let recorded: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let path = "/taskDefinition/containerDefinitions/0/environment";
+    assert_eq!(answer.pointer(path), recorded["data"].pointer(path));
+    assert_eq!(answer["tags"], recorded["data"]["tags"]);
+}
+
 #[test]
 fn a_folder_that_is_no_worlds_is_not_removed() {
     let folder = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@ pub mod ecs;
 pub mod emulator;
 pub mod front;
 pub mod github;
+pub mod inputs;
 pub mod postgres;
 pub mod scenario;
 mod server;

@@ -56,7 +56,7 @@ pub struct Options {
     /// Your own SQL migrations in place of Rally's
     #[arg(long, value_name = "DIR", conflicts_with = "fail")]
     pub migrations: Option<PathBuf>,
-    /// A recorded task definition (an answer of DescribeTaskDefinition) in place of Rally's
+    /// A recorded task definition (an answer of `DescribeTaskDefinition`) in place of Rally's
     #[arg(long, value_name = "FILE")]
     pub task_definition: Option<PathBuf>,
     /// Return when it is ready; its output goes to world.log in the folder. A world that runs already is left as it is

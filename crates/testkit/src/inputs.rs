@@ -1,0 +1,20 @@
+//! Inputs recorded in the world, which lie beside the project and are not part of it.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// The folder of recorded inputs: `CUTOVER_INPUTS`, else `../shared/inputs` beside the project. Where there is none a line on
+/// standard error says that the caller is skipped, past the test harness, which keeps what a passing test prints to itself.
+pub fn recorded(skipped: &str) -> Option<PathBuf> {
+    let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/inputs"));
+    let folder = std::env::var_os("CUTOVER_INPUTS").map_or_else(beside, PathBuf::from);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    let _ = writeln!(
+        std::io::stderr(),
+        "skipped: {skipped}: there are no recorded inputs in {}",
+        folder.display()
+    );
+    None
+}
