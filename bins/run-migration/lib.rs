@@ -1,10 +1,12 @@
 #![doc = include_str!("help.md")]
 
 mod apply;
+mod backup;
 mod ledger;
 mod observe;
 mod plan;
 mod sql;
+mod task;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -13,7 +15,7 @@ mod version;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aws::AwsArgs;
+use aws::{Aws, AwsArgs};
 use clap::Args;
 use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Receipt, Step};
 use postgres::{PgArgs, Rung};
@@ -21,6 +23,8 @@ use postgres::{PgArgs, Rung};
 use crate::ledger::{Ledger, parse_ledger};
 use crate::observe::{S3Uri, World, parse_s3_uri};
 use crate::plan::Request;
+use crate::task::Shared;
+use crate::task::args::TaskArgs;
 pub use crate::version::Order;
 
 /// The step.
@@ -45,6 +49,18 @@ pub const STEP: Step = Step {
             description: "the last applied version now; in a dry run, what it would be",
         },
         Output { name: "ledger", description: "the table that records what was applied" },
+        Output {
+            name: "task-arn",
+            description: "with --task: ARN of the task that runs or has run the migration",
+        },
+        Output {
+            name: "exit-code",
+            description: "with --task: exit code of the deciding container; empty when it has none",
+        },
+        Output { name: "stop-code", description: "with --task: why the task stopped, as ECS's stopCode" },
+        Output { name: "stopped-reason", description: "with --task: why the task stopped, in ECS's words" },
+        Output { name: "log-group", description: "with --task: the CloudWatch log group of that container" },
+        Output { name: "log-stream", description: "with --task: its stream in that group" },
     ],
     permissions: &[
         Permission { action: "s3:GetObject", resource: "arn:aws:s3:::BUCKET/KEY*", when: "--backup" },
@@ -53,7 +69,39 @@ pub const STEP: Step = Step {
             resource: "arn:aws:s3:::BUCKET/KEY",
             when: "--backup, in a bucket with versions",
         },
-        Permission { action: "sts:GetCallerIdentity", resource: "*", when: "--backup" },
+        Permission { action: "sts:GetCallerIdentity", resource: "*", when: "--backup or --task" },
+        Permission { action: "ecs:DescribeTaskDefinition", resource: "*", when: "--task" },
+        Permission {
+            action: "ecs:DescribeServices",
+            resource: "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/SERVICE",
+            when: "--like-service",
+        },
+        Permission { action: "ecs:ListTasks", resource: "*", when: "--task" },
+        Permission {
+            action: "ecs:DescribeTasks",
+            resource: "arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/*",
+            when: "--task",
+        },
+        Permission {
+            action: "ecs:RunTask",
+            resource: "arn:aws:ecs:REGION:ACCOUNT:task-definition/FAMILY:*",
+            when: "--task, unless --dry-run",
+        },
+        Permission {
+            action: "iam:PassRole",
+            resource: "the task role and the execution role of the definition",
+            when: "--task, unless --dry-run",
+        },
+        Permission {
+            action: "ecs:StopTask",
+            resource: "arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/*",
+            when: "--on-cancel stop",
+        },
+        Permission {
+            action: "logs:GetLogEvents",
+            resource: "arn:aws:logs:REGION:ACCOUNT:log-group:GROUP:log-stream:*",
+            when: "--task, to show the container's log",
+        },
     ],
     exit_codes: &[
         ExitCode {
@@ -62,25 +110,28 @@ pub const STEP: Step = Step {
         },
         ExitCode {
             code: Code::Partial,
-            meaning: "a later file failed and was rolled back whole; running again continues at it",
+            meaning: "a later file failed and was rolled back whole; running again continues at it. With --task: the container ended with another exit code than 0, or never ran",
         },
-        ExitCode { code: Code::Unverified, meaning: "applied, and the ledger read back does not have it" },
+        ExitCode {
+            code: Code::Unverified,
+            meaning: "applied, and the ledger read back does not have it. With --task: the task was ended from outside (Spot, host, somebody) or has no exit code, so how far the migration came is not known",
+        },
         ExitCode {
             code: Code::Deadline,
-            meaning: "deadline passed while waiting for the lock, or in a file, which was rolled back",
+            meaning: "deadline passed while waiting for the lock, or in a file, which was rolled back. With --task: the task had not stopped; what became of it is --on-cancel's choice",
         },
     ],
     timeout: Duration::from_hours(1),
     run: |matches, cx| kit::bind(matches, cx, run),
 };
 
-/// Apply a directory of SQL migrations, after a proven backup
+/// Apply a directory of SQL migrations, or run a migration as an ECS task, after a proven backup
 #[derive(Args, Debug)]
 #[command(about, long_about = include_str!("help.md"))]
 pub struct MigrateArgs {
     /// The folder of SQL files
-    #[arg(long, value_name = "DIR")]
-    migrations: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "task", conflicts_with = "TaskArgs")]
+    migrations: Option<PathBuf>,
 
     /// The order of the files; needed where the two would differ
     #[arg(long, value_enum, value_name = "SCHEME")]
@@ -119,6 +170,9 @@ pub struct MigrateArgs {
     statement_timeout: Duration,
 
     #[command(flatten)]
+    task: TaskArgs,
+
+    #[command(flatten)]
     pg: PgArgs,
 
     #[command(flatten)]
@@ -134,6 +188,20 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
     if let Some(receipt) = cx.undo() {
         return Err(no_undo(receipt));
     }
+    if let Some(definition) = &args.task.task {
+        let shared = Shared {
+            backup: args.backup.as_ref(),
+            without_backup: args.without_backup.as_deref(),
+            max_age: args.max_age,
+            min_rung: args.min_rung,
+            dbname: args.pg.dbname.as_deref(),
+            aws: &args.aws,
+        };
+        return task::run(&cx, definition, &args.task, &shared).await;
+    }
+    let Some(migrations) = &args.migrations else {
+        return Err(Failure::usage("apply migrations").because("neither --migrations nor --task is given"));
+    };
     let mut target = args.pg.target(cx.env())?;
     if cx.env().get("PGAPPNAME").is_none() && target.application_name == "cutover" {
         "cutover run-migration".clone_into(&mut target.application_name);
@@ -143,7 +211,7 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
         .with_option("lock_timeout", &args.lock_timeout.as_millis().to_string())
         .with_option("statement_timeout", &args.statement_timeout.as_millis().to_string())
         .with_option("idle_in_transaction_session_timeout", "0");
-    let directory = observe::directory(&args.migrations)?;
+    let directory = observe::directory(migrations)?;
     let session = postgres::connect(&cx, &target).await?;
     let mut world = World {
         identity: session.identity.clone(),
@@ -156,7 +224,8 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
         && args.baseline.is_none()
         && let Some(uri) = &args.backup
     {
-        world.backup = Some(observe::backup(&cx, &args.aws, uri).await?);
+        let aws = Aws::connect(&cx, &args.aws).await?;
+        world.backup = Some(observe::backup(&cx, &aws, uri).await?);
     }
     let request = |now| Request {
         order: args.order,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
-use aws::{Aws, AwsArgs};
+use aws::Aws;
 use aws_sdk_s3::types::ChecksumMode;
 use kit::{Cx, Failure};
 use postgres::tokio_postgres::SimpleQueryMessage;
@@ -209,8 +209,7 @@ pub(crate) async fn ledger(session: &Session, ledger: &Ledger) -> Result<SeenLed
 const MANIFEST_LIMIT: i64 = 16 << 20;
 
 /// Reads the manifest, and asks S3 for the object that it names.
-pub(crate) async fn backup(cx: &Cx, args: &AwsArgs, uri: &S3Uri) -> Result<SeenBackup, Failure> {
-    let aws = Aws::connect(cx, args).await?;
+pub(crate) async fn backup(cx: &Cx, aws: &Aws, uri: &S3Uri) -> Result<SeenBackup, Failure> {
     let s3 = aws_sdk_s3::Client::new(&aws.config);
     let manifest = manifest(cx, &s3, uri).await?;
     let object = match &manifest {

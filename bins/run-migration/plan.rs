@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kit::{Action, Failure, Note};
-use postgres::{Manifest, Rung};
+use postgres::Rung;
 use serde::Serialize;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use crate::backup::Guard;
 use crate::ledger::Ledger;
-use crate::observe::{Directory, File, Row, SeenBackup, SeenLedger, World};
+use crate::observe::{Directory, File, Row, SeenLedger, World};
 use crate::sql::Remark;
 use crate::version::{self, Order};
 
@@ -214,7 +214,7 @@ pub(crate) fn plan(request: &Request<'_>, world: &World) -> Result<MigrationPlan
         check_statements(&todo)?;
     }
     let restore =
-        if todo.is_empty() || baseline { String::new() } else { guard(request, world, &mut notes)? };
+        if todo.is_empty() || baseline { String::new() } else { guard(request, world).judge(&mut notes)? };
     let creates = match world.ledger {
         SeenLedger::Absent { schema } if !todo.is_empty() => Some(CreatesLedger { schema: !schema }),
         _ => None,
@@ -319,132 +319,17 @@ fn check_statements(todo: &[&File]) -> Result<(), Failure> {
         .help("take these statements out of the migrations and run them by hand, one at a time, outside of a transaction"))
 }
 
-/// How far clocks of two machines may differ.
-const SKEW: Duration = Duration::from_mins(1);
-
-/// Asks for the backup; returns how it is restored.
-fn guard(request: &Request<'_>, world: &World, notes: &mut Vec<Note>) -> Result<String, Failure> {
-    let database = &world.identity.database;
-    let attempt = format!("migrate {database}");
-    if let Some(named) = request.without_backup {
-        if named != database {
-            return Err(Failure::refused(attempt)
-                .because(format!("--without-backup names {named}, and this is the database {database}"))
-                .help("name the database that you mean to change without a backup"));
-        }
-        notes.push(Note::Warning(format!("no backup of {database} is asked for: --without-backup")));
-        return Ok("this run goes without a backup; restore one that was taken before it".to_owned());
+fn guard<'a>(request: &Request<'a>, world: &'a World) -> Guard<'a> {
+    Guard {
+        database: &world.identity.database,
+        server: Some(&world.identity),
+        backup: world.backup.as_ref(),
+        without_backup: request.without_backup,
+        max_age: request.max_age,
+        min_rung: request.min_rung,
+        dry_run: request.dry_run,
+        now: request.now,
     }
-    let Some(backup) = &world.backup else {
-        if request.dry_run {
-            notes.push(Note::Info(
-                "applying this will need a backup: --backup s3://.../KEY.manifest.json".to_owned(),
-            ));
-            return Ok("restore the backup that --backup will name".to_owned());
-        }
-        return Err(Failure::refused(attempt).because("a migration can't be undone, and no backup is given").help(
-            format!("run backup-db and give its output `manifest-uri` as --backup, or go without: --without-backup {database}"),
-        ));
-    };
-    let manifest = check_backup(request, world, backup).map_err(|(why, help)| {
-        Failure::refused(attempt)
-            .because(format!("the backup {} can't stand in for an undo: {why}", backup.uri))
-            .help(help)
-    })?;
-    let ended = manifest.ended.format(&Rfc3339).unwrap_or_default();
-    notes.push(Note::Info(format!(
-        "backup: {} of {ended}, verified up to {}",
-        manifest.uri(),
-        manifest.rung
-    )));
-    Ok(format!(
-        "restore the backup of {ended} into a new database: aws s3 cp {} - | pg_restore --exit-on-error --dbname NEWDB (manifest {})",
-        manifest.uri(),
-        backup.uri
-    ))
-}
-
-const AGAIN: &str = "run backup-db again and give its output `manifest-uri`";
-
-fn check_backup<'a>(
-    request: &Request<'_>,
-    world: &World,
-    backup: &'a SeenBackup,
-) -> Result<&'a Manifest, (String, &'static str)> {
-    let manifest = backup.manifest.as_ref().map_err(|why| (why.clone(), AGAIN))?;
-    let identity = &world.identity;
-    if manifest.kind != "dump" {
-        return Err((format!("it is a {}, and only a dump is known here", manifest.kind), AGAIN));
-    }
-    if manifest.database != identity.database {
-        return Err((
-            format!("it is of the database {}, not {}", manifest.database, identity.database),
-            AGAIN,
-        ));
-    }
-    match (&manifest.system_identifier, &identity.system_identifier) {
-        (Some(theirs), Some(ours)) if theirs == ours => {}
-        (Some(theirs), Some(ours)) => {
-            let why =
-                format!("it is of another server: its system identifier is {theirs}, and here it is {ours}");
-            return Err((why, "back up this server, or check the connection settings of both steps"));
-        }
-        _ => {
-            let why = match &identity.system_identifier_unknown {
-                Some(reason) => format!("whether it is of this server can't be seen: {reason}"),
-                None => "whether it is of this server can't be seen: it has no system identifier".to_owned(),
-            };
-            return Err((
-                why,
-                "GRANT EXECUTE ON FUNCTION pg_control_system() to the role, and back up again",
-            ));
-        }
-    }
-    if manifest.ended > request.now + SKEW {
-        let ended = manifest.ended.format(&Rfc3339).unwrap_or_default();
-        return Err((
-            format!("it is from the future: it ended at {ended}"),
-            "set the clocks of both machines",
-        ));
-    }
-    let age = Duration::try_from(request.now - manifest.ended).unwrap_or_default();
-    if age > request.max_age {
-        let minutes = |time: Duration| time.as_secs() / 60;
-        return Err((
-            format!("it is {} min old, and --max-age is {} min", minutes(age), minutes(request.max_age)),
-            AGAIN,
-        ));
-    }
-    if manifest.rung < request.min_rung {
-        return Err((
-            format!("it was verified up to {}, and --min-rung is {}", manifest.rung, request.min_rung),
-            "back up with a higher --verify, or accept less with --min-rung",
-        ));
-    }
-    let uri = manifest.uri();
-    let object = backup.object.as_ref().map_err(|why| (format!("the object {uri}: {why}"), AGAIN))?;
-    if u64::try_from(object.bytes).ok() != Some(manifest.bytes) {
-        return Err((
-            format!("the object {uri} has {} bytes, and the manifest says {}", object.bytes, manifest.bytes),
-            AGAIN,
-        ));
-    }
-    if object.etag != manifest.etag {
-        return Err((
-            format!("the object {uri} has the ETag {}, and the manifest says {}", object.etag, manifest.etag),
-            AGAIN,
-        ));
-    }
-    if let Some(has) = object.checksum_crc64nvme.as_ref().filter(|has| **has != manifest.checksum_crc64nvme) {
-        return Err((
-            format!(
-                "the object {uri} has the CRC64NVME checksum {has}, and the manifest says {}",
-                manifest.checksum_crc64nvme
-            ),
-            AGAIN,
-        ));
-    }
-    Ok(manifest)
 }
 
 impl MigrationPlan {

@@ -2,10 +2,11 @@
 
 use kit::{Code, Plan as _};
 use postgres::{Identity, Manifest, Rung, ServerVersion};
+use time::format_description::well_known::Rfc3339;
 
 use super::*;
 use crate::ledger::parse_ledger;
-use crate::observe::SeenObject;
+use crate::observe::{SeenBackup, SeenObject};
 use crate::sql::parse;
 
 fn at(time: &str) -> OffsetDateTime {

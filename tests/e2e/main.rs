@@ -15,5 +15,6 @@ mod multi_call;
 mod register_inputs;
 mod register_task_def;
 mod rehearsal;
+mod run_task;
 mod workflow;
 mod world;

@@ -12,10 +12,12 @@ pub struct TaskSpec {
     pub task_arn: String,
     /// The revision that it runs.
     pub task_definition_arn: String,
-    /// `service:NAME`, as ECS sets it for the tasks of a service.
+    /// `service:NAME`, as ECS sets it for the tasks of a service, `family:NAME` for a one-off task.
     pub group: String,
     /// The containers in the order of the task definition; never empty.
     pub containers: Vec<ContainerSpec>,
+    /// The container that a one-off task overrides.
+    pub main: Option<String>,
 }
 
 impl TaskSpec {
@@ -24,8 +26,12 @@ impl TaskSpec {
         self.task_arn.rsplit('/').next().unwrap_or(&self.task_arn)
     }
 
-    /// The container for which the process stands: the essential one that publishes a port, else the first essential one.
+    /// The container for which the process stands: the one that is overridden, else the essential one that publishes a port,
+    /// else the first essential one.
     pub fn main_container(&self) -> Option<&ContainerSpec> {
+        if let Some(main) = &self.main {
+            return self.containers.iter().find(|c| c.name == *main);
+        }
         let essential = || self.containers.iter().filter(|c| c.essential);
         essential().find(|c| c.publishes_port).or_else(|| essential().next()).or(self.containers.first())
     }
@@ -37,6 +43,7 @@ impl TaskSpec {
             task_definition_arn: task_definition_arn.to_owned(),
             group: group.to_owned(),
             containers: containers.iter().map(ContainerSpec::new).collect(),
+            main: None,
         }
     }
 }
@@ -52,6 +59,8 @@ pub struct ContainerSpec {
     pub essential: bool,
     /// Whether it has a port mapping.
     pub publishes_port: bool,
+    /// What it runs in place of the image's own command; empty where that is meant.
+    pub command: Vec<String>,
     /// The plain variables.
     pub environment: BTreeMap<String, String>,
     /// The secret ones: name to `valueFrom` (an ARN of Secrets Manager or SSM).
@@ -70,6 +79,7 @@ impl ContainerSpec {
             image: text(&container["image"]),
             essential: container["essential"].as_bool().unwrap_or(true),
             publishes_port: container["portMappings"].as_array().is_some_and(|ports| !ports.is_empty()),
+            command: container["command"].as_array().into_iter().flatten().map(text).collect(),
             environment: pairs(&container["environment"], "value"),
             secrets: pairs(&container["secrets"], "valueFrom"),
         }

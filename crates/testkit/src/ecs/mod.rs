@@ -1,13 +1,14 @@
 //! A stateful stand-in for Amazon ECS: it keeps what was registered and updated, moves deployments over polls, and runs
 //! every task as whatever its [`Launcher`] starts.
 //!
-//! * Each Describe or List call about a service moves that service's scheduler by at most one step (so does [`Ecs::tick`]);
+//! * Each Describe or List call about a service moves that service's scheduler by at most one step (so does [`Ecs::tick`]),
+//!   and each `DescribeTasks` about a one-off task moves that task;
 //!   nothing happens in between, and no test has to wait.
 //! * Documents are carried as JSON values: a field that this code does not know comes back as it was sent.
 //! * With [`Ecs::open`] everything outlives the process; tasks that were alive get new processes.
 //!
 //! Modelled: task definitions, clusters, services of the rolling-update kind, service deployments and revisions, tasks of
-//! services, tags. Not modelled: `RunTask`, `DeleteService`, blue/green, task sets, other deployment controllers, placement,
+//! services and one-off tasks, tags. Not modelled: `DeleteService`, blue/green, task sets, other deployment controllers, placement,
 //! alarms, the slowing down of tasks that fail again and again. Each file names the AWS pages that it follows. The texts of
 //! events, roll-outs and stopped tasks are those that ECS writes, except where a comment says that AWS documents none; the
 //! texts of refusals are ECS's where they are known.
@@ -19,6 +20,7 @@ mod launcher;
 mod process;
 mod request;
 mod rollout;
+mod run_task;
 mod scripted;
 mod services;
 mod state;
@@ -150,6 +152,7 @@ impl World<'_> {
             "ListTaskDefinitions" => self.list_task_definitions(request),
             "ListTasks" => self.list_tasks(request),
             "RegisterTaskDefinition" => self.register_task_definition(request),
+            "RunTask" => self.run_task(request),
             "StopServiceDeployment" => self.stop_service_deployment(request),
             "StopTask" => self.stop_task(request),
             "TagResource" => self.tag_resource(request),

@@ -104,7 +104,7 @@ impl Fleet<'_> {
     }
 
     /// Gives the task a process.
-    fn run(&mut self, task: &mut Task, spec: &TaskSpec) -> Result<(), String> {
+    pub(super) fn run(&mut self, task: &mut Task, spec: &TaskSpec) -> Result<(), String> {
         task.status = TaskStatus::Pending;
         task.healthy = false;
         match self.launcher.launch(spec) {
@@ -125,7 +125,13 @@ impl Fleet<'_> {
     /// New processes for the tasks that were alive when the stand-in ended.
     pub(super) fn relaunch(&mut self) {
         let mut tasks = std::mem::take(self.tasks);
+        let now = self.now();
         for task in tasks.iter_mut().filter(|t| t.alive()) {
+            if task.service.is_empty() {
+                // Nobody starts a one-off task twice: it ended with the host that it ran on. AWS documents no text.
+                task.end(now, "TerminationNotice", "The host that the task ran on was ended.");
+                continue;
+            }
             let definition = self.definition(&task.definition);
             let group = format!("service:{}", task.service);
             let spec = TaskSpec::new(&task.arn, &task.definition, &group, &definition);

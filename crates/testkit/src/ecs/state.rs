@@ -18,6 +18,17 @@ pub(super) struct State {
     pub(super) services: Vec<Service>,
     /// In the order of their start.
     pub(super) tasks: Vec<Task>,
+    /// What each client token of `RunTask` has started, by cluster and token.
+    pub(super) started: BTreeMap<String, Started>,
+}
+
+/// A `RunTask` that can be asked again.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Started {
+    pub(super) request: Value,
+    /// ARNs.
+    pub(super) tasks: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -164,8 +175,9 @@ pub(super) struct Task {
     pub(super) arn: String,
     pub(super) cluster: String,
     pub(super) cluster_arn: String,
+    /// Empty for a task that no service has started.
     pub(super) service: String,
-    /// `ecs-svc/...`
+    /// `ecs-svc/...`, or what `RunTask` was given.
     pub(super) started_by: String,
     pub(super) definition: String,
     pub(super) status: TaskStatus,
@@ -262,7 +274,7 @@ impl Task {
         set(&mut out, "desiredStatus", Some(desired));
         set(&mut out, "lastStatus", Some(status));
         set(&mut out, "healthStatus", Some(health));
-        set(&mut out, "group", Some(format!("service:{}", self.service)));
+        set(&mut out, "group", (!self.service.is_empty()).then(|| format!("service:{}", self.service)));
         set(&mut out, "startedBy", Some(&self.started_by));
         set(&mut out, "startedAt", self.started_at);
         set(&mut out, "stoppingAt", self.stopped_at);
@@ -271,7 +283,9 @@ impl Task {
         set(&mut out, "stoppedReason", self.stopped_reason.as_ref());
         set(&mut out, "attachments", Some(json!([])));
         set(&mut out, "attributes", Some(json!([])));
-        set(&mut out, "overrides", Some(json!({"containerOverrides": []})));
+        if !self.document.contains_key("overrides") {
+            set(&mut out, "overrides", Some(json!({"containerOverrides": []})));
+        }
         set(&mut out, "tags", Some(json!([])));
         set(&mut out, "version", Some(1));
         out

@@ -1,4 +1,4 @@
-//! Tasks of services, and tags.
+//! Tasks, and tags.
 //!
 //! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html>,
 //! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeTasks.html>
@@ -78,6 +78,15 @@ impl World<'_> {
             .collect();
         for index in owners {
             self.step(index);
+        }
+        let one_off: Vec<String> = wanted
+            .iter()
+            .filter_map(|name| self.state.tasks.get(find(&self.state.tasks, name)?))
+            .filter(|task| task.service.is_empty())
+            .map(|task| task.arn.clone())
+            .collect();
+        for arn in one_off {
+            self.step_one_off(&arn);
         }
         let mut found = Vec::new();
         let mut failures = Vec::new();

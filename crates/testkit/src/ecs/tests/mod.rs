@@ -5,6 +5,7 @@ mod calls;
 mod definitions;
 mod deployments;
 mod protocol;
+mod run_task;
 
 use std::sync::{Arc, Mutex};
 

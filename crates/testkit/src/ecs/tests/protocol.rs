@@ -144,7 +144,7 @@ async fn protocol_over_http() {
         let (status, answer) = post(&target, body).await;
         assert_eq!((status, &answer["__type"]), (400, &json!(code)));
     }
-    assert_eq!(ecs.call("RunTask", json!({})).await, Err(EcsError::UnknownOperation("RunTask".to_owned())));
+    assert_eq!(ecs.call("DeleteService", json!({})).await, Err(EcsError::UnknownOperation("RunTask".to_owned())));
 }
 
 #[tokio::test]
@@ -168,6 +168,6 @@ async fn the_front_mounts_it() {
         (status, body),
         (400, json!({"__type": "ClusterNotFoundException", "message": "Cluster not found."}))
     );
-    let (status, body) = post("RunTask", json!({})).await;
+    let (status, body) = post("DeleteService", json!({})).await;
     assert_eq!((status, &body["__type"]), (400, &json!("UnknownOperationException")));
 }
