@@ -1,9 +1,15 @@
-//! What more than one step needs of Amazon ECS: naming a service, and finding exactly that one.
+//! What more than one step needs of Amazon ECS: naming a service, finding exactly that one, and reading a container's log.
+
+mod logs;
+mod tail;
 
 use aws::{Aws, failure};
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types::Service;
 use kit::{Cx, Failure};
+
+pub use logs::{LogSource, clean, last_lines};
+pub use tail::Tail;
 
 /// `CLUSTER/SERVICE` as given on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
