@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_deadline_before_the_end_of_the_bake_time_is_refused() {
-        let refused = |change: fn(&mut Service), strategy, minutes| {
+        let refused = |change: fn(&mut Service), strategy, minutes: u64| {
             let mut seen = service(strategy);
             seen.settings.bake_minutes = 20;
             change(&mut seen);
