@@ -58,7 +58,9 @@ pub(crate) async fn carry_out(
             false,
         ));
     }
-    let live = ecs.service().await.ok().and_then(|service| service.live());
+    let service = ecs.service().await.ok();
+    let seen = service.is_some();
+    let live = service.and_then(|service| service.live());
     if let Some(live) = &live {
         cx.output("live-task-definition-arn", live);
     }
@@ -71,6 +73,7 @@ pub(crate) async fn carry_out(
     if let Some((failure, _)) = failure {
         return Err(failure.state(match &live {
             Some(live) => format!("{} serves", short(live)),
+            None if seen => "nothing serves: no task of the service runs".to_owned(),
             None => "what serves could not be looked up".to_owned(),
         }));
     }
