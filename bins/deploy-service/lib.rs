@@ -1,20 +1,29 @@
 #![doc = include_str!("help.md")]
 
 mod apply;
+mod deploy;
 mod follow;
 mod observe;
 mod plan;
+mod rollback;
+mod rollout;
+mod service;
+mod settings;
+mod targets;
+mod tasks;
 mod verify;
+mod why;
 
 use std::time::Duration;
 
 use aws::{Arn, Aws, AwsArgs};
-use clap::Args;
-use ecs::{ServiceRef, parse_service, short};
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Plan as _, Receipt, Step};
+use clap::{Args, ValueEnum};
+use ecs::{ServiceRef, parse_service};
+use kit::{Code, Cx, ExitCode, Failure, Outcome, Output, Permission, Receipt, Step};
 
+use crate::follow::Options;
 use crate::observe::Ecs;
-use crate::plan::{Deploy, Request};
+use crate::plan::Request;
 
 /// The step.
 pub const STEP: Step = Step {
@@ -22,6 +31,14 @@ pub const STEP: Step = Step {
     command: kit::command::<DeployArgs>,
     outputs: &[
         Output { name: "deployment-id", description: "id of the deployment that was followed (ecs-svc/...)" },
+        Output {
+            name: "service-deployment-arn",
+            description: "ARN of the service deployment that carries it, where the role may read it",
+        },
+        Output {
+            name: "status",
+            description: "how the deployment stands at the end, as ECS says it: SUCCESSFUL, IN_PROGRESS, STOPPED, ROLLBACK_SUCCESSFUL and so on",
+        },
         Output { name: "task-definition-arn", description: "ARN of the revision that the service is to run" },
         Output {
             name: "previous-task-definition-arn",
@@ -31,8 +48,12 @@ pub const STEP: Step = Step {
             name: "live-task-definition-arn",
             description: "ARN of the revision that serves at the end, also after a failure",
         },
-        Output { name: "rolled-back", description: "true when ECS put the earlier revision back" },
-        Output { name: "failure-reason", description: "why tasks of the new revision stopped, when any did" },
+        Output { name: "rolled-back", description: "true when the earlier revision was put back" },
+        Output {
+            name: "failure-reason",
+            description: "why tasks of the new revision stopped, or why ECS ended the deployment",
+        },
+        Output { name: "hook-id", description: "the pause at which the deployment waits for a person" },
     ],
     permissions: &[
         Permission {
@@ -52,17 +73,55 @@ pub const STEP: Step = Step {
             resource: "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/SERVICE",
             when: "unless --dry-run",
         },
+        Permission {
+            action: "ecs:DescribeServiceDeployments",
+            resource: "arn:aws:ecs:REGION:ACCOUNT:service-deployment/CLUSTER/SERVICE/*",
+            when: "to see ECS's own verdict; else the deployment's id decides",
+        },
+        Permission {
+            action: "ecs:ListServiceDeployments",
+            resource: "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/SERVICE",
+            when: "as the one before, and for --action roll-back",
+        },
+        Permission {
+            action: "ecs:DescribeServiceRevisions",
+            resource: "arn:aws:ecs:REGION:ACCOUNT:service-revision/CLUSTER/SERVICE/*",
+            when: "as the one before",
+        },
+        Permission {
+            action: "ecs:StopServiceDeployment",
+            resource: "arn:aws:ecs:REGION:ACCOUNT:service-deployment/CLUSTER/SERVICE/*",
+            when: "to roll back a deployment that goes on",
+        },
+        Permission {
+            action: "ecs:ContinueServiceDeployment",
+            resource: "arn:aws:ecs:REGION:ACCOUNT:service-deployment/CLUSTER/SERVICE/*",
+            when: "at a pause, for --action continue and roll-back",
+        },
+        Permission {
+            action: "logs:GetLogEvents",
+            resource: "arn:aws:logs:REGION:ACCOUNT:log-group:GROUP:log-stream:*",
+            when: "to show the end of a failing container's log",
+        },
+        Permission {
+            action: "elasticloadbalancing:DescribeTargetHealth",
+            resource: "*",
+            when: "to show why the load balancer's health check fails",
+        },
     ],
     exit_codes: &[
         ExitCode {
             code: Code::Unverified,
-            meaning: "the new revision did not come to serve, or ECS rolled the deployment back",
+            meaning: "the new revision did not come to serve, or was rolled back",
         },
         ExitCode {
             code: Code::Deadline,
             meaning: "the deployment was still going on at the deadline; running again follows it",
         },
-        ExitCode { code: Code::Waiting, meaning: "somebody else's deployment took the place of this one" },
+        ExitCode {
+            code: Code::Waiting,
+            meaning: "somebody else's deployment took the place of this one, or it waits for a person at a pause",
+        },
     ],
     timeout: Duration::from_mins(30),
     run: |matches, cx| kit::bind(matches, cx, run),
@@ -76,9 +135,30 @@ pub struct DeployArgs {
     #[arg(long, value_name = "CLUSTER/SERVICE", value_parser = parse_service)]
     service: ServiceRef,
 
+    /// What to do with it
+    #[arg(long, value_enum, default_value = "deploy", value_name = "ACTION")]
+    action: Act,
+
     /// The revision, as the ARN that register-task-def gives
+    ///
+    /// Of the other actions it names the deployment that is meant: the one that brings, or brought, this revision. Without it
+    /// that is the service's newest one.
     #[arg(long, value_name = "ARN", value_parser = parse_revision)]
-    task_definition: String,
+    task_definition: Option<String>,
+
+    /// What to do with a deployment that fails and that ECS does not roll back
+    #[arg(long, value_enum, default_value = "leave", value_name = "WHAT")]
+    on_failure: OnFailure,
+
+    /// Give up after so many tasks in a row that stopped for the same reason; 0 for never
+    ///
+    /// Where the circuit breaker is on, ending the deployment is left to it.
+    #[arg(long, value_name = "N", default_value = "3")]
+    fail_after: usize,
+
+    /// Go on waiting at a pause instead of ending with exit 7
+    #[arg(long)]
+    wait_paused: bool,
 
     /// Time between two looks at the deployment
     #[arg(long, value_name = "DURATION", value_parser = kit::parse_duration, default_value = "5s")]
@@ -86,6 +166,26 @@ pub struct DeployArgs {
 
     #[command(flatten)]
     aws: AwsArgs,
+}
+
+/// What to do with the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Act {
+    /// Put it on --task-definition and follow that
+    Deploy,
+    /// Let a deployment that waits at a pause go on, and follow it
+    Continue,
+    /// End the deployment of --task-definition, or take it back when it has ended: back to the last other revision that was deployed successfully
+    RollBack,
+}
+
+/// What to do with a deployment that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnFailure {
+    /// Report it; a person decides
+    Leave,
+    /// Do what --action roll-back does
+    RollBack,
 }
 
 /// Only a full ARN with a revision says what will run: a family alone means whatever is newest by then.
@@ -108,69 +208,72 @@ async fn run(args: DeployArgs, cx: Cx) -> Result<Outcome, Failure> {
     if let Some(receipt) = cx.undo() {
         return undo(&cx, &ecs, &args, receipt).await;
     }
-    let request = Request { service: args.service, target: args.task_definition };
-    let observed = ecs.observe(&request.target).await?;
-    cx.observed(&observed);
-    let plan = plan::plan(&request, &observed)?;
-    deploy(&cx, &ecs, &request, plan, args.interval).await
+    match args.action {
+        Act::Deploy => {
+            let target = args.task_definition.clone().ok_or_else(|| {
+                Failure::usage(format!("deploy to {}", args.service))
+                    .because("--task-definition is not given")
+                    .help("give the ARN that register-task-def gave as an output")
+            })?;
+            let request = request(&args, &cx, target);
+            let observed = ecs.observe(&request.target).await?;
+            cx.observed(&observed);
+            let plan = plan::plan(&request, &observed)?;
+            deploy::carry_out(&cx, &ecs, &request, &plan, options(&args)).await
+        }
+        Act::Continue => {
+            let observed = ecs.observe_service().await?;
+            cx.observed(&observed);
+            let newest = observed.rollout_brings.as_ref().unwrap_or(&observed.service.task_definition);
+            let request = request(&args, &cx, args.task_definition.as_ref().unwrap_or(newest).clone());
+            let plan = rollback::go_on(&request, &observed)?;
+            deploy::carry_out(&cx, &ecs, &request, &plan, options(&args)).await
+        }
+        Act::RollBack => {
+            let newest = match &args.task_definition {
+                Some(named) => named.clone(),
+                None => {
+                    let observed = ecs.observe_service().await?;
+                    observed.rollout_brings.unwrap_or(observed.service.task_definition)
+                }
+            };
+            let request = request(&args, &cx, newest);
+            let plan = deploy::way_back(&ecs, &request).await?;
+            deploy::carry_out(&cx, &ecs, &request, &plan, options(&args)).await
+        }
+    }
 }
 
-/// Shows, applies and follows one plan; undoing is deploying the revision that was there before.
-async fn deploy(
-    cx: &Cx,
-    ecs: &Ecs<'_>,
-    request: &Request,
-    plan: Deploy,
-    interval: Duration,
-) -> Result<Outcome, Failure> {
-    let go = cx.show(&plan)?;
-    cx.output("task-definition-arn", &request.target);
-    cx.output("previous-task-definition-arn", &plan.previous);
-    if let Go::Stop(outcome) = go {
-        return Ok(outcome);
+fn options(args: &DeployArgs) -> Options {
+    Options { interval: args.interval, fail_after: args.fail_after, wait_paused: args.wait_paused }
+}
+
+fn request(args: &DeployArgs, cx: &Cx, target: String) -> Request {
+    Request {
+        service: args.service.clone(),
+        target,
+        budget: cx.deadline().saturating_duration_since(tokio::time::Instant::now()),
+        roll_back: args.on_failure == OnFailure::RollBack,
     }
-    let deployment = apply::apply(cx, ecs, request, &plan).await?;
-    cx.output("deployment-id", &deployment);
-    let ended = follow::follow(cx, ecs, &deployment, request, interval).await;
-    let live = ecs.service().await.ok().and_then(|service| service.live());
-    if let Some(live) = &live {
-        cx.output("live-task-definition-arn", live);
-    }
-    cx.output(
-        "rolled-back",
-        ended
-            .as_ref()
-            .is_err_and(|failure| {
-                failure.code() == Code::Unverified
-                    && live.as_ref() == Some(&plan.previous)
-                    && live.as_ref() != Some(&request.target)
-            })
-            .to_string(),
-    );
-    let said = match &live {
-        Some(live) => format!("{} serves", short(live)),
-        None => "what serves could not be looked up".to_owned(),
-    };
-    ended.map_err(|failure| failure.state(said))?;
-    verify::verify(&request.target, &ecs.service().await?, &ecs.running_tasks().await?)?;
-    Ok(if plan.actions().is_empty() {
-        Outcome::unchanged(plan.unchanged())
-    } else {
-        Outcome::changed(format!("{} runs {}", request.service, short(&request.target)))
-    })
 }
 
 async fn undo(cx: &Cx, ecs: &Ecs<'_>, args: &DeployArgs, receipt: &Receipt) -> Result<Outcome, Failure> {
     let undoable = receipt.undoable();
     // With several runs in the receipt, what was there before the first of them is put back.
-    let Some(previous) = undoable.last().and_then(|action| action.inverse["task-definition"].as_str()) else {
-        return Ok(Outcome::unchanged("the receipt's run changed nothing, so there is nothing to take back"));
+    let first = undoable.iter().rev().find_map(|action| action.inverse["task-definition"].as_str());
+    let Some(previous) = first else {
+        return Ok(Outcome::unchanged(
+            "the receipt's run changed nothing, so there is nothing to take back; to leave the revision all the same, use \
+             --action roll-back",
+        ));
     };
-    let request = Request { service: args.service.clone(), target: previous.to_owned() };
+    let latest = undoable.iter().find_map(|action| action.inverse["deployed"].as_str());
+    let left = latest.or(args.task_definition.as_deref()).unwrap_or_default();
+    let request = request(args, cx, previous.to_owned());
     let observed = ecs.observe(&request.target).await?;
     cx.observed(&observed);
-    let plan = plan::undo(&request, &args.task_definition, &observed)?;
-    let outcome = deploy(cx, ecs, &request, plan, args.interval).await?;
+    let plan = plan::undo(&request, left, &observed)?;
+    let outcome = deploy::carry_out(cx, ecs, &request, &plan, options(args)).await?;
     if !cx.dry_run() {
         for action in undoable {
             cx.mark_undone(action)?;

@@ -1,29 +1,45 @@
 //! The decision: whether the service can be put on the revision, and by which call.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use ecs::{ServiceRef, short};
 use kit::{Action, Failure, Note, Plan};
 use serde::Serialize;
 
-use crate::observe::{Breaker, Deployment, Observed, Service};
+use crate::observe::Observed;
+use crate::service::Deployment;
+use crate::settings::{check_kind, check_room, check_time, notes};
 
 /// What is wanted.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) service: ServiceRef,
     pub(crate) target: String,
+    /// How long the run has.
+    pub(crate) budget: Duration,
+    /// A deployment that fails is to be rolled back by this run.
+    pub(crate) roll_back: bool,
 }
 
 /// What will be done.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Deploy {
     pub(crate) call: Call,
+    /// The revision that the service runs before.
     pub(crate) previous: String,
-    target: String,
-    service: String,
-    notes: Vec<Note>,
+    /// The revision that is to serve at the end.
+    pub(crate) target: String,
+    /// The other deployments that there were at the beginning.
+    pub(crate) before: BTreeSet<String>,
+    /// The service deployment that was current before a new one is begun.
+    pub(crate) not: Option<String>,
+    pub(crate) service: String,
+    pub(crate) roll_back: bool,
+    pub(crate) notes: Vec<Note>,
 }
 
-/// The call that begins the deployment, or that none is needed.
+/// The call that begins, ends or lets go on a deployment, or that none is needed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Call {
     /// `UpdateService` to the revision.
@@ -34,16 +50,43 @@ pub(crate) enum Call {
     Follow { deployment: String },
     /// The revision serves.
     Nothing { deployment: String },
+    /// `ContinueServiceDeployment`: a person lets it go on.
+    Continue { deployment: String, rollout: String, hook: String },
+    /// `ContinueServiceDeployment` with ROLLBACK, from a pause.
+    Return { deployment: String, rollout: String, hook: String },
+    /// `StopServiceDeployment` with ROLLBACK, from wherever it is.
+    Stop { deployment: String, rollout: String },
+    /// ECS is rolling it back already; that is followed.
+    FollowBack { deployment: String, rollout: String },
 }
 
-/// The id of the one action.
+/// The ids of the actions.
 pub(crate) const UPDATE: &str = "update-service";
+pub(crate) const CONTINUE: &str = "continue-deployment";
+pub(crate) const STOP: &str = "stop-deployment";
+pub(crate) const ROLL_BACK: &str = "roll-back";
+
+impl Call {
+    /// The deployment ends in ECS's putting the earlier revision back, and that is what is wanted.
+    pub(crate) fn goes_back(&self) -> bool {
+        matches!(self, Self::Return { .. } | Self::Stop { .. } | Self::FollowBack { .. })
+    }
+
+    /// The action's id in the plan.
+    pub(crate) fn id(&self) -> &'static str {
+        match self {
+            Self::Update | Self::Restart | Self::Follow { .. } | Self::Nothing { .. } => UPDATE,
+            Self::Continue { .. } => CONTINUE,
+            Self::Return { .. } | Self::Stop { .. } | Self::FollowBack { .. } => STOP,
+        }
+    }
+}
 
 impl Plan for Deploy {
     fn actions(&self) -> Vec<Action> {
-        let Self { previous, target, service, .. } = self;
+        let Self { previous, target, service, call, .. } = self;
         let (target, previous) = (short(target), short(previous));
-        let does = match &self.call {
+        let does = match call {
             Call::Nothing { .. } => return Vec::new(),
             Call::Update => format!("put {service} from {previous} on {target} and follow the deployment"),
             Call::Restart => {
@@ -52,8 +95,36 @@ impl Plan for Deploy {
             Call::Follow { deployment } => {
                 format!("go on following deployment {deployment} of {service} from {previous} to {target}")
             }
+            Call::Continue { deployment, hook, .. } => format!(
+                "let deployment {deployment} of {service} to {target} go on past its pause (hook {hook}) and follow it"
+            ),
+            Call::Return { deployment, hook, .. } => format!(
+                "end deployment {deployment} of {service} at its pause (hook {hook}), which puts {target} back, and follow that"
+            ),
+            Call::Stop { deployment, .. } => format!(
+                "stop deployment {deployment} of {service} with roll-back, which puts {target} back, and follow that"
+            ),
+            Call::FollowBack { deployment, .. } => {
+                format!("follow how ECS rolls deployment {deployment} of {service} back to {target}")
+            }
         };
-        vec![Action::new(UPDATE, does, format!("put it back on {previous} and follow that deployment"))]
+        let mut actions = vec![if call.goes_back() {
+            Action::irreversible(
+                call.id(),
+                does,
+                format!("a stopped deployment does not go on: begin another with --task-definition, to {previous}"),
+            )
+        } else {
+            Action::new(call.id(), does, format!("put it back on {previous} and follow that deployment"))
+        }];
+        if self.roll_back && !call.goes_back() {
+            actions.push(Action::irreversible(
+                ROLL_BACK,
+                "if it fails: roll it back, to the last revision whose deployment was successful",
+                "deploy the revision again with --task-definition",
+            ));
+        }
+        actions
     }
 
     fn notes(&self) -> Vec<Note> {
@@ -66,36 +137,23 @@ impl Plan for Deploy {
 }
 
 pub(crate) fn plan(request: &Request, observed: &Observed) -> Result<Deploy, Failure> {
-    let Observed { service, target_status } = observed;
-    let Request { service: name, target } = request;
-    let refuse = |attempt: String| Failure::refused(attempt);
-    if service.controller != "ECS" {
-        return Err(refuse(format!("deploy to {name}"))
-            .because(format!("its deployment controller is {}", service.controller))
-            .help("deploy it with the tool of that controller"));
-    }
-    if service.strategy != "ROLLING" {
-        return Err(refuse(format!("deploy to {name}")).because(format!(
-            "its deployment strategy is {}, and this step follows rolling updates",
-            service.strategy
-        )));
-    }
+    let Observed { service, target_status, .. } = observed;
+    let Request { service: name, target, .. } = request;
+    check_kind(name, service)?;
     if target_status != "ACTIVE" {
-        return Err(refuse(format!("deploy {}", short(target)))
+        return Err(Failure::refused(format!("deploy {}", short(target)))
             .because(format!("the revision is {target_status}"))
             .help("register it again with register-task-def"));
     }
-    let Some(primary) = service.primary() else {
-        return Err(refuse(format!("deploy to {name}")).because("the service has no primary deployment"));
-    };
-    let going_on = primary.rollout.as_deref() == Some("IN_PROGRESS");
+    let primary = primary(name, observed)?;
+    let going_on = going_on(observed, primary);
     let before = || {
         let older = service.deployments.iter().find(|d| d.id != primary.id && d.task_definition != *target);
         older.map_or(&primary.task_definition, |older| &older.task_definition).clone()
     };
     let (call, previous) = if primary.task_definition != *target {
         if going_on {
-            return Err(in_progress(name, primary));
+            return Err(in_progress(name, observed, primary));
         }
         (Call::Update, primary.task_definition.clone())
     } else if primary.rollout.as_deref() == Some("FAILED") {
@@ -105,77 +163,89 @@ pub(crate) fn plan(request: &Request, observed: &Observed) -> Result<Deploy, Fai
     } else {
         (Call::Nothing { deployment: primary.id.clone() }, primary.task_definition.clone())
     };
-    if matches!(call, Call::Update | Call::Restart) {
+    let begins = matches!(call, Call::Update | Call::Restart);
+    if begins {
         check_room(name, service)?;
+        check_time(name, service, request.budget)?;
     }
-    let notes = if matches!(call, Call::Nothing { .. }) { Vec::new() } else { notes(service, target) };
-    Ok(Deploy { call, previous, target: target.clone(), service: name.to_string(), notes })
-}
-
-fn in_progress(name: &ServiceRef, primary: &Deployment) -> Failure {
-    Failure::refused(format!("deploy to {name}"))
-        .because(format!("deployment {} to {} is in progress", primary.id, short(&primary.task_definition)))
-        .help("wait for it to end, or ask whoever began it; then run this again")
-}
-
-/// A rolling update needs room for one task more or one less: with neither it never ends.
-///
-/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeploymentConfiguration.html> (the minimum is
-/// rounded up, the maximum down).
-fn check_room(name: &ServiceRef, service: &Service) -> Result<(), Failure> {
-    let Service { desired, minimum_percent, maximum_percent, .. } = *service;
-    if service.daemon || desired <= 0 {
-        return Ok(());
+    let mut said = Vec::new();
+    if !matches!(call, Call::Nothing { .. }) {
+        said = notes(service, target);
+        said.extend(unread(observed));
     }
-    let least = (desired * minimum_percent + 99) / 100;
-    let most = desired * maximum_percent / 100;
-    if most > desired || least < desired {
-        return Ok(());
-    }
-    Err(Failure::refused(format!("deploy to {name}"))
-        .because(format!(
-            "with {desired} tasks wanted, minimumHealthyPercent {minimum_percent} and maximumPercent {maximum_percent} allow \
-             neither one task more (at most {most}) nor one less (at least {least}), so no task can ever be replaced"
-        ))
-        .help("raise maximumPercent or lower minimumHealthyPercent of the service"))
-}
-
-fn notes(service: &Service, target: &str) -> Vec<Note> {
-    let mut notes = Vec::new();
-    match service.breaker {
-        Breaker::Off => notes.push(Note::Warning(
-            "the deployment circuit breaker is off: tasks that can't start are retried until the deadline, and nothing is \
-             rolled back by itself"
-                .to_owned(),
-        )),
-        Breaker::Stops => notes.push(Note::Warning(
-            "the deployment circuit breaker stops a failing deployment and does not roll it back".to_owned(),
-        )),
-        Breaker::RollsBack => notes.push(Note::Info(
-            "the deployment circuit breaker rolls back a deployment whose tasks can't start; a database migration has to be \
-             done before"
-                .to_owned(),
-        )),
-    }
-    if service.desired == 0 {
-        notes.push(Note::Warning(
-            "no tasks are wanted (desired count 0), so nothing shows whether the revision works".to_owned(),
-        ));
-    }
-    let family = |arn: &str| short(arn).rsplit_once(':').map(|(family, _)| family.to_owned());
-    if family(target) != family(&service.task_definition) {
-        notes.push(Note::Warning(format!(
-            "{} is of another family than {}, which the service runs",
-            short(target),
-            short(&service.task_definition)
+    if let Some(rollout) = &observed.rollout
+        && begins
+        && observed.rollout_brings.as_ref() == Some(target)
+        && rollout.status.starts_with("ROLLBACK_")
+    {
+        said.push(Note::Warning(format!(
+            "the last deployment of this very revision was rolled back: {}",
+            rollout.why()
         )));
     }
-    notes
+    Ok(Deploy {
+        not: if begins { service.current.clone() } else { None },
+        before: others(observed, if begins { None } else { Some(&primary.id) }),
+        call,
+        previous,
+        target: target.clone(),
+        service: name.to_string(),
+        roll_back: request.roll_back,
+        notes: said,
+    })
+}
+
+pub(crate) fn primary<'a>(name: &ServiceRef, observed: &'a Observed) -> Result<&'a Deployment, Failure> {
+    observed.service.primary().ok_or_else(|| {
+        Failure::refused(format!("deploy to {name}"))
+            .because("the service has no primary deployment")
+            .help("look at it in the console: a service of the ECS controller always has one")
+    })
+}
+
+/// Every deployment but ours.
+pub(crate) fn others(observed: &Observed, ours: Option<&str>) -> BTreeSet<String> {
+    let ids = observed.service.deployments.iter().map(|deployment| deployment.id.clone());
+    ids.filter(|id| Some(id.as_str()) != ours).collect()
+}
+
+/// That the newer calls can't be made, and what decides then.
+pub(crate) fn unread(observed: &Observed) -> Option<Note> {
+    observed.unavailable.as_ref().map(|why| {
+        Note::Warning(format!(
+            "{why}: the deployment's own id decides, and ECS's reasons may be missing; allow \
+             ecs:DescribeServiceDeployments, ecs:ListServiceDeployments and ecs:DescribeServiceRevisions"
+        ))
+    })
+}
+
+/// Whether the primary deployment has not ended, by its own word or by the service deployment's.
+pub(crate) fn going_on(observed: &Observed, primary: &Deployment) -> bool {
+    let carried = observed.rollout.as_ref().is_some_and(crate::rollout::Rollout::goes_on);
+    primary.rollout.as_deref() == Some("IN_PROGRESS") || carried
+}
+
+fn in_progress(name: &ServiceRef, observed: &Observed, primary: &Deployment) -> Failure {
+    let status = observed.rollout.as_ref().map_or(String::new(), |rollout| format!(" ({})", rollout.status));
+    let brings = observed.rollout_brings.as_ref().unwrap_or(&primary.task_definition);
+    let what = if *brings == primary.task_definition {
+        format!("deployment {} to {} is in progress{status}", primary.id, short(brings))
+    } else {
+        format!(
+            "a deployment to {} is in progress{status}, and {} to {} is the primary one",
+            short(brings),
+            primary.id,
+            short(&primary.task_definition)
+        )
+    };
+    Failure::refused(format!("deploy to {name}"))
+        .because(what)
+        .help("wait for it to end, or ask whoever began it; then run this again")
 }
 
 /// Puts the earlier revision back. `left` is what the run to undo deployed: any third revision is somebody else's work.
 pub(crate) fn undo(request: &Request, left: &str, observed: &Observed) -> Result<Deploy, Failure> {
-    let Request { service: name, target: previous } = request;
+    let Request { service: name, target: previous, .. } = request;
     let present = observed
         .service
         .primary()
@@ -192,7 +262,8 @@ pub(crate) fn undo(request: &Request, left: &str, observed: &Observed) -> Result
                 "somebody deployed since; deploy the revision you want with deploy-service --task-definition",
             ));
     }
-    if present == left {
+    let ours = observed.rollout_brings.as_deref().is_none_or(|brings| brings == left);
+    if present == left && ours {
         // Our own deployment may still be going on: going back is what ends it.
         let mut settled = observed.clone();
         for deployment in &mut settled.service.deployments {
@@ -200,21 +271,24 @@ pub(crate) fn undo(request: &Request, left: &str, observed: &Observed) -> Result
                 deployment.rollout = None;
             }
         }
+        settled.rollout = None;
         return plan(request, &settled);
     }
     plan(request, observed)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::rollout::Rollout;
+    use crate::service::{Breaker, Service, Settings};
     use kit::Code;
 
-    fn arn(revision: u32) -> String {
+    pub(crate) fn arn(revision: u32) -> String {
         format!("arn:aws:ecs:us-east-1:676917001797:task-definition/rally-prod:{revision}")
     }
 
-    fn deployment(id: &str, status: &str, revision: u32, rollout: &str) -> Deployment {
+    pub(crate) fn deployment(id: &str, status: &str, revision: u32, rollout: &str) -> Deployment {
         Deployment {
             id: id.into(),
             status: status.into(),
@@ -226,25 +300,28 @@ mod tests {
         }
     }
 
-    fn observed(deployments: Vec<Deployment>) -> Observed {
+    pub(crate) fn observed(deployments: Vec<Deployment>) -> Observed {
         let service = Service {
             task_definition: deployments[0].task_definition.clone(),
             desired: 2,
             running: 2,
             controller: "ECS".into(),
-            strategy: "ROLLING".into(),
-            minimum_percent: 100,
-            maximum_percent: 200,
-            breaker: Breaker::RollsBack,
+            settings: Settings {
+                strategy: "ROLLING".into(),
+                minimum_percent: 100,
+                maximum_percent: 200,
+                breaker: Breaker::RollsBack,
+                ..Settings::default()
+            },
             deployments,
             ..Service::default()
         };
-        Observed { service, target_status: "ACTIVE".into() }
+        Observed { service, target_status: "ACTIVE".into(), ..Observed::default() }
     }
 
-    fn request(revision: u32) -> Request {
+    pub(crate) fn request(revision: u32) -> Request {
         let service = ServiceRef { cluster: "rally-prod".into(), service: "rally-prod-service".into() };
-        Request { service, target: arn(revision) }
+        Request { service, target: arn(revision), budget: Duration::from_mins(30), roll_back: false }
     }
 
     #[test]
@@ -274,19 +351,26 @@ mod tests {
     }
 
     #[test]
-    fn settings_under_which_nothing_can_be_replaced_are_refused() {
-        let room = |desired, minimum_percent, maximum_percent| {
-            let mut seen = observed(vec![deployment("ecs-svc/1", "PRIMARY", 7, "COMPLETED")]);
-            (seen.service.desired, seen.service.minimum_percent, seen.service.maximum_percent) =
-                (desired, minimum_percent, maximum_percent);
-            plan(&request(8), &seen).is_ok()
+    fn a_service_deployment_that_goes_on_is_in_progress_although_the_deployment_says_completed() {
+        let mut seen = observed(vec![deployment("ecs-svc/1", "PRIMARY", 7, "COMPLETED")]);
+        let baking = Rollout { status: "ROLLBACK_IN_PROGRESS".into(), ..Rollout::default() };
+        (seen.rollout, seen.rollout_brings) = (Some(baking), Some(arn(9)));
+        let refused = plan(&request(8), &seen).unwrap_err();
+        assert_eq!(refused.code(), Code::Refused);
+        assert!(refused.chain()[0].contains("a deployment to rally-prod:9 is in progress"));
+    }
+
+    #[test]
+    fn a_revision_that_was_rolled_back_before_is_told_of() {
+        let mut seen = observed(vec![deployment("ecs-svc/1", "PRIMARY", 7, "COMPLETED")]);
+        let back = Rollout {
+            status: "ROLLBACK_SUCCESSFUL".into(),
+            reason: Some("tasks failed".into()),
+            ..Rollout::default()
         };
-        assert!(!room(2, 100, 100));
-        // 150 % of one task is still one task; 50 % of one task, rounded up, is one.
-        assert!(!room(1, 50, 150));
-        assert!(room(2, 100, 150));
-        assert!(room(2, 50, 100));
-        assert!(room(0, 100, 100));
+        (seen.rollout, seen.rollout_brings) = (Some(back), Some(arn(8)));
+        let said = serde_json::to_string(&plan(&request(8), &seen).unwrap().notes).unwrap();
+        assert!(said.contains("was rolled back: tasks failed"), "{said}");
     }
 
     #[test]
@@ -297,17 +381,9 @@ mod tests {
             plan(&request(8), &seen).unwrap_err().code()
         };
         assert_eq!(with(|seen| seen.service.controller = "CODE_DEPLOY".into()), Code::Refused);
-        assert_eq!(with(|seen| seen.service.strategy = "BLUE_GREEN".into()), Code::Refused);
+        assert_eq!(with(|seen| seen.service.settings.strategy = "NEXT".into()), Code::Refused);
         assert_eq!(with(|seen| seen.target_status = "INACTIVE".into()), Code::Refused);
         assert_eq!(with(|seen| seen.service.deployments.clear()), Code::Refused);
-    }
-
-    #[test]
-    fn a_breaker_that_is_off_is_told_of() {
-        let mut seen = observed(vec![deployment("ecs-svc/1", "PRIMARY", 7, "COMPLETED")]);
-        seen.service.breaker = Breaker::Off;
-        let notes = plan(&request(8), &seen).unwrap().notes();
-        assert!(matches!(&notes[0], Note::Warning(text) if text.contains("circuit breaker is off")));
     }
 
     #[test]

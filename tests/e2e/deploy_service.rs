@@ -73,14 +73,14 @@ async fn without_a_breaker_the_deadline_ends_it_and_undo_puts_the_old_one_back()
         .await;
     world.settle().await;
     let broken = world.register("broken@sha256:2").await;
-    deploy(&world, &broken, &["--timeout", "2s", "--receipt", "r.json"]).await.expect(6).says(&[
+    deploy(&world, &broken, &["--timeout", "2s", "--fail-after", "0", "--receipt", "r.json"]).await.expect(6).says(&[
         "the deployment circuit breaker is off",
         "the deadline passed",
         "container rally-prod-webapp exited with code 1",
     ]);
     // Going on waiting makes no call; the way back is known from the world.
     world.front.forget();
-    deploy(&world, &broken, &["--timeout", "1s", "--receipt", "second.json"])
+    deploy(&world, &broken, &["--timeout", "1s", "--fail-after", "0", "--receipt", "second.json"])
         .await
         .expect(6)
         .says(&["go on following deployment"]);

@@ -10,6 +10,7 @@
 mod actions;
 mod data;
 mod dependencies;
+mod deploy_scenarios;
 mod deploy_service;
 mod multi_call;
 mod register_inputs;

@@ -55,6 +55,21 @@ pub async fn describe_service(
     client: &Client,
     of: &ServiceRef,
 ) -> Result<Service, Failure> {
+    look_for_service(cx, aws, client, of).await?.map_err(|reasons| {
+        Failure::refused(format!("find {of}"))
+            .because(reasons)
+            .help(format!("list the services with: aws ecs list-services --cluster {}", of.cluster))
+    })
+}
+
+/// As [`describe_service`], but for a service that ECS does not know the answer is why: for a minute after a change its reads
+/// may be older than the change.
+pub async fn look_for_service(
+    cx: &Cx,
+    aws: &Aws,
+    client: &Client,
+    of: &ServiceRef,
+) -> Result<Result<Service, String>, Failure> {
     let ServiceRef { cluster, service } = of;
     let call = client.describe_services().cluster(cluster).services(service).send();
     let answer = cx.or_cancelled(call).await?.map_err(|error| {
@@ -80,14 +95,14 @@ pub async fn describe_service(
                 format!("{}: {}", failure.arn().unwrap_or(service), failure.reason().unwrap_or("MISSING"))
             })
             .collect();
-        let reasons =
-            if reasons.is_empty() { "ECS knows no such service".to_owned() } else { reasons.join(", ") };
-        return Err(Failure::refused(format!("find {of}"))
-            .because(reasons)
-            .help(format!("list the services with: aws ecs list-services --cluster {cluster}")));
+        return Ok(Err(if reasons.is_empty() {
+            "ECS knows no such service".to_owned()
+        } else {
+            reasons.join(", ")
+        }));
     };
     match found.status() {
-        Some("ACTIVE") => Ok((*found).clone()),
+        Some("ACTIVE") => Ok(Ok((*found).clone())),
         status => Err(Failure::refused(format!("use {of}"))
             .because(format!("it is {}", status.unwrap_or("in an unknown state")))
             .help("name a service that is active")),
