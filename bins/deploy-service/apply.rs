@@ -22,11 +22,13 @@ pub(crate) async fn apply(cx: &Cx, ecs: &Ecs<'_>, plan: &Deploy, id: &str) -> Re
         Call::Update => cx.act(id, &inverse, update(ecs, &plan.target, false)).await,
         Call::Restart => cx.act(id, &inverse, update(ecs, &plan.target, true)).await,
         Call::Continue { deployment, rollout, hook } => {
-            cx.act(id, &inverse, answer_hook(ecs, rollout, hook, DeploymentLifecycleHookAction::Continue)).await?;
+            cx.act(id, &inverse, answer_hook(ecs, rollout, hook, DeploymentLifecycleHookAction::Continue))
+                .await?;
             Ok(deployment.clone())
         }
         Call::Return { deployment, rollout, hook } => {
-            cx.act(id, &inverse, answer_hook(ecs, rollout, hook, DeploymentLifecycleHookAction::Rollback)).await?;
+            cx.act(id, &inverse, answer_hook(ecs, rollout, hook, DeploymentLifecycleHookAction::Rollback))
+                .await?;
             Ok(deployment.clone())
         }
         Call::Stop { deployment, rollout } => {

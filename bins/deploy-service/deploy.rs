@@ -52,8 +52,10 @@ pub(crate) async fn carry_out(
         failure = Some((
             match back {
                 Ok(true) => failed.state("this run rolled it back, and that was followed to its end"),
-                Ok(false) => failed.state("this run asked ECS to roll it back; the deadline did not let it follow that"),
-                Err(error) => failed.state(format!("rolling it back failed, too: {error}: {}", error.chain().join(": "))),
+                Ok(false) => failed
+                    .state("this run asked ECS to roll it back; the deadline did not let it follow that"),
+                Err(error) => failed
+                    .state(format!("rolling it back failed, too: {error}: {}", error.chain().join(": "))),
             },
             false,
         ));
@@ -89,8 +91,9 @@ fn tell(cx: &Cx, follower: &Follower<'_>, ended: &Result<End, Failure>) {
     let reasons = follower.reasons();
     if !reasons.is_empty() {
         cx.output("failure-reason", reasons.join("\n"));
-    } else if let Ok(End::Judged(Judgement::Failed(why) | Judgement::RolledBack(why) | Judgement::RollbackFailed(why))) =
-        ended
+    } else if let Ok(End::Judged(
+        Judgement::Failed(why) | Judgement::RolledBack(why) | Judgement::RollbackFailed(why),
+    )) = ended
     {
         cx.output("failure-reason", why);
     }
@@ -144,7 +147,9 @@ fn failed(follower: &Follower<'_>, plan: &Deploy, brings: &str, end: &End) -> Fa
                 .help("mend what the stopped tasks' reasons name, and release again"),
             Judgement::RollbackFailed(reason) => Failure::unverified(attempt)
                 .because(format!("the deployment failed, and ECS could not roll it back: {reason}"))
-                .help("look at what serves now; deploy a revision that is known to work with --task-definition"),
+                .help(
+                    "look at what serves now; deploy a revision that is known to work with --task-definition",
+                ),
             Judgement::Superseded(reason) => Failure::waiting(attempt)
                 .because(reason.clone())
                 .help("find out who deployed, and release again if this revision is still wanted"),

@@ -52,7 +52,8 @@ pub(crate) struct Follower<'a> {
     pub(crate) rollout: Option<Rollout>,
     definition: Option<TaskDefinition>,
     stops: Stops,
-    events: Option<BTreeSet<String>>,
+    /// The ids of those that are told, or were there before.
+    events: BTreeSet<String>,
     targets: Targets,
     began: Instant,
     announced: bool,
@@ -91,6 +92,9 @@ impl<'a> Follower<'a> {
             seen: false,
             fresh: true,
         };
+        // Clocks differ and ids do not: what was there before is known by its id.
+        let earlier = plan.events.iter().filter(|event| !event.message.contains(id));
+        let events = earlier.map(|event| event.id.clone()).collect();
         let carrier = match &plan.call {
             Call::Continue { rollout, .. }
             | Call::Return { rollout, .. }
@@ -108,7 +112,7 @@ impl<'a> Follower<'a> {
             rollout: None,
             definition: None,
             stops: Stops::default(),
-            events: None,
+            events,
             targets: Targets::default(),
             began: Instant::now(),
             announced: false,
@@ -132,7 +136,9 @@ impl<'a> Follower<'a> {
         let rollout = self.look_at_rollout().await?;
         let service = match self.ecs.service_if_known().await? {
             Ok(service) => service,
-            Err(why) if self.ours.fresh => return Ok(Poll::Pending(format!("ECS does not show the service ({why})"))),
+            Err(why) if self.ours.fresh => {
+                return Ok(Poll::Pending(format!("ECS does not show the service ({why})")));
+            }
             Err(why) => {
                 return Err(Failure::unverified(format!("follow the deployment of {}", self.ecs.of))
                     .because(format!("the service is gone: {why}"))
@@ -176,11 +182,15 @@ impl<'a> Follower<'a> {
                 }
                 if !self.announced {
                     self.announced = true;
-                    self.cx.report().warn(&format!("the deployment waits for a person: {}", self.commands().join("; ")));
+                    self.cx
+                        .report()
+                        .warn(&format!("the deployment waits for a person: {}", self.commands().join("; ")));
                 }
                 Ok(Poll::Pending(paused(&pause)))
             }
-            Judgement::Completed => self.settled(service, &self.ours.target.clone(), Judgement::Completed).await,
+            Judgement::Completed => {
+                self.settled(service, &self.ours.target.clone(), Judgement::Completed).await
+            }
             Judgement::RolledBack(why) if goes_back => {
                 self.settled(service, &self.plan.target.clone(), Judgement::RolledBack(why)).await
             }
@@ -222,7 +232,12 @@ impl<'a> Follower<'a> {
         }
         let found = self
             .ecs
-            .find_rollout(&self.ours.target, service.current.as_deref(), self.plan.not.as_deref(), after.max(0.0))
+            .find_rollout(
+                &self.ours.target,
+                service.current.as_deref(),
+                self.plan.not.as_deref(),
+                after.max(0.0),
+            )
             .await?;
         match found {
             Newer::There(rollout) => {
@@ -246,13 +261,10 @@ impl<'a> Follower<'a> {
         self.cx.report().say(&format!("note: {why}: the deployment's own id ({}) decides", self.ours.id));
     }
 
-    /// Each event once, oldest first. Those from before the first look are told only where they name our deployment, since
-    /// clocks differ and ids do not.
+    /// Each event once, oldest first.
     fn say_events(&mut self, service: &Service) {
-        let first = self.events.is_none();
-        let seen = self.events.get_or_insert_with(BTreeSet::new);
         for event in service.events.iter().rev() {
-            if seen.insert(event.id.clone()) && (!first || event.message.contains(&self.ours.id)) {
+            if self.events.insert(event.id.clone()) {
                 self.cx.report().foreign(&event.message);
                 if event.message.contains("unable to place a task") {
                     self.cx.report().warn(
@@ -309,7 +321,8 @@ impl<'a> Follower<'a> {
             let found = self.ecs.definition(&self.ours.target).await;
             self.definition = Some(found.map_err(|error| format!("could not {error}"))?);
         }
-        let containers = self.definition.as_ref().map(TaskDefinition::container_definitions).unwrap_or_default();
+        let containers =
+            self.definition.as_ref().map(TaskDefinition::container_definitions).unwrap_or_default();
         let container = containers
             .iter()
             .find(|container| container.name() == Some(name))
@@ -320,8 +333,13 @@ impl<'a> Follower<'a> {
 
     /// A log may arrive after its task has stopped: what was not there is asked for once more at the end.
     async fn complete_logs(&mut self) {
-        let missing: Vec<Cause> =
-            self.stops.causes().into_iter().take(3).filter(|cause| !matches!(cause.log, Some(Ok(_)))).collect();
+        let missing: Vec<Cause> = self
+            .stops
+            .causes()
+            .into_iter()
+            .take(3)
+            .filter(|cause| !matches!(cause.log, Some(Ok(_))))
+            .collect();
         for cause in missing {
             let log = self.log_of(&cause.stop).await;
             self.stops.log(&cause.stop, log);
@@ -361,7 +379,13 @@ impl<'a> Follower<'a> {
         if limit == 0 || row < limit {
             return Ok(None);
         }
-        if self.stops.outlived_by(&self.ours.id, &self.ecs.running_tasks().await?) {
+        let running = match self.ecs.running_tasks().await {
+            Ok(running) => running,
+            // Not seeing the tasks is no reason to give a deployment up.
+            Err(error) if error.is_transient() || error.code() == kit::Code::Failed => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if self.stops.outlived_by(&self.ours.id, &running) {
             self.stops.forgive();
             return Ok(None);
         }
@@ -372,7 +396,8 @@ impl<'a> Follower<'a> {
         let threshold = usize::try_from(service.breaker_threshold()).unwrap_or(limit);
         if !self.warned {
             self.warned = true;
-            let acts = if service.settings.breaker == Breaker::RollsBack { "rolls it back" } else { "stops it" };
+            let acts =
+                if service.settings.breaker == Breaker::RollsBack { "rolls it back" } else { "stops it" };
             self.cx.report().warn(&format!(
                 "{same}; the circuit breaker {acts} after {threshold} failed tasks, and this run leaves that to it"
             ));

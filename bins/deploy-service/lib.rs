@@ -7,6 +7,7 @@ mod observe;
 mod plan;
 mod rollback;
 mod rollout;
+mod scale;
 mod service;
 mod settings;
 mod targets;
@@ -53,6 +54,8 @@ pub const STEP: Step = Step {
             name: "failure-reason",
             description: "why tasks of the new revision stopped, or why ECS ended the deployment",
         },
+        Output { name: "desired-count", description: "the number of tasks that --scale set or restored" },
+        Output { name: "previous-desired-count", description: "the number of tasks before" },
         Output { name: "hook-id", description: "the pause at which the deployment waits for a person" },
     ],
     permissions: &[
@@ -108,6 +111,31 @@ pub const STEP: Step = Step {
             resource: "*",
             when: "to show why the load balancer's health check fails",
         },
+        Permission {
+            action: "ecs:ListTagsForResource",
+            resource: "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/SERVICE",
+            when: "for --scale",
+        },
+        Permission {
+            action: "ecs:TagResource",
+            resource: "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/SERVICE",
+            when: "for --scale",
+        },
+        Permission {
+            action: "ecs:UntagResource",
+            resource: "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/SERVICE",
+            when: "for --scale restore",
+        },
+        Permission {
+            action: "application-autoscaling:DescribeScalableTargets",
+            resource: "*",
+            when: "for --scale",
+        },
+        Permission {
+            action: "application-autoscaling:RegisterScalableTarget",
+            resource: "arn:aws:application-autoscaling:REGION:ACCOUNT:scalable-target/*",
+            when: "for --scale, where the service scales itself",
+        },
     ],
     exit_codes: &[
         ExitCode {
@@ -145,6 +173,11 @@ pub struct DeployArgs {
     /// that is the service's newest one.
     #[arg(long, value_name = "ARN", value_parser = parse_revision)]
     task_definition: Option<String>,
+
+    /// Change the number of tasks instead, or restore it: what was there is kept in a tag of the service, and Application Auto
+    /// Scaling is suspended until then
+    #[arg(long, value_name = "N|restore", value_parser = scale::parse_want, conflicts_with_all = ["task_definition"])]
+    scale: Option<scale::Want>,
 
     /// What to do with a deployment that fails and that ECS does not roll back
     #[arg(long, value_enum, default_value = "leave", value_name = "WHAT")]
@@ -205,6 +238,9 @@ fn parse_revision(text: &str) -> Result<String, String> {
 async fn run(args: DeployArgs, cx: Cx) -> Result<Outcome, Failure> {
     let aws = Aws::connect(&cx, &args.aws).await?;
     let ecs = Ecs::new(&cx, aws, args.service.clone());
+    if let Some(want) = args.scale {
+        return scale::run(&cx, &ecs, want, args.interval).await;
+    }
     if let Some(receipt) = cx.undo() {
         return undo(&cx, &ecs, &args, receipt).await;
     }

@@ -8,7 +8,7 @@ use kit::{Action, Failure, Note, Plan};
 use serde::Serialize;
 
 use crate::observe::Observed;
-use crate::service::Deployment;
+use crate::service::{Deployment, Event};
 use crate::settings::{check_kind, check_room, check_time, notes};
 
 /// What is wanted.
@@ -37,6 +37,9 @@ pub(crate) struct Deploy {
     pub(crate) service: String,
     pub(crate) roll_back: bool,
     pub(crate) notes: Vec<Note>,
+    /// The service's events from before.
+    #[serde(skip)]
+    pub(crate) events: Vec<Event>,
 }
 
 /// The call that begins, ends or lets go on a deployment, or that none is needed.
@@ -112,7 +115,9 @@ impl Plan for Deploy {
             Action::irreversible(
                 call.id(),
                 does,
-                format!("a stopped deployment does not go on: begin another with --task-definition, to {previous}"),
+                format!(
+                    "a stopped deployment does not go on: begin another with --task-definition, to {previous}"
+                ),
             )
         } else {
             Action::new(call.id(), does, format!("put it back on {previous} and follow that deployment"))
@@ -192,6 +197,7 @@ pub(crate) fn plan(request: &Request, observed: &Observed) -> Result<Deploy, Fai
         service: name.to_string(),
         roll_back: request.roll_back,
         notes: said,
+        events: service.events.clone(),
     })
 }
 

@@ -73,9 +73,14 @@ pub(crate) fn roll_back(
             .because(if past.is_empty() {
                 "ECS remembers no deployment of the service (it keeps them for 90 days)".to_owned()
             } else {
-                let lines: Vec<String> =
-                    past.iter().map(|past| format!("{} {}", short(&past.task_definition), past.status)).collect();
-                format!("no other revision was deployed successfully in the last 90 days: {}", lines.join(", "))
+                let lines: Vec<String> = past
+                    .iter()
+                    .map(|past| format!("{} {}", short(&past.task_definition), past.status))
+                    .collect();
+                format!(
+                    "no other revision was deployed successfully in the last 90 days: {}",
+                    lines.join(", ")
+                )
             })
             .help("deploy the revision you want with --task-definition")),
     }
@@ -96,7 +101,10 @@ pub(crate) fn back_to(request: &Request, observed: &Observed, good: &str) -> Res
     let mut plan = whole(observed, request, Call::Update, left, good);
     plan.before = others(observed, None);
     plan.not.clone_from(&observed.service.current);
-    plan.notes.push(Note::Info(format!("{} is the last other revision that was deployed successfully", short(good))));
+    plan.notes.push(Note::Info(format!(
+        "{} is the last other revision that was deployed successfully",
+        short(good)
+    )));
     Ok(plan)
 }
 
@@ -109,9 +117,7 @@ fn end(request: &Request, observed: &Observed, primary: &Deployment, rollout: &R
     let target = older.unwrap_or(primary).task_definition.clone();
     let arn = rollout.arn.clone();
     let call = match (rollout.status.as_str(), rollout.pauses.first()) {
-        ("ROLLBACK_REQUESTED" | "ROLLBACK_IN_PROGRESS", _) => {
-            Call::FollowBack { deployment, rollout: arn }
-        }
+        ("ROLLBACK_REQUESTED" | "ROLLBACK_IN_PROGRESS", _) => Call::FollowBack { deployment, rollout: arn },
         (_, Some(pause)) => Call::Return { deployment, rollout: arn, hook: pause.id.clone() },
         _ => Call::Stop { deployment, rollout: arn },
     };
@@ -123,9 +129,8 @@ pub(crate) fn go_on(request: &Request, observed: &Observed) -> Result<Deploy, Fa
     let Request { service: name, target, .. } = request;
     check_kind(name, &observed.service)?;
     let primary = primary(name, observed)?;
-    let refuse = |because: String| {
-        Failure::refused(format!("let the deployment of {name} go on")).because(because)
-    };
+    let refuse =
+        |because: String| Failure::refused(format!("let the deployment of {name} go on")).because(because);
     if let Some(why) = &observed.unavailable {
         return Err(refuse(format!("{why}, so its pauses can't be seen"))
             .help("allow ecs:DescribeServiceDeployments and ecs:DescribeServiceRevisions"));
@@ -145,7 +150,9 @@ pub(crate) fn go_on(request: &Request, observed: &Observed) -> Result<Deploy, Fa
     let previous = older.unwrap_or(primary).task_definition.clone();
     let call = match &observed.rollout {
         Some(rollout) if rollout.goes_on() => match rollout.pauses.first() {
-            Some(pause) => Call::Continue { deployment, rollout: rollout.arn.clone(), hook: pause.id.clone() },
+            Some(pause) => {
+                Call::Continue { deployment, rollout: rollout.arn.clone(), hook: pause.id.clone() }
+            }
             None => Call::Follow { deployment },
         },
         _ => Call::Nothing { deployment },
@@ -175,6 +182,7 @@ fn whole(observed: &Observed, request: &Request, call: Call, previous: &str, tar
         service: request.service.to_string(),
         roll_back: false,
         notes: Vec::new(),
+        events: observed.service.events.clone(),
         call,
     }
 }
@@ -202,7 +210,12 @@ mod tests {
 
     #[test]
     fn the_way_back_leads_to_the_last_other_revision_that_was_successful() {
-        let history = vec![past(8, "SUCCESSFUL"), past(7, "ROLLBACK_SUCCESSFUL"), past(5, "SUCCESSFUL"), past(4, "SUCCESSFUL")];
+        let history = vec![
+            past(8, "SUCCESSFUL"),
+            past(7, "ROLLBACK_SUCCESSFUL"),
+            past(5, "SUCCESSFUL"),
+            past(4, "SUCCESSFUL"),
+        ];
         let way = roll_back(&request(8), &on_8("SUCCESSFUL"), Newer::There(history)).unwrap();
         assert!(matches!(way, Way::To(good) if good == arn(5)));
     }
@@ -246,7 +259,9 @@ mod tests {
     fn away_from_a_revision_that_does_not_run_there_is_nothing_to_do() {
         let seen = observed(vec![deployment("ecs-svc/1", "PRIMARY", 5, "COMPLETED")]);
         let way = roll_back(&request(8), &seen, Newer::NotThere).unwrap();
-        assert!(matches!(way, Way::Plan(plan) if matches!(plan.call, Call::Nothing { .. }) && plan.target == arn(5)));
+        assert!(
+            matches!(way, Way::Plan(plan) if matches!(plan.call, Call::Nothing { .. }) && plan.target == arn(5))
+        );
         let theirs = observed(vec![deployment("ecs-svc/9", "PRIMARY", 9, "IN_PROGRESS")]);
         assert_eq!(roll_back(&request(8), &theirs, Newer::NotThere).unwrap_err().code(), Code::Refused);
     }

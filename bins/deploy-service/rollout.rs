@@ -87,10 +87,7 @@ impl Rollout {
 
     /// It has not ended.
     pub(crate) fn goes_on(&self) -> bool {
-        !matches!(
-            self.status.as_str(),
-            "SUCCESSFUL" | "STOPPED" | "ROLLBACK_SUCCESSFUL" | "ROLLBACK_FAILED"
-        )
+        !matches!(self.status.as_str(), "SUCCESSFUL" | "STOPPED" | "ROLLBACK_SUCCESSFUL" | "ROLLBACK_FAILED")
     }
 }
 
@@ -167,7 +164,8 @@ impl Ecs<'_> {
                 };
             }
         };
-        let found = answer.service_deployments().iter().find(|seen| seen.service_deployment_arn() == Some(arn));
+        let found =
+            answer.service_deployments().iter().find(|seen| seen.service_deployment_arn() == Some(arn));
         Ok(found.map_or(Newer::NotThere, |found| Newer::There(Rollout::from(found))))
     }
 
@@ -180,7 +178,8 @@ impl Ecs<'_> {
         let mut found = BTreeMap::new();
         // The call takes at most twenty.
         for arns in revisions.chunks(20) {
-            let call = self.client.describe_service_revisions().set_service_revision_arns(Some(arns.to_vec()));
+            let call =
+                self.client.describe_service_revisions().set_service_revision_arns(Some(arns.to_vec()));
             let answer = match self.cx.or_cancelled(call.send()).await? {
                 Ok(answer) => answer,
                 Err(error) => {
@@ -196,7 +195,8 @@ impl Ecs<'_> {
                 }
             };
             for revision in answer.service_revisions() {
-                if let (Some(arn), Some(definition)) = (revision.service_revision_arn(), revision.task_definition())
+                if let (Some(arn), Some(definition)) =
+                    (revision.service_revision_arn(), revision.task_definition())
                 {
                     found.insert(arn.to_owned(), definition.to_owned());
                 }
@@ -243,8 +243,10 @@ impl Ecs<'_> {
                 break;
             }
         }
-        let mut revisions: Vec<String> =
-            briefs.iter().filter_map(|brief| brief.target_service_revision_arn().map(str::to_owned)).collect();
+        let mut revisions: Vec<String> = briefs
+            .iter()
+            .filter_map(|brief| brief.target_service_revision_arn().map(str::to_owned))
+            .collect();
         revisions.sort_unstable();
         revisions.dedup();
         let definitions = given!(self.task_definitions_of(&revisions).await?);

@@ -131,7 +131,8 @@ impl From<&sdk::Service> for Service {
         let mut target_groups = BTreeSet::new();
         for balancer in seen.load_balancers() {
             target_groups.extend(balancer.target_group_arn().map(str::to_owned));
-            let alternate = balancer.advanced_configuration().and_then(|more| more.alternate_target_group_arn());
+            let alternate =
+                balancer.advanced_configuration().and_then(|more| more.alternate_target_group_arn());
             target_groups.extend(alternate.map(str::to_owned));
         }
         Self {
@@ -179,9 +180,8 @@ impl From<Option<&sdk::DeploymentConfiguration>> for Settings {
                 Some(breaker) if breaker.enable() => Breaker::Stops,
                 _ => Breaker::Off,
             },
-            threshold: breaker.and_then(|breaker| breaker.threshold_configuration()).map(|threshold| Threshold {
-                kind: threshold.r#type().as_str().to_owned(),
-                value: threshold.value(),
+            threshold: breaker.and_then(|breaker| breaker.threshold_configuration()).map(|threshold| {
+                Threshold { kind: threshold.r#type().as_str().to_owned(), value: threshold.value() }
             }),
             bake_minutes: seen.bake_time_in_minutes().unwrap_or(0),
             linear: seen.linear_configuration().map(|linear| Steps {

@@ -163,7 +163,8 @@ mod tests {
         let room = |desired, minimum_percent, maximum_percent| {
             let mut seen = service("ROLLING");
             seen.desired = desired;
-            (seen.settings.minimum_percent, seen.settings.maximum_percent) = (minimum_percent, maximum_percent);
+            (seen.settings.minimum_percent, seen.settings.maximum_percent) =
+                (minimum_percent, maximum_percent);
             check_room(&name(), &seen).is_ok()
         };
         assert!(!room(2, 100, 100));

@@ -97,10 +97,8 @@ impl Ecs<'_> {
         for arns in arns.chunks(100) {
             let call = self.client.describe_tasks().cluster(cluster).set_tasks(Some(arns.to_vec())).send();
             let answer = self.cx.or_cancelled(call).await?.map_err(|error| {
-                let resource = format!(
-                    "arn:aws:ecs:{}:{}:task/{cluster}/*",
-                    self.aws.region, self.aws.account
-                );
+                let resource =
+                    format!("arn:aws:ecs:{}:{}:task/{cluster}/*", self.aws.region, self.aws.account);
                 failure(format!("describe the tasks of {}", self.of), "ecs:DescribeTasks", &resource, error)
             })?;
             tasks.extend(answer.tasks().iter().cloned());
@@ -114,7 +112,8 @@ fn seconds(time: Option<&aws_sdk_ecs::primitives::DateTime>) -> f64 {
 }
 
 fn unhealthy(task: &Task) -> bool {
-    task.stopped_reason().is_some_and(|reason| reason.contains("health check") || reason.contains("unhealthy"))
+    task.stopped_reason()
+        .is_some_and(|reason| reason.contains("health check") || reason.contains("unhealthy"))
 }
 
 impl From<&Task> for Stop {
@@ -125,7 +124,9 @@ impl From<&Task> for Stop {
         let failed = containers
             .iter()
             .find(|container| container.reason().is_some())
-            .or_else(|| containers.iter().find(|container| container.exit_code().is_some_and(|code| code != 0)))
+            .or_else(|| {
+                containers.iter().find(|container| container.exit_code().is_some_and(|code| code != 0))
+            })
             .or_else(|| containers.first().filter(|_| containers.len() == 1));
         Self {
             task: text(task.task_arn()),

@@ -122,14 +122,23 @@ fn settled(service: &Service, ours: &Ours, word: &str) -> Judgement {
         && own.running == service.desired
         && own.pending == 0
         && service.deployments.len() == 1;
-    if done { Judgement::Completed } else { Judgement::Going(format!("{word}{}", progress(service, ours, None))) }
+    if done {
+        Judgement::Completed
+    } else {
+        Judgement::Going(format!("{word}{}", progress(service, ours, None)))
+    }
 }
 
 /// The PRIMARY deployment, in words, where it is neither ours nor one from before.
 fn foreign(service: &Service, ours: &Ours) -> Option<String> {
     let primary = service.primary()?;
     (primary.id != ours.id && !ours.before.contains(&primary.id)).then(|| {
-        format!("deployment {} to {} took the place of {}", primary.id, short(&primary.task_definition), ours.id)
+        format!(
+            "deployment {} to {} took the place of {}",
+            primary.id,
+            short(&primary.task_definition),
+            ours.id
+        )
     })
 }
 
@@ -197,7 +206,8 @@ fn progress(service: &Service, ours: &Ours, rollout: Option<&Rollout>) -> String
         }
         (None, None) => state.push_str("not shown by the service yet"),
     }
-    let old: i32 = service.deployments.iter().filter(|other| other.id != ours.id).map(|other| other.running).sum();
+    let old: i32 =
+        service.deployments.iter().filter(|other| other.id != ours.id).map(|other| other.running).sum();
     if old > 0 {
         state.push_str(&format!(", {old} of earlier revisions still running"));
     }
@@ -211,7 +221,9 @@ fn progress(service: &Service, ours: &Ours, rollout: Option<&Rollout>) -> String
     let own = service.deployment(&ours.id);
     if old > 0 && own.is_some_and(|own| own.running == service.desired && own.pending == 0) {
         // https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html#deregistration-delay
-        state.push_str(" (they drain: a target group's deregistration delay is 300 seconds unless it is changed)");
+        state.push_str(
+            " (they drain: a target group's deregistration delay is 300 seconds unless it is changed)",
+        );
     }
     state
 }
@@ -311,7 +323,9 @@ mod tests {
         assert!(matches!(with_status("SUCCESSFUL", vec![recorded]), Judgement::Going(_)));
         let draining = vec![done, deployment("ecs-svc/1", "ACTIVE", "web:7", Some("COMPLETED"), 1)];
         for going in [judged(draining.clone(), &[]), with_status("SUCCESSFUL", draining)] {
-            assert!(matches!(&going, Judgement::Going(text) if text.contains("1 of earlier revisions still running")));
+            assert!(
+                matches!(&going, Judgement::Going(text) if text.contains("1 of earlier revisions still running"))
+            );
         }
         // A recorded service behind a Classic Load Balancer has no rolloutState.
         assert_eq!(judged(vec![deployment(OURS, "PRIMARY", "web:8", None, 2)], &[]), Judgement::Completed);
@@ -341,7 +355,9 @@ mod tests {
         let stale = service(vec![deployment("ecs-svc/1", "PRIMARY", "web:7", Some("COMPLETED"), 2)], &[]);
         let mut ours = ours();
         (ours.seen, ours.fresh) = (false, true);
-        assert!(matches!(judge(&stale, &ours, None), Judgement::Going(text) if text.contains("does not show")));
+        assert!(
+            matches!(judge(&stale, &ours, None), Judgement::Going(text) if text.contains("does not show"))
+        );
     }
 
     #[test]
@@ -354,7 +370,9 @@ mod tests {
         assert_eq!(with_status("ROLLBACK_SUCCESSFUL", own()), Judgement::RolledBack("because".into()));
         assert_eq!(with_status("ROLLBACK_FAILED", own()), Judgement::RollbackFailed("because".into()));
         assert_eq!(with_status("STOPPED", own()), Judgement::Failed("because".into()));
-        assert!(matches!(with_status("A_NEW_ONE", own()), Judgement::Going(text) if text.contains("A_NEW_ONE")));
+        assert!(
+            matches!(with_status("A_NEW_ONE", own()), Judgement::Going(text) if text.contains("A_NEW_ONE"))
+        );
     }
 
     #[test]
@@ -393,7 +411,8 @@ mod tests {
         assert_eq!(
             judge(&service(own.clone(), &[]), &ours(), Some(&rollout)),
             Judgement::Going(
-                "stage PRODUCTION_TRAFFIC_SHIFT (8 of 11), 2 of 2 running, 25 % of the production traffic".into()
+                "stage PRODUCTION_TRAFFIC_SHIFT (8 of 11), 2 of 2 running, 25 % of the production traffic"
+                    .into()
             )
         );
         rollout.pauses.push(Pause { id: "hook-1".into(), ..Pause::default() });

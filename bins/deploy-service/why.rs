@@ -172,7 +172,9 @@ pub(crate) fn plainly(stop: &Stop, log: &[String]) -> Option<&'static str> {
         });
     }
     if has(&["outofmemory", "oom"]) {
-        return Some("the container was killed because it used more memory than its limit: raise memory, or find what uses it");
+        return Some(
+            "the container was killed because it used more memory than its limit: raise memory, or find what uses it",
+        );
     }
     if has(&["elb health check", "is unhealthy in", "target group", "targetgroup"]) && has(&["health"]) {
         return Some(
@@ -187,22 +189,32 @@ pub(crate) fn plainly(stop: &Stop, log: &[String]) -> Option<&'static str> {
         );
     }
     if has(&["capacity is unavailable", "resource:", "no container instance", "unable to place"]) {
-        return Some("there is no capacity for the task: add instances, or change its size, platform or availability zones");
+        return Some(
+            "there is no capacity for the task: add instances, or change its size, platform or availability zones",
+        );
     }
     match stop.code.as_str() {
-        "SpotInterruption" => return Some("Spot capacity was taken back: this says nothing about the revision"),
-        "TerminationNotice" => return Some("the instance is being terminated: this says nothing about the revision"),
+        "SpotInterruption" => {
+            return Some("Spot capacity was taken back: this says nothing about the revision");
+        }
+        "TerminationNotice" => {
+            return Some("the instance is being terminated: this says nothing about the revision");
+        }
         "UserInitiated" => return Some("somebody stopped it"),
         _ => {}
     }
     match stop.exit_code? {
-        0 => Some("the container ended by itself without an error: a service's container has to go on running"),
+        0 => {
+            Some("the container ended by itself without an error: a service's container has to go on running")
+        }
         126 => Some("the command can't be executed: check its permissions and what the entry point names"),
         127 => Some("the command was not found in the image: check command and entryPoint"),
         137 => Some(
             "the container was killed (SIGKILL): it used too much memory, or did not end within stopTimeout when asked to",
         ),
-        139 => Some("the container crashed with a memory fault (SIGSEGV): often a native library of another architecture"),
+        139 => Some(
+            "the container crashed with a memory fault (SIGSEGV): often a native library of another architecture",
+        ),
         143 => Some("the container was asked to end (SIGTERM) and did"),
         _ => None,
     }
@@ -318,8 +330,18 @@ mod tests {
                 "",
                 "log group could not be used",
             ),
-            ("Essential container in task exited", Some(1), "exec /app/run: exec format error", "processor architecture"),
-            ("OutOfMemoryError: Container killed due to memory usage", Some(137), "", "more memory than its limit"),
+            (
+                "Essential container in task exited",
+                Some(1),
+                "exec /app/run: exec format error",
+                "processor architecture",
+            ),
+            (
+                "OutOfMemoryError: Container killed due to memory usage",
+                Some(137),
+                "",
+                "more memory than its limit",
+            ),
             ("Essential container in task exited", Some(137), "", "SIGKILL"),
             ("Essential container in task exited", Some(139), "", "SIGSEGV"),
             ("Essential container in task exited", Some(143), "", "SIGTERM"),

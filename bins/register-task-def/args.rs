@@ -12,6 +12,7 @@ use crate::edit::Edits;
 /// Register a task-definition revision: what runs, a file or another revision, edited and pinned by digest
 #[derive(Args, Debug)]
 #[command(about, long_about = include_str!("help.md"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct RegisterArgs {
     /// The service whose running revision is the base; with --file, the service to compare with
     #[arg(long, value_name = "CLUSTER/SERVICE", value_parser = parse_service)]

@@ -5,12 +5,49 @@ use similar::TextDiff;
 
 use crate::canonical::presented;
 
-/// The difference as a unified diff of the two documents, values that look like secrets masked.
+/// The difference, values that look like secrets masked: a unified diff of each container that changes, under its name,
+/// and of what is the task's.
 pub(crate) fn difference(before: &Value, after: &Value) -> String {
     let shown_after = masked_against(after, before);
-    let (before, after) = (presented(&masked(before)), presented(&shown_after));
-    let (before, after) = (format!("{before:#}\n"), format!("{after:#}\n"));
-    TextDiff::from_lines(&before, &after).unified_diff().context_radius(2).to_string()
+    let (mut before, mut after) = (presented(&masked(before)), presented(&shown_after));
+    let (mut old, mut new) = (take_containers(&mut before), take_containers(&mut after));
+    let mut out = String::new();
+    section(&mut out, "the task definition", Some(&before).filter(|before| !before.is_null()), Some(&after));
+    for (name, container) in old.drain(..) {
+        let same_name = new.iter().position(|(seen, _)| *seen == name);
+        let after = same_name.map(|at| new.remove(at).1);
+        section(&mut out, &format!("container {name}"), Some(&container), after.as_ref());
+    }
+    for (name, container) in new {
+        section(&mut out, &format!("container {name}"), None, Some(&container));
+    }
+    out
+}
+
+/// The containers with their names, and the document without them.
+fn take_containers(document: &mut Value) -> Vec<(String, Value)> {
+    let list = document.as_object_mut().and_then(|map| map.shift_remove("containerDefinitions"));
+    let list = match list {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
+    };
+    let named = |container: Value| (container["name"].as_str().unwrap_or_default().to_owned(), container);
+    list.into_iter().map(named).collect()
+}
+
+fn section(out: &mut String, title: &str, before: Option<&Value>, after: Option<&Value>) {
+    if before == after {
+        return;
+    }
+    let text = |value: Option<&Value>| value.map(|value| format!("{value:#}\n")).unwrap_or_default();
+    let title = match (before, after) {
+        (None, _) => format!("{title} (new)"),
+        (_, None) => format!("{title} (removed)"),
+        _ => title.to_owned(),
+    };
+    let (before, after) = (text(before), text(after));
+    let diff = TextDiff::from_lines(&before, &after);
+    out.push_str(&format!("{title}:\n{}", diff.unified_diff().context_radius(2)));
 }
 
 /// The document with every value masked that by its name or form is a secret. They should be in `secrets`, and often
@@ -96,7 +133,9 @@ mod tests {
         };
         let text = difference(&document("app:1", "hunter2"), &document("app:2", "hunter3"));
         assert!(
-            text.contains("-      \"image\": \"app:1\"") && text.contains("+      \"image\": \"app:2\""),
+            text.starts_with("container x:\n")
+                && text.contains("-  \"image\": \"app:1\"")
+                && text.contains("+  \"image\": \"app:2\""),
             "{text}"
         );
         assert!(!text.contains("hunter"), "{text}");

@@ -76,7 +76,7 @@ fn unwrapped(value: Value) -> Result<Value, String> {
 fn problems(document: &Value) -> Vec<String> {
     let mut found = Vec::new();
     nul("", document, &mut found);
-    if !document["family"].as_str().is_some_and(|family| !family.is_empty()) {
+    if document["family"].as_str().is_none_or(str::is_empty) {
         found.push("family is missing".to_owned());
     }
     for key in ["cpu", "memory"] {
@@ -105,7 +105,7 @@ fn problems(document: &Value) -> Vec<String> {
         if !names.insert(name) {
             found.push(format!("two containers have the name {name}"));
         }
-        if !fields.get("image").and_then(Value::as_str).is_some_and(|image| !image.is_empty()) {
+        if fields.get("image").and_then(Value::as_str).is_none_or(str::is_empty) {
             found.push(format!("container {name} has no image"));
         }
         let environment = variables(name, fields, "environment", "value", &mut found);
@@ -146,7 +146,8 @@ fn variables<'a>(
             found.push(format!("{name} is twice in {list} of container {container}"));
         }
         // Left out, a variable's value is the empty text.
-        if !item[key].is_string() && !(list == "environment" && item.get(key).is_none()) {
+        let left_out = list == "environment" && item.get(key).is_none();
+        if !left_out && !item[key].is_string() {
             found.push(format!(
                 "{key} of {name} in {list} of container {container} is {}; ECS takes a text",
                 kind(&item[key])

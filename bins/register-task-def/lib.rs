@@ -128,7 +128,9 @@ async fn run(args: RegisterArgs, cx: Cx) -> Result<Outcome, Failure> {
     let found = Found { images, checks, notes };
     let plan = plan::plan(&request, document, &observed, found).inspect_err(|_| {
         // A plan shows the table; a refusal has none.
-        table.iter().for_each(|line| cx.report().say(&format!("  {line}")));
+        for line in &table {
+            cx.report().say(&format!("  {line}"));
+        }
     })?;
     let go = cx.show(&plan)?;
     if let Some(previous) = observed.running.as_ref().or(observed.newest.as_ref()) {

@@ -11,7 +11,7 @@ use crate::canonical::in_units;
 pub(crate) enum Need {
     /// An IAM role by name or ARN, and the field that names it.
     Role { field: &'static str, name: String },
-    /// A CloudWatch log group, in a region or in this one; ECS makes it with `create`.
+    /// A log group, in a region or in this one; ECS makes it with `create`.
     LogGroup { name: String, region: Option<String>, create: bool },
     /// An SSM parameter by name or ARN.
     Parameter { name: String },

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use aws::{Arn, Aws, failure};
 use aws_sdk_iam::config::http::HttpResponse;
 use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_iam::operation::get_role::GetRoleError;
+use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretError;
 use kit::{Cx, Failure};
 use serde_json::Value;
 
@@ -80,7 +82,7 @@ async fn role(cx: &Cx, aws: &Aws, name: &str) -> Result<Verdict, Failure> {
                 |policy| trust(&policy),
             )
         }
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_entity_exception()) => {
+        Err(error) if error.as_service_error().is_some_and(GetRoleError::is_no_such_entity_exception) => {
             Verdict::Missing(format!("does not exist in account {}", aws.account))
         }
         Err(error) => skipped("iam:GetRole", error),
@@ -93,16 +95,18 @@ fn percent_decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
         let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match (byte, hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
-            (b'%', Some(decoded)) => {
-                bytes.push(decoded);
+        rest = tail;
+        let decoded = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        bytes.push(
+            if byte == b'%'
+                && let Some(decoded) = decoded
+            {
                 rest = tail.get(2..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
+                decoded
+            } else {
+                byte
+            },
+        );
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -203,7 +207,7 @@ async fn secret(cx: &Cx, aws: &Aws, name: &str) -> Result<Verdict, Failure> {
     let answer = match cx.or_cancelled(call).await? {
         Ok(answer) => answer,
         Err(error)
-            if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) =>
+            if error.as_service_error().is_some_and(DescribeSecretError::is_resource_not_found_exception) =>
         {
             return Ok(Verdict::Missing(format!("does not exist in {}", aws.region)));
         }

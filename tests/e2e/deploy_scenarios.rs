@@ -94,7 +94,10 @@ async fn the_breakers_roll_back_is_exit_5_with_its_reasons() {
     let out = outputs(&ran);
     assert_eq!((&out["status"], &out["rolled-back"]), (&json!("ROLLBACK_SUCCESSFUL"), &json!("true")));
     assert_eq!(out["live-task-definition-arn"], revision(7).as_str());
-    assert!(out["failure-reason"].as_str().unwrap().starts_with("3 tasks: Essential container in task exited"), "{out}");
+    assert!(
+        out["failure-reason"].as_str().unwrap().starts_with("3 tasks: Essential container in task exited"),
+        "{out}"
+    );
     let ran = ran.says(&[
         "warning: ECS is rolling deployment ecs-svc/1000000000000000008 back",
         "ECS rolled the deployment back: Service deployment rolled back because the circuit breaker threshold was exceeded.",
@@ -202,11 +205,10 @@ async fn a_paused_deployment_is_let_go_on_and_followed() {
 #[tokio::test]
 async fn a_deadline_before_the_end_of_the_bake_time_is_refused() {
     let stage = Stage::load("pause").await;
-    stage
-        .deploy(&["--timeout", "4m"])
-        .await
-        .expect(3)
-        .says(&["its BLUE_GREEN deployment bakes for 5 minutes, and the deadline is in 4 minutes", "--timeout 35m"]);
+    stage.deploy(&["--timeout", "4m"]).await.expect(3).says(&[
+        "its BLUE_GREEN deployment bakes for 5 minutes, and the deadline is in 4 minutes",
+        "--timeout 35m",
+    ]);
     assert!(stage.writes().is_empty());
 }
 
@@ -229,7 +231,8 @@ async fn throttling_in_bursts_and_broken_connections_do_not_end_the_wait() {
     // More in a row than the SDK retries within one call.
     stage.front.add_fault(Fault::throttle("ecs:DescribeServices#3").times(6));
     stage.front.add_fault(
-        Fault::error("ecs:DescribeServiceDeployments#4", 503, "ServiceUnavailable", "Service is unavailable").times(6),
+        Fault::error("ecs:DescribeServiceDeployments#4", 503, "ServiceUnavailable", "Service is unavailable")
+            .times(6),
     );
     stage.deploy(&[]).await.expect(0).says(&["could not look", "Rate exceeded"]);
     assert_eq!(stage.writes(), ["ecs:UpdateService"]);
@@ -285,7 +288,11 @@ async fn a_release_that_cannot_start_is_rolled_back_when_that_was_asked_for() {
     let ran = stage.deploy(&["--on-failure", "roll-back"]).await.expect(5);
     assert_eq!(outputs(&ran)["rolled-back"], "true");
     assert_eq!(outputs(&ran)["live-task-definition-arn"], revision(7).as_str());
-    ran.says(&["if it fails: roll it back", "this run rolled it back, and that was followed to its end", "rally-prod:7 serves"]);
+    ran.says(&[
+        "if it fails: roll it back",
+        "this run rolled it back, and that was followed to its end",
+        "rally-prod:7 serves",
+    ]);
     assert_eq!(stage.writes(), ["ecs:UpdateService", "ecs:StopServiceDeployment"]);
     stage.is_played();
 }
@@ -297,6 +304,48 @@ async fn a_failing_health_check_is_said_in_the_load_balancers_words() {
         "the load balancer: 1 target of rally: Target.ResponseCodeMismatch (Health checks failed with these codes: [502])",
         "the load balancer's health check failed: check path, port",
     ]);
+    stage.is_played();
+}
+
+#[tokio::test]
+async fn the_number_of_tasks_is_set_and_restored_exactly_from_any_machine() {
+    let stage = Stage::load("scale").await;
+    let scale = async |to: &str| stage.cutover(&["--service", IN, "--scale", to]).await.expect(0);
+    let down = scale("0").await;
+    assert_eq!(
+        (&outputs(&down)["desired-count"], &outputs(&down)["previous-desired-count"]),
+        (&json!("0"), &json!("2"))
+    );
+    down.says(&[
+        "count=2 in=false out=false scheduled=true",
+        "scaling in, scaling out, scheduled scaling suspended",
+        "put the maintenance page up before",
+    ]);
+    let order = ["ecs:TagResource", "application-autoscaling:RegisterScalableTarget", "ecs:UpdateService"];
+    assert_eq!(stage.writes(), order);
+    assert_eq!(outputs(&scale("0").await)["changed"], "false");
+    stage.front.forget();
+    // No receipt, no state of the first run: only what the world knows.
+    scale("restore").await;
+    let order = ["ecs:UpdateService", "application-autoscaling:RegisterScalableTarget", "ecs:UntagResource"];
+    assert_eq!(stage.writes(), order);
+    stage.front.forget();
+    scale("restore").await.says(&["there is nothing kept to restore"]);
+    assert!(stage.writes().is_empty());
+    stage.is_played();
+}
+
+#[tokio::test]
+async fn scaling_is_taken_back_with_its_receipt_and_only_from_what_it_left() {
+    let stage = Stage::load("scale").await;
+    stage.cutover(&["--service", IN, "--scale", "0", "--receipt", "r.json"]).await.expect(0);
+    stage.front.forget();
+    stage.cutover(&["--undo", "r.json"]).await.expect(0).says(&["from 0 to 2"]);
+    let order = ["ecs:UpdateService", "application-autoscaling:RegisterScalableTarget", "ecs:UntagResource"];
+    assert_eq!(stage.writes(), order);
+    stage.front.forget();
+    stage.cutover(&["--undo", "r.json"]).await.expect(0);
+    assert!(stage.writes().is_empty());
     stage.is_played();
 }
 
@@ -318,7 +367,8 @@ async fn the_end_is_told_within_a_second() {
 
 /// Services as AWS answered for them, recorded by cloud-custodian's tests; read where they lie, and skipped where they don't.
 fn recorded() -> Vec<(String, Value)> {
-    let root = std::env::var_os("CUTOVER_INPUTS").map_or_else(|| PathBuf::from("/work/shared/inputs"), PathBuf::from);
+    let root = std::env::var_os("CUTOVER_INPUTS")
+        .map_or_else(|| PathBuf::from("/work/shared/inputs"), PathBuf::from);
     let folder = root.join("cloud-custodian+cloud-custodian/tests/data/placebo");
     let mut found = Vec::new();
     for test in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
@@ -330,7 +380,10 @@ fn recorded() -> Vec<(String, Value)> {
             let text = std::fs::read_to_string(file.path()).expect("a recorded answer");
             let answer: Value = serde_json::from_str(&text).expect("JSON");
             for service in answer["data"]["services"].as_array().into_iter().flatten() {
-                found.push((format!("{}/{name}", test.file_name().to_string_lossy()), without_classes(service)));
+                found.push((
+                    format!("{}/{name}", test.file_name().to_string_lossy()),
+                    without_classes(service),
+                ));
             }
         }
     }
@@ -386,7 +439,8 @@ async fn recorded_services_get_the_right_verdict() {
         });
         let stage = Stage::of(Scenario::parse(&scenario.to_string()).expect("a scenario")).await;
         let of = format!("{cluster}/{}", text("serviceName"));
-        let ran = stage.cutover(&["--service", &of, "--task-definition", &revision, "--timeout", "500ms"]).await;
+        let ran =
+            stage.cutover(&["--service", &of, "--task-definition", &revision, "--timeout", "500ms"]).await;
         let deployments = service["deployments"].as_array().map_or(0, Vec::len);
         let in_progress = service["deployments"][0]["rolloutState"] == "IN_PROGRESS";
         let wanted = if text("status") != "ACTIVE" {

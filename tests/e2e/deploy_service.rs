@@ -73,11 +73,14 @@ async fn without_a_breaker_the_deadline_ends_it_and_undo_puts_the_old_one_back()
         .await;
     world.settle().await;
     let broken = world.register("broken@sha256:2").await;
-    deploy(&world, &broken, &["--timeout", "2s", "--fail-after", "0", "--receipt", "r.json"]).await.expect(6).says(&[
-        "the deployment circuit breaker is off",
-        "the deadline passed",
-        "container rally-prod-webapp exited with code 1",
-    ]);
+    deploy(&world, &broken, &["--timeout", "2s", "--fail-after", "0", "--receipt", "r.json"])
+        .await
+        .expect(6)
+        .says(&[
+            "the deployment circuit breaker is off",
+            "the deadline passed",
+            "container rally-prod-webapp exited with code 1",
+        ]);
     // Going on waiting makes no call; the way back is known from the world.
     world.front.forget();
     deploy(&world, &broken, &["--timeout", "1s", "--fail-after", "0", "--receipt", "second.json"])
@@ -86,6 +89,58 @@ async fn without_a_breaker_the_deadline_ends_it_and_undo_puts_the_old_one_back()
         .says(&["go on following deployment"]);
     assert!(world.writes().is_empty());
     world.cutover(&["deploy-service", "--undo", "second.json"]).await.expect(0);
+    assert_eq!(world.service().await["taskDefinition"], old.as_str());
+}
+
+#[tokio::test]
+async fn the_way_back_needs_no_receipt() {
+    let world = World::start().await;
+    let old = world.service().await["taskDefinition"].as_str().unwrap().to_owned();
+    let broken = world.register("broken@sha256:2").await;
+    deploy(&world, &broken, &[]).await.expect(5);
+    let new = world.register(&good()).await;
+    deploy(&world, &new, &[]).await.expect(0);
+    // The re-run of a job whose first run deployed: it changes nothing, so its receipt has nothing to take back.
+    deploy(&world, &new, &["--receipt", "rerun.json"]).await.expect(0);
+    let undone =
+        world.cutover(&["deploy-service", "--undo", "rerun.json", "--format", "json"]).await.expect(0);
+    assert!(undone.json()["headline"].as_str().unwrap().contains("--action roll-back"), "{undone:?}");
+    world.front.forget();
+    let back = deploy(&world, &new, &["--action", "roll-back", "--format", "json", "--receipt", "b.json"])
+        .await
+        .expect(0);
+    let out = back.json();
+    // Not to the revision before by number, which never ran.
+    assert_eq!(out["outputs"]["live-task-definition-arn"], old.as_str());
+    assert_eq!(world.writes(), ["ecs:UpdateService"]);
+    world.front.forget();
+    let again = deploy(&world, &new, &["--action", "roll-back", "--format", "json"]).await.expect(0).json();
+    assert_eq!(again["outputs"]["changed"], "false");
+    assert!(world.writes().is_empty());
+    // And that can be taken back, too.
+    world.cutover(&["deploy-service", "--undo", "b.json"]).await.expect(0);
+    assert_eq!(world.service().await["taskDefinition"], new.as_str());
+}
+
+#[tokio::test]
+async fn a_deployment_that_goes_on_is_rolled_back_by_ecs_and_followed() {
+    let world = World::start().await;
+    let old = world.service().await["taskDefinition"].as_str().unwrap().to_owned();
+    let off = json!({"deploymentCircuitBreaker": {"enable": false, "rollback": false}, "minimumHealthyPercent": 100, "maximumPercent": 200});
+    let configured = json!({"cluster": CLUSTER, "service": SERVICE, "deploymentConfiguration": off});
+    world.call("UpdateService", configured).await;
+    world.settle().await;
+    let broken = world.register("broken@sha256:2").await;
+    deploy(&world, &broken, &[]).await.expect(5).says(&[
+        "tasks stopped for the same reason, and none has been healthy since",
+        "--action roll-back",
+        "rally-prod:1 serves",
+    ]);
+    world.front.forget();
+    let back = deploy(&world, &broken, &["--action", "roll-back", "--format", "json"]).await.expect(0).json();
+    assert_eq!(back["outputs"]["rolled-back"], "true");
+    assert_eq!(back["outputs"]["live-task-definition-arn"], old.as_str());
+    assert_eq!(world.writes(), ["ecs:StopServiceDeployment"]);
     assert_eq!(world.service().await["taskDefinition"], old.as_str());
 }
 

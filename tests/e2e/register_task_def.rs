@@ -45,7 +45,7 @@ async fn the_new_revision_differs_in_the_pinned_image_alone() {
     assert_eq!(out["outputs"]["previous-task-definition-arn"], new.replace(":2", ":1").as_str());
     assert_eq!(world.writes(), ["ecs:RegisterTaskDefinition"]);
     assert!(
-        ran.stderr.contains(&format!("+      \"image\": \"{}\"", repository(&name, &format!("@{digest}")))),
+        ran.stderr.contains(&format!("+  \"image\": \"{}\"", repository(&name, &format!("@{digest}")))),
         "{}",
         ran.stderr
     );
@@ -274,7 +274,7 @@ async fn in_a_github_job_outputs_summary_and_annotations_are_written() {
         "{outputs}"
     );
     let summary = std::fs::read_to_string(world.path("summary")).unwrap();
-    assert!(summary.contains("### register-task-def") && summary.contains("+      \"image\""), "{summary}");
+    assert!(summary.contains("### register-task-def") && summary.contains("+  \"image\""), "{summary}");
     let mut refused =
         world.command(&["register-task-def", "--from-service", "rally-prod/web", "--image", "x=y"]);
     refused.env("GITHUB_ACTIONS", "true");
@@ -282,4 +282,70 @@ async fn in_a_github_job_outputs_summary_and_annotations_are_written() {
         .await
         .expect(3)
         .says(&["::error title=register-task-def::error: find service web"]);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_found_again_though_somebody_registered_in_between() {
+    let world = World::start().await;
+    let (name, _) = push(&world, "V2").await;
+    world.front.forget();
+    let hold = world.front.hold("ecs:RegisterTaskDefinition", When::AfterEffect);
+    let image = repository(&name, ":V2");
+    let ran = register(&world, &image, &["--format", "json"]);
+    let meanwhile = async {
+        hold.arrived().await;
+        world.register("half-done").await;
+        drop(hold);
+    };
+    let (ran, ()) = tokio::join!(ran, meanwhile);
+    let out = ran.expect(0).json();
+    assert!(out["outputs"]["task-definition-arn"].as_str().unwrap().ends_with("rally-prod:2"), "{out}");
+    assert_eq!(world.writes(), ["ecs:RegisterTaskDefinition"]);
+}
+
+#[tokio::test]
+async fn a_registration_that_took_no_effect_is_tried_again_after_a_look() {
+    let world = World::start().await;
+    let (name, _) = push(&world, "V2").await;
+    world.front.forget();
+    world.front.add_fault(Fault {
+        when: When::BeforeForward,
+        times: Some(1),
+        ..Fault::new("ecs:RegisterTaskDefinition", Effect::Reset)
+    });
+    let ran = register(&world, &repository(&name, ":V2"), &[]).await.expect(0);
+    assert!(ran.stdout.contains("registered rally-prod:2"), "{ran:?}");
+    let list = world.call("ListTaskDefinitions", json!({"familyPrefix": FAMILY})).await;
+    assert_eq!(list["taskDefinitionArns"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_in_doubt_is_said_and_both_ways_on_are_open() {
+    let world = World::start().await;
+    let (name, _) = push(&world, "V2").await;
+    let image = repository(&name, ":V2");
+    world.front.forget();
+    let hold = world.front.hold("ecs:RegisterTaskDefinition", When::AfterEffect);
+    let ran = register(&world, &image, &["--receipt", "r.json"]);
+    let meanwhile = async {
+        hold.arrived().await;
+        world.front.add_fault(Fault::access_denied("ecs:DescribeTaskDefinition"));
+        drop(hold);
+    };
+    let (ran, ()) = tokio::join!(ran, meanwhile);
+    ran.expect(4).says(&[
+        "allow `ecs:DescribeTaskDefinition`",
+        "whether a revision of rally-prod after 1 was registered is not known",
+    ]);
+    // Run again, it finds the revision; undone, the receipt of the first run finds it too.
+    world.front.set_faults([]);
+    world.front.forget();
+    let again = register(&world, &image, &["--format", "json"]).await.expect(0).json();
+    assert_eq!(again["outputs"]["changed"], "false");
+    assert!(world.writes().is_empty());
+    world
+        .cutover(&["register-task-def", "--undo", "r.json"])
+        .await
+        .expect(0)
+        .says(&["deregister rally-prod:2"]);
 }

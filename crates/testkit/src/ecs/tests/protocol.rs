@@ -137,14 +137,17 @@ async fn protocol_over_http() {
     let expected = json!({"__type": "ClientException", "message": "Unable to describe task definition."});
     assert_eq!((status, body), (400, expected));
     for (target, body, code) in [
-        (format!("{prefix}.RunTask"), "{}", "UnknownOperationException"),
+        (format!("{prefix}.DeleteService"), "{}", "UnknownOperationException"),
         ("Other.CreateCluster".to_owned(), "{}", "UnknownOperationException"),
         (format!("{prefix}.CreateCluster"), "{", "SerializationException"),
     ] {
         let (status, answer) = post(&target, body).await;
         assert_eq!((status, &answer["__type"]), (400, &json!(code)));
     }
-    assert_eq!(ecs.call("DeleteService", json!({})).await, Err(EcsError::UnknownOperation("RunTask".to_owned())));
+    assert_eq!(
+        ecs.call("DeleteService", json!({})).await,
+        Err(EcsError::UnknownOperation("DeleteService".to_owned()))
+    );
 }
 
 #[tokio::test]
