@@ -83,11 +83,12 @@ impl Definition {
         Ok(Self { document, family, container, port })
     }
 
-    /// The service that runs it.
-    pub(super) fn service(&self) -> io::Result<Value> {
+    /// The service that runs it, behind the load balancer's target group of that ARN.
+    pub(super) fn service(&self, target_group: &str) -> io::Result<Value> {
         let mut service: Value = serde_json::from_str(SERVICE)?;
         service["taskDefinition"] = json!(self.family);
         let balancer = &mut service["loadBalancers"][0];
+        balancer["targetGroupArn"] = json!(target_group);
         balancer["containerName"] = json!(self.container);
         balancer["containerPort"] = self.port.clone();
         let fargate = json!("FARGATE");
@@ -157,6 +158,29 @@ impl Definition {
     }
 }
 
+/// The target group of the load balancer; gives its ARN, which AWS makes. A second call of the same gives the same
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html>).
+pub(super) async fn target_group(emulator: &Emulator) -> io::Result<String> {
+    let parameters = [
+        ("Action", "CreateTargetGroup"),
+        ("Version", "2015-12-01"),
+        ("Name", seed::SERVICE),
+        ("Protocol", "HTTP"),
+        ("Port", "8080"),
+        ("TargetType", "ip"),
+        ("VpcId", "vpc-0a1b2c3d4e5f60718"),
+    ];
+    let (status, answer) = emulator.query("elasticloadbalancing", &parameters).await?;
+    let arn =
+        answer.split_once("<TargetGroupArn>").and_then(|(_, rest)| rest.split_once("</TargetGroupArn>"));
+    match arn {
+        Some((arn, _)) => Ok(arn.to_owned()),
+        None => {
+            Err(io::Error::other(format!("the emulator refused the target group with {status}: {answer}")))
+        }
+    }
+}
+
 async fn make_role(emulator: &Emulator, name: &str) -> io::Result<()> {
     let trust = json!({ "Version": "2012-10-17", "Statement": [{
         "Effect": "Allow", "Principal": { "Service": "ecs-tasks.amazonaws.com" }, "Action": "sts:AssumeRole",
@@ -219,7 +243,8 @@ mod tests {
         assert_eq!(server["secrets"][0]["valueFrom"], "arn:aws:ssm:us-east-1:123456789012:parameter/web/key");
         assert_eq!(server["secrets"][1]["name"], "DATABASE_URL");
         assert_eq!(definition.sidecars().into_iter().collect::<Vec<_>>(), ["agent:1"]);
-        let service = definition.service().unwrap();
+        let service = definition.service("arn:of-the-group").unwrap();
+        assert_eq!(service["loadBalancers"][0]["targetGroupArn"], "arn:of-the-group");
         assert_eq!((&service["taskDefinition"], &service["launchType"]), (&json!("web"), &json!("EC2")));
         assert_eq!(service["loadBalancers"][0]["containerName"], "server");
         assert_eq!(service["loadBalancers"][0]["containerPort"], 5000);
@@ -244,7 +269,8 @@ mod tests {
     fn rallys_own_is_as_its_service_has_it() {
         let definition = Definition::rally().unwrap();
         let service: Value = serde_json::from_str(SERVICE).unwrap();
-        assert_eq!(definition.service().unwrap(), service);
+        let group = service["loadBalancers"][0]["targetGroupArn"].as_str().unwrap();
+        assert_eq!(definition.service(group).unwrap(), service);
         assert_eq!(definition.container, "rally-prod-webapp");
     }
 }

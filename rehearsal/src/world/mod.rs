@@ -254,6 +254,7 @@ impl Running {
         );
         let digests = seed::aws(&emulator, &url).await?;
         definition.references(&emulator).await?;
+        let target_group = definition::target_group(&emulator).await?;
 
         let catalogue = folder.path("images.json");
         std::fs::write(
@@ -283,7 +284,7 @@ impl Running {
             ..Settings::default()
         };
         let ecs = Ecs::open(folder.path("ecs.json"), launcher, settings)?;
-        seed::service(&ecs, &definition).await?;
+        seed::service(&ecs, &definition, &target_group).await?;
 
         let loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let listen = loopback(same_port(kept.balancer_port).await?);

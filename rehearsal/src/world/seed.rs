@@ -122,7 +122,7 @@ fn manifest(release: Version) -> String {
 }
 
 /// The cluster, the task definition and the service with the old release.
-pub(super) async fn service(ecs: &Ecs, definition: &Definition) -> io::Result<()> {
+pub(super) async fn service(ecs: &Ecs, definition: &Definition, target_group: &str) -> io::Result<()> {
     let call = async |operation: &str, request: Value| {
         ecs.call(operation, request).await.map_err(|error| io::Error::other(format!("{operation}: {error}")))
     };
@@ -133,7 +133,7 @@ pub(super) async fn service(ecs: &Ecs, definition: &Definition) -> io::Result<()
     let services = call("DescribeServices", json!({ "cluster": CLUSTER, "services": [SERVICE] })).await?;
     if services.pointer("/services/0").is_none() {
         call("RegisterTaskDefinition", definition.document.clone()).await?;
-        call("CreateService", definition.service()?).await?;
+        call("CreateService", definition.service(target_group)?).await?;
     }
     Ok(())
 }
