@@ -158,10 +158,9 @@ impl Definition {
     }
 }
 
-/// The target group of the load balancer; gives its ARN, which AWS makes. A second call of the same gives the same
-/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html>).
+/// The target group of the load balancer; gives its ARN, which AWS makes.
 pub(super) async fn target_group(emulator: &Emulator) -> io::Result<String> {
-    let parameters = [
+    let create = [
         ("Action", "CreateTargetGroup"),
         ("Version", "2015-12-01"),
         ("Name", seed::SERVICE),
@@ -170,15 +169,19 @@ pub(super) async fn target_group(emulator: &Emulator) -> io::Result<String> {
         ("TargetType", "ip"),
         ("VpcId", "vpc-0a1b2c3d4e5f60718"),
     ];
-    let (status, answer) = emulator.query("elasticloadbalancing", &parameters).await?;
-    let arn =
-        answer.split_once("<TargetGroupArn>").and_then(|(_, rest)| rest.split_once("</TargetGroupArn>"));
-    match arn {
-        Some((arn, _)) => Ok(arn.to_owned()),
-        None => {
-            Err(io::Error::other(format!("the emulator refused the target group with {status}: {answer}")))
+    let find =
+        [("Action", "DescribeTargetGroups"), ("Version", "2015-12-01"), ("Names.member.1", seed::SERVICE)];
+    let mut said = String::new();
+    for parameters in [&find[..], &create] {
+        let (status, answer) = emulator.query("elasticloadbalancing", parameters).await?;
+        let arn =
+            answer.split_once("<TargetGroupArn>").and_then(|(_, rest)| rest.split_once("</TargetGroupArn>"));
+        if let Some((arn, _)) = arn {
+            return Ok(arn.to_owned());
         }
+        said = format!("{status}: {answer}");
     }
+    Err(io::Error::other(format!("the emulator refused the target group with {said}")))
 }
 
 async fn make_role(emulator: &Emulator, name: &str) -> io::Result<()> {
