@@ -37,11 +37,13 @@ pub(crate) async fn carry_out(
         Ok(end) => Some((failed(&follower, plan, brings, &end), gave_up(&end))),
         Err(failure) => {
             let late = failure.code() == Code::Deadline;
-            let failure = if late { with_commands(&follower, failure) } else { failure };
+            let failure =
+                failure.state("the deployment goes on without this run; the same command follows it again");
+            let failure = if late { failure.help(follower.commands()[1].clone()) } else { failure };
             Some((follower.with_reasons(failure), late))
         }
     };
-    let mut rolled_back = matches!(&failure, None if goes_back);
+    let mut rolled_back = failure.is_none() && goes_back;
     let mut failure = failure.map(|(failure, still_open)| {
         rolled_back |= follower.status() == Some("ROLLBACK_SUCCESSFUL");
         (failure, still_open)
@@ -117,11 +119,6 @@ fn tell(cx: &Cx, follower: &Follower<'_>, ended: &Result<End, Failure>) {
 /// The deployment did not work out, and nobody has put anything back.
 fn gave_up(end: &End) -> bool {
     matches!(end, End::CannotStart(_) | End::Judged(Judgement::Failed(_)))
-}
-
-fn with_commands(follower: &Follower<'_>, failure: Failure) -> Failure {
-    let [_, back] = follower.commands();
-    failure.state("the deployment goes on without this run").help(back)
 }
 
 fn failed(follower: &Follower<'_>, plan: &Deploy, brings: &str, end: &End) -> Failure {

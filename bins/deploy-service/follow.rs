@@ -17,6 +17,8 @@ use crate::why::{Cause, Stops, plainly};
 
 /// For this long after a change ECS's reads may be older than it.
 const FRESH: Duration = Duration::from_mins(1);
+/// Seconds by which a deployment and its service deployment may differ in age.
+const SKEW: f64 = 15.0;
 /// Between two looks at the load balancer.
 const TARGETS: Duration = Duration::from_secs(30);
 /// Of a failing container's log.
@@ -52,6 +54,8 @@ pub(crate) struct Follower<'a> {
     pub(crate) rollout: Option<Rollout>,
     definition: Option<TaskDefinition>,
     stops: Stops,
+    /// Stopped tasks that were described and change no more.
+    known: BTreeSet<String>,
     /// The ids of those that are told, or were there before.
     events: BTreeSet<String>,
     targets: Targets,
@@ -112,6 +116,7 @@ impl<'a> Follower<'a> {
             rollout: None,
             definition: None,
             stops: Stops::default(),
+            known: BTreeSet::new(),
             events,
             targets: Targets::default(),
             began: Instant::now(),
@@ -223,21 +228,12 @@ impl<'a> Follower<'a> {
 
     /// The service deployment may be shown later than the deployment.
     async fn find_carrier(&mut self, service: &Service) -> Result<(), Failure> {
-        // ECS's own time of our deployment, and a minute against differences within ECS.
-        let after = service.deployment(&self.ours.id).map_or(0.0, |own| own.created - 60.0);
-        if after <= 0.0 && !self.ours.fresh && service.current.is_none() {
-            // A service that was last deployed before there were service deployments.
-            self.carrier = Carrier::None;
-            return Ok(());
-        }
+        // ECS's own time of our deployment; the two are created one after the other.
+        let own = service.deployment(&self.ours.id).filter(|own| own.created > 0.0);
+        let after = own.map(|own| own.created - SKEW);
         let found = self
             .ecs
-            .find_rollout(
-                &self.ours.target,
-                service.current.as_deref(),
-                self.plan.not.as_deref(),
-                after.max(0.0),
-            )
+            .find_rollout(&self.ours.target, service.current.as_deref(), self.plan.not.as_deref(), after)
             .await?;
         match found {
             Newer::There(rollout) => {
@@ -279,7 +275,7 @@ impl<'a> Follower<'a> {
         if self.stops_denied {
             return Ok(());
         }
-        let found = match self.ecs.stops(&self.ours.id).await {
+        let found = match self.ecs.stops(&self.ours.id, &mut self.known).await {
             Ok(found) => found,
             Err(error) if error.is_transient() => return Ok(()),
             Err(error) if error.code() == kit::Code::Failed => {
@@ -299,7 +295,9 @@ impl<'a> Follower<'a> {
             match &log {
                 Ok(lines) => {
                     self.cx.report().say("  the end of its log:");
-                    lines.iter().for_each(|line| self.cx.report().foreign(line));
+                    for line in lines {
+                        self.cx.report().foreign(line);
+                    }
                 }
                 Err(why) => self.cx.report().say(&format!("  no log: {why}")),
             }

@@ -266,12 +266,11 @@ async fn run(args: DeployArgs, cx: Cx) -> Result<Outcome, Failure> {
             deploy::carry_out(&cx, &ecs, &request, &plan, options(&args)).await
         }
         Act::RollBack => {
-            let newest = match &args.task_definition {
-                Some(named) => named.clone(),
-                None => {
-                    let observed = ecs.observe_service().await?;
-                    observed.rollout_brings.unwrap_or(observed.service.task_definition)
-                }
+            let newest = if let Some(named) = &args.task_definition {
+                named.clone()
+            } else {
+                let observed = ecs.observe_service().await?;
+                observed.rollout_brings.unwrap_or(observed.service.task_definition)
             };
             let request = request(&args, &cx, newest);
             let plan = deploy::way_back(&ecs, &request).await?;

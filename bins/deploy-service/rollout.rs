@@ -267,13 +267,14 @@ impl Ecs<'_> {
 
     /// The service deployment that brings this task definition: the current one, else the newest of the history.
     ///
-    /// `not` is the one that was current before our update: it may have brought the same revision.
+    /// `not` is the one that was current before our update: it may have brought the same revision. `after` is when ours was
+    /// created; without it the history is not searched, which may hold older ones of the same revision.
     pub(crate) async fn find_rollout(
         &self,
         target: &str,
         current: Option<&str>,
         not: Option<&str>,
-        after: f64,
+        after: Option<f64>,
     ) -> Result<Newer<Rollout>, Failure> {
         if let Some(current) = current.filter(|current| Some(*current) != not)
             && let Newer::There(rollout) = match self.rollout(current).await? {
@@ -286,7 +287,10 @@ impl Ecs<'_> {
                 return Ok(Newer::There(rollout));
             }
         }
-        let past = given!(self.history(Some(after)).await?);
+        if after.is_none() {
+            return Ok(Newer::NotThere);
+        }
+        let past = given!(self.history(after).await?);
         let ours = past.iter().find(|past| past.task_definition == target && Some(past.arn.as_str()) != not);
         match ours {
             Some(ours) => self.rollout(&ours.arn).await,

@@ -4,6 +4,7 @@
 //! Sources: <https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-suspend-resume-scaling.html>,
 //! <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_TagResource.html>
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws::failure;
@@ -442,12 +443,13 @@ async fn apply(ecs: &Ecs<'_>, service: &str, change: &Change) -> Result<(), Fail
 async fn wait(cx: &Cx, ecs: &Ecs<'_>, count: i32, interval: Duration) -> Result<(), Failure> {
     let what = format!("{count} running tasks of {}", ecs.of);
     let mut stops = Stops::default();
+    let mut known = BTreeSet::new();
     let ended = cx
         .wait(Wait::until(&what, interval), async || {
             let service = ecs.service().await?;
             if count > 0
                 && let Some(primary) = service.primary()
-                && let Ok(found) = ecs.stops(&primary.id).await
+                && let Ok(found) = ecs.stops(&primary.id, &mut known).await
             {
                 for stop in stops.add(found) {
                     cx.report().warn(&format!("task {} stopped: {}", stop.id(), stop.text()));

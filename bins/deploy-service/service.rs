@@ -195,7 +195,7 @@ impl From<Option<&sdk::DeploymentConfiguration>> for Settings {
             pauses: pausing
                 .flat_map(|hook| hook.lifecycle_stages().iter().map(|stage| stage.as_str().to_owned()))
                 .collect(),
-            alarms: seen.alarms().is_some_and(|alarms| alarms.enable()),
+            alarms: seen.alarms().is_some_and(sdk::DeploymentAlarms::enable),
         }
     }
 }

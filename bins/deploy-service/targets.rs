@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws::failure;
+use aws_sdk_elasticloadbalancingv2::types::TargetHealthReasonEnum;
 use kit::Failure;
 
 use crate::observe::Ecs;
@@ -32,7 +33,7 @@ impl Ecs<'_> {
             })?;
             for target in answer.target_health_descriptions() {
                 let Some(health) = target.target_health() else { continue };
-                let Some(reason) = health.reason().map(|reason| reason.as_str()) else { continue };
+                let Some(reason) = health.reason().map(TargetHealthReasonEnum::as_str) else { continue };
                 if NO_FAILURE.contains(&reason) {
                     continue;
                 }

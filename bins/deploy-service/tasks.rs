@@ -1,6 +1,6 @@
 //! The service's tasks: those that run, and why those of a deployment stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws::failure;
 use aws_sdk_ecs::types as sdk;
@@ -42,7 +42,7 @@ pub(crate) struct Stop {
 impl Ecs<'_> {
     /// The service's running tasks.
     pub(crate) async fn running_tasks(&self) -> Result<Vec<RunningTask>, Failure> {
-        let tasks = self.tasks(DesiredStatus::Running).await?;
+        let tasks = self.tasks(DesiredStatus::Running, &BTreeSet::new()).await?;
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         Ok(tasks
             .iter()
@@ -57,11 +57,23 @@ impl Ecs<'_> {
             .collect())
     }
 
-    /// The stopped tasks of a deployment, by ARN. ECS forgets a stopped task in about an hour, so this is asked while
-    /// waiting.
-    pub(crate) async fn stops(&self, deployment: &str) -> Result<BTreeMap<String, Stop>, Failure> {
-        let tasks = self.tasks(DesiredStatus::Stopped).await?;
-        let own = tasks.iter().filter(|task| task.started_by() == Some(deployment));
+    /// The stopped tasks of a deployment, by ARN, but for those already `known`, which grow by those that change no more. ECS
+    /// forgets a stopped task in about an hour, so this is asked while waiting.
+    pub(crate) async fn stops(
+        &self,
+        deployment: &str,
+        known: &mut BTreeSet<String>,
+    ) -> Result<BTreeMap<String, Stop>, Failure> {
+        let tasks = self.tasks(DesiredStatus::Stopped, known).await?;
+        let ended = |task: &&Task| task.last_status() == Some("STOPPED");
+        known.extend(tasks.iter().filter(ended).filter_map(|task| task.task_arn().map(str::to_owned)));
+        // One that is still stopping is listed, too, and may not have its exit code yet.
+        let told = |task: &&Task| {
+            let of =
+                |container: &sdk::Container| container.exit_code().is_some() || container.reason().is_some();
+            ended(task) || task.containers().iter().any(of)
+        };
+        let own = tasks.iter().filter(told).filter(|task| task.started_by() == Some(deployment));
         // A task that a finished or superseded deployment scaled in did not fail.
         let failed = own.filter(|task| {
             task.stop_code()
@@ -70,7 +82,8 @@ impl Ecs<'_> {
         Ok(failed.map(Stop::from).map(|stop| (stop.task.clone(), stop)).collect())
     }
 
-    async fn tasks(&self, status: DesiredStatus) -> Result<Vec<Task>, Failure> {
+    /// Those that are not `known`, through every page.
+    async fn tasks(&self, status: DesiredStatus, known: &BTreeSet<String>) -> Result<Vec<Task>, Failure> {
         let ServiceRef { cluster, service } = &self.of;
         let mut arns: Vec<String> = Vec::new();
         let mut token = None;
@@ -86,7 +99,7 @@ impl Ecs<'_> {
             let page = self.cx.or_cancelled(call).await?.map_err(|error| {
                 failure(format!("list the tasks of {}", self.of), "ecs:ListTasks", "*", error)
             })?;
-            arns.extend_from_slice(page.task_arns());
+            arns.extend(page.task_arns().iter().filter(|arn| !known.contains(*arn)).cloned());
             token = page.next_token().map(str::to_owned);
             if token.is_none() {
                 break;
