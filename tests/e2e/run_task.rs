@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::ecs::{Behaviour, Ecs, ScriptedLauncher, Settings};
 use testkit::front::{Call, Fault, Front, When};
+use testkit::moto::Moto;
 use testkit::scenario::Scenario;
 use tokio::process::Command;
 
-use crate::world::{ACCOUNT, REGION, Ran, run, scrubbed, shared_emulator};
+use crate::world::{ACCOUNT, REGION, Ran, client, run, scrubbed, shared_emulator};
 
 const REVISION: &str = "arn:aws:ecs:us-east-1:123456789012:task-definition/rally-migrate:7";
 const TASK: &str = "arn:aws:ecs:us-east-1:123456789012:task/rally-prod/0123456789abcdef0123456789abcdef";
@@ -384,7 +385,8 @@ async fn logs(operation: &str, request: Value) {
 async fn a_killed_job_that_is_run_again_takes_up_its_task() {
     let place = Place::new("killed").await;
     let hold = place.front.hold("ecs:RunTask", When::AfterEffect);
-    let mut child = place.command("7", "1", &[]).spawn().expect("it starts");
+    let mut killed = place.command("7", "1", &[]);
+    let mut child = killed.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
     hold.arrived().await;
     child.kill().await.expect("it is killed");
     drop(hold);
@@ -442,7 +444,8 @@ async fn one_migration_of_a_family_at_a_time() {
     let theirs = json!({"cluster": "rally", "taskDefinition": place.revision, "startedBy": "jane"});
     let other = place.ecs.call("RunTask", theirs).await.expect("a task")["tasks"][0]["taskArn"].clone();
     let hold = place.front.hold("ecs:DescribeTasks#3", When::BeforeForward);
-    let mut first = place.command("", "", &["--run-id", "release-1"]).spawn().expect("it starts");
+    let mut first = place.command("", "", &["--run-id", "release-1"]);
+    let mut first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
     hold.arrived().await;
     let id = place.launcher.launched().pop().expect("a task");
     let id = id.rsplit('/').next().expect("an id");
@@ -462,4 +465,87 @@ async fn one_migration_of_a_family_at_a_time() {
         .await
         .expect(0)
         .says(&["started by jane", other.as_str().and_then(|arn| arn.rsplit('/').next()).expect("an id")]);
+}
+
+/// One call of ECS or EC2 to moto, past the front.
+async fn moto_call(moto: &Moto, service: &str, target: &str, body: String) -> String {
+    let scope = format!("AKIAIOSFODNN7EXAMPLE/20261121/{REGION}/{service}/aws4_request");
+    let content =
+        if target.is_empty() { "application/x-www-form-urlencoded" } else { "application/x-amz-json-1.1" };
+    let answer = client()
+        .post(moto.url())
+        .header(
+            "authorization",
+            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
+        )
+        .header("content-type", content)
+        .header("x-amz-target", target)
+        .body(body)
+        .send()
+        .await
+        .expect("an answer");
+    let status = answer.status();
+    let text = answer.text().await.expect("a text");
+    assert!(status.is_success(), "{service} {target}: {text}");
+    text
+}
+
+/// The text of the first element of that name.
+fn element(xml: &str, name: &str) -> String {
+    let rest = xml.split(&format!("<{name}>")).nth(1).and_then(|rest| rest.split('<').next());
+    rest.unwrap_or_else(|| panic!("no {name} in {xml}")).to_owned()
+}
+
+#[tokio::test]
+async fn motos_task_runs_to_its_end_too() {
+    let moto = Moto::start().await.expect("moto starts");
+    let ec2 =
+        async |action: &str| moto_call(&moto, "ec2", "", format!("Action={action}&Version=2016-11-15")).await;
+    let ecs = async |operation: &str, request: Value| {
+        let target = format!("AmazonEC2ContainerServiceV20141113.{operation}");
+        serde_json::from_str::<Value>(&moto_call(&moto, "ecs", &target, request.to_string()).await)
+            .expect("JSON")
+    };
+    let network = json!({"awsvpcConfiguration": {
+        "subnets": [element(&ec2("DescribeSubnets").await, "subnetId")],
+        "securityGroups": [element(&ec2("DescribeSecurityGroups").await, "groupId")],
+    }});
+    ecs("CreateCluster", json!({"clusterName": "rally"})).await;
+    let definition = json!({
+        "family": "rally-migrate", "networkMode": "awsvpc", "requiresCompatibilities": ["FARGATE"], "cpu": "256", "memory": "512",
+        "containerDefinitions": [{"name": "migrate", "image": "rally@sha256:1", "memory": 512, "essential": true}],
+    });
+    let definition = ecs("RegisterTaskDefinition", definition).await;
+    let revision = definition["taskDefinition"]["taskDefinitionArn"].as_str().expect("an ARN").to_owned();
+    let service = json!({
+        "cluster": "rally", "serviceName": "web", "taskDefinition": revision, "desiredCount": 1, "launchType": "FARGATE",
+        "networkConfiguration": network,
+    });
+    ecs("CreateService", service).await;
+
+    let front = Front::builder().upstream(moto.url()).start().await.expect("the front starts");
+    let dir = tempfile::tempdir().expect("a folder");
+    let command = || {
+        let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), dir.path());
+        command
+            .args([
+                "run-migration",
+                "--task",
+                &revision,
+                "--like-service",
+                "rally/web",
+                "--without-backup",
+                "rally",
+            ])
+            .args(["--command", r#"["rails","db:migrate"]"#, "--run-id", "release-1", "--interval", "10ms"])
+            .env("AWS_ENDPOINT_URL", front.url())
+            .env("AWS_REGION", REGION)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test");
+        command
+    };
+    let first = run(command()).await.expect(0).says(&["it is DEPROVISIONING"]);
+    assert!(first.stdout.contains("exit-code=0"), "{}", first.stdout);
+    let again = run(command()).await.expect(0);
+    assert!(again.stdout.contains("changed=false"), "{}", again.stdout);
 }

@@ -34,7 +34,7 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "NAME", requires = "task")]
     pub(crate) container: Option<String>,
 
-    /// What that container runs in place of its own command: a JSON array such as ["rails","db:migrate"]
+    /// What that container runs in place of its own command: a JSON array such as `["rails","db:migrate"]`
     #[arg(long, value_name = "JSON", requires = "task", value_parser = parse_command)]
     pub(crate) command: Option<Words>,
 
@@ -42,7 +42,7 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "NAME=VALUE", requires = "task", value_parser = parse_variable)]
     pub(crate) env: Vec<(String, String)>,
 
-    /// The overrides as RunTask takes them, as JSON or the name of a file, in place of --command and --env
+    /// The overrides as `RunTask` takes them, as JSON or the name of a file, in place of --command and --env
     #[arg(long, value_name = "JSON|FILE", requires = "task", conflicts_with_all = ["command", "env"])]
     pub(crate) overrides: Option<String>,
 

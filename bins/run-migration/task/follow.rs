@@ -44,7 +44,7 @@ impl Follow<'_> {
                     tail.tick(&mut say).await;
                 }
                 match look? {
-                    Look::Found(task) if task.stopped() => Ok(Poll::Ready(task)),
+                    Look::Found(task) if task.stopped() => Ok(Poll::Ready(Some(task))),
                     Look::Found(task) => {
                         known_at = Instant::now();
                         Ok(Poll::Pending(format!("it is {}", task.status)))
@@ -52,12 +52,13 @@ impl Follow<'_> {
                     Look::Missing if known_at.elapsed() < UNSEEN => {
                         Ok(Poll::Pending("ECS does not show it yet".to_owned()))
                     }
-                    Look::Missing => Err(self.forgotten()),
+                    Look::Missing => Ok(Poll::Ready(None)),
                 }
             })
             .await;
         let task = match ended {
-            Ok(task) => task,
+            Ok(Some(task)) => task,
+            Ok(None) => return Err(self.forgotten()),
             Err(failure) => return Err(self.unfinished(failure, &mut tail, &mut say).await),
         };
         cx.report().say(&format!(
@@ -155,6 +156,7 @@ impl Follow<'_> {
     fn forgotten(&self) -> Failure {
         let failure = Failure::unverified(format!("follow task {}", short(self.task)))
             .because("ECS does not know it any more, as it forgets a task an hour after it has stopped, so how it ended can't be seen")
+            .state(format!("task: {}", self.task))
             .help("look into the database; to start the migration once more, name another release with --run-id");
         match self.log {
             Ok(source) => failure.help(format!("read its log: {}", source.command())),

@@ -32,6 +32,8 @@ pub(crate) struct Definition {
     pub(crate) family: String,
     /// ACTIVE, INACTIVE, `DELETE_IN_PROGRESS`.
     pub(crate) status: String,
+    /// Whether it has a task role, without which ECS runs no task that commands can be executed in.
+    pub(crate) task_role: bool,
     /// `awsvpc`, `bridge`, `host`, `none`; ECS gives none where it is the default of the platform.
     pub(crate) network_mode: String,
     #[serde(skip)]
@@ -156,6 +158,7 @@ impl Ecs<'_> {
             arn: arn.to_owned(),
             family: definition.family().unwrap_or_default().to_owned(),
             status: definition.status().map_or_else(String::new, |status| status.as_str().to_owned()),
+            task_role: definition.task_role_arn().is_some_and(|role| !role.is_empty()),
             network_mode: definition.network_mode().map_or_else(String::new, |mode| mode.as_str().to_owned()),
             containers: definition.container_definitions().to_vec(),
         })

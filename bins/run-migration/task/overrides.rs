@@ -78,7 +78,7 @@ impl Asked {
         }
     }
 
-    /// The document for RunTask; none when nothing is overridden. `containers` are those of the definition.
+    /// The document for `RunTask`; none when nothing is overridden. `containers` are those of the definition.
     pub(crate) fn document(&self, container: &str, containers: &[&str]) -> Result<Option<Value>, Failure> {
         let document = match self {
             Self::Document(document) if document.is_empty() => return Ok(None),
@@ -98,7 +98,8 @@ impl Asked {
                 json!({"containerOverrides": [one]})
             }
         };
-        for name in overridden(&document).filter(|name| !containers.contains(name)) {
+        let absent = overridden(&document).find(|name| !containers.contains(name));
+        if let Some(name) = absent {
             return Err(Failure::refused(format!("override container {name}"))
                 .because(format!("the definition has no such container: it has {}", containers.join(", ")))
                 .help("correct the name in --overrides"));

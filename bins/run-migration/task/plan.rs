@@ -294,7 +294,7 @@ fn document(
     if let Some(version) = version {
         put("platformVersion", json!(version));
     }
-    if like.is_some_and(|like| like.execute_command) {
+    if world.definition.task_role && like.is_some_and(|like| like.execute_command) {
         put("enableExecuteCommand", json!(true));
     }
     if let Some(like) = like.filter(|like| like.task_definition != plan.definition) {

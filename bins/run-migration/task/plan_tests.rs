@@ -30,6 +30,7 @@ fn world(containers: Vec<ContainerDefinition>) -> World {
             arn: REVISION.into(),
             family: "rally-migrate".into(),
             status: "ACTIVE".into(),
+            task_role: false,
             network_mode: "awsvpc".into(),
             containers,
         },

@@ -115,7 +115,7 @@ pub(crate) fn others(task: &SeenTask, container: &str) -> Vec<String> {
         .filter_map(|seen| {
             let reason = seen.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
             match (seen.exit_code, &seen.reason) {
-                (Some(0), None) => None,
+                (Some(0) | None, None) => None,
                 (Some(code), _) => Some(format!(
                     "container {} ended with exit code {code}{reason}; it does not decide",
                     seen.name
@@ -124,7 +124,6 @@ pub(crate) fn others(task: &SeenTask, container: &str) -> Vec<String> {
                     "container {} ended without an exit code{reason}; it does not decide",
                     seen.name
                 )),
-                (None, None) => None,
             }
         })
         .collect()

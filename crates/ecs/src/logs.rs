@@ -1,4 +1,4 @@
-//! What a container wrote, as far as CloudWatch Logs has it.
+//! What a container wrote, as far as `CloudWatch` Logs has it.
 //!
 //! A log explains an outcome and never decides one: whatever goes wrong here is said and does not end a step.
 

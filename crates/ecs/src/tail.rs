@@ -36,7 +36,7 @@ pub struct Tail {
     broken: Option<String>,
 }
 
-/// CloudWatch Logs gives an event of a stream no id.
+/// `CloudWatch` Logs gives an event of a stream no id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Event {
     timestamp: i64,

@@ -6,6 +6,7 @@ pub mod emulator;
 pub mod front;
 pub mod github;
 pub mod inputs;
+pub mod moto;
 pub mod postgres;
 pub mod scenario;
 mod server;
