@@ -8,11 +8,12 @@ use crate::canonical::presented;
 /// The difference, values that look like secrets masked: a unified diff of each container that changes, under its name,
 /// and of what is the task's.
 pub(crate) fn difference(before: &Value, after: &Value) -> String {
+    let first = before.is_null();
     let shown_after = masked_against(after, before);
     let (mut before, mut after) = (presented(&masked(before)), presented(&shown_after));
     let (mut old, mut new) = (take_containers(&mut before), take_containers(&mut after));
     let mut out = String::new();
-    section(&mut out, "the task definition", Some(&before).filter(|before| !before.is_null()), Some(&after));
+    section(&mut out, "the task definition", Some(&before).filter(|_| !first), Some(&after));
     for (name, container) in old.drain(..) {
         let same_name = new.iter().position(|(seen, _)| *seen == name);
         let after = same_name.map(|at| new.remove(at).1);
@@ -139,6 +140,9 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("hunter"), "{text}");
+        assert!(
+            difference(&Value::Null, &document("app:1", "x")).starts_with("the task definition (new):\n")
+        );
         // A masked value that changes is a change all the same.
         assert_eq!(text.matches("*** (changed)").count(), 3, "{text}");
         assert!(!difference(&document("app:1", "hunter2"), &document("app:2", "hunter2")).contains("***"));

@@ -119,9 +119,11 @@ pub(crate) fn unknown_fields(document: &Value) -> Vec<(String, String, &'static 
         unknown.extend(fields.map(|field| (place.clone(), field.clone(), known)));
     };
     look("the task definition".to_owned(), document.as_object(), FIELDS);
-    for container in document["containerDefinitions"].as_array().into_iter().flatten() {
-        let name = container["name"].as_str().unwrap_or_default();
-        look(format!("container {name}"), container.as_object(), CONTAINER_FIELDS);
+    for (n, container) in document["containerDefinitions"].as_array().into_iter().flatten().enumerate() {
+        let name = container["name"].as_str();
+        let place =
+            name.map_or_else(|| format!("containerDefinitions[{n}]"), |name| format!("container {name}"));
+        look(place, container.as_object(), CONTAINER_FIELDS);
     }
     unknown
 }

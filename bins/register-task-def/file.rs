@@ -34,16 +34,20 @@ pub(crate) fn parse(name: &str, bytes: &[u8], allow_unknown_fields: bool) -> Res
         refused().because(format!("{what}{error}"))
     })?;
     let document = unwrapped(value).map_err(|why| refused().because(why))?;
-    let problems = problems(&document);
+    let unknown: Vec<String> = if allow_unknown_fields {
+        Vec::new()
+    } else {
+        unknown_fields(&document).iter().map(|field| Unknown::of(field).to_string()).collect()
+    };
+    let some_unknown = !unknown.is_empty();
+    let problems = [unknown, problems(&document)].concat();
     if !problems.is_empty() {
-        return Err(refused().because(problems.join("\n")));
-    }
-    let unknown: Vec<String> =
-        unknown_fields(&document).iter().map(Unknown::of).map(|u| u.to_string()).collect();
-    if !unknown.is_empty() && !allow_unknown_fields {
-        return Err(refused().because(unknown.join("\n")).help(
-            "correct it; for a field that ECS has since this version was made, add --allow-unknown-fields",
-        ));
+        let refused = refused().because(problems.join("\n"));
+        return Err(if some_unknown {
+            refused.help("for a field that ECS has since this version was made, add --allow-unknown-fields")
+        } else {
+            refused
+        });
     }
     Ok(document)
 }
@@ -358,6 +362,9 @@ mod tests {
     #[test]
     fn a_mistyped_field_is_refused_with_what_was_meant_unless_allowed() {
         assert!(why(&with(r#""enviroment":[]"#)).contains("did you mean environment?"));
+        // A mistyped name leaves the container without one: both are said.
+        let nameless = why(r#"{"family":"web","containerDefinitions":[{"Name":"app","image":"x"}]}"#);
+        assert!(nameless.contains("did you mean name?") && nameless.contains("has no name"), "{nameless}");
         assert!(why(&with(r#""EntryPoint":[]"#)).contains("did you mean entryPoint?"));
         let top = r#"{"family":"web","taskRole":"x","containerDefinitions":[{"name":"app","image":"x"}]}"#;
         assert!(
