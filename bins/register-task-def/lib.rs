@@ -9,9 +9,11 @@ mod edit;
 mod file;
 mod image;
 mod observe;
+mod pin;
 mod plan;
 mod preflight;
 mod probe;
+mod undo;
 mod verify;
 
 use std::time::Duration;
@@ -211,7 +213,7 @@ async fn undo(
         Some(service) => Some((service, observe::service(cx, clients, service).await?)),
     };
     let service = running.as_ref().map(|(service, running)| (*service, running.as_str()));
-    let plan = plan::undo(&registered, service)?;
+    let plan = undo::undo(&registered, service)?;
     if let Go::Stop(outcome) = cx.show(&plan)? {
         return Ok(outcome);
     }

@@ -1,6 +1,6 @@
 //! The decision: what to register, or why not to.
 
-use ecs::{ServiceRef, short};
+use ecs::short;
 use kit::{Action, Failure, Note, Plan};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 use crate::canonical::canonical;
 use crate::difference::{difference, masked};
 use crate::document::{containers, image_of, set_image, unknown_fields};
-use crate::image::{ExpectedDigest, ImageRef, WantedImage, parse_image};
-use crate::observe::{Base, Definition, Observed, SeenImage};
+use crate::image::{ExpectedDigest, WantedImage};
+use crate::observe::{Definition, Observed, SeenImage};
+use crate::pin::{expect, pin, tag_of_base};
 use crate::preflight::{Checked, counted};
 
 /// What is asked for, beside the edits that the document has already.
@@ -103,7 +104,7 @@ pub(crate) fn plan(
     let Found { images, checks, mut notes } = found;
     let mut pinned = Vec::new();
     for (wanted, seen) in request.images.iter().zip(&images) {
-        let reference = pin(request, wanted, seen, &document, &base.name, &mut notes)?;
+        let reference = pin(request.allow_absent_image, wanted, seen, &document, &base.name, &mut notes)?;
         set_image(&mut document, &wanted.container, &reference);
         if reference.contains('@') {
             if image_of(&base.document, &wanted.container) == Some(reference.as_str()) && wanted.asked {
@@ -169,94 +170,6 @@ pub(crate) fn plan(
     })
 }
 
-/// The reference that the new revision names: by digest wherever the registry told it.
-fn pin(
-    request: &Request<'_>,
-    wanted: &WantedImage,
-    seen: &SeenImage,
-    document: &Value,
-    of: &str,
-    notes: &mut Vec<Note>,
-) -> Result<String, Failure> {
-    let WantedImage { image, asked, container } = wanted;
-    match seen {
-        SeenImage::Found { digest, platforms } => {
-            if let Some(given) = &image.digest
-                && given != digest
-            {
-                return Err(Failure::refused(format!("use {image}"))
-                    .because(format!("in ECR its tag is {digest}"))
-                    .help("somebody pushed the tag again, or the digest is of another build: give the one that was tested"));
-            }
-            check_platform(document, of, &image.to_string(), platforms)?;
-            Ok(format!("{}@{digest}", image.name))
-        }
-        SeenImage::NotAsked => {
-            if image.digest.is_none() && *asked {
-                return Err(Failure::refused(format!("use {image}"))
-                    .because("it is not in ECR, so its tag can't be checked and pinned")
-                    .help("give it by digest: NAME@sha256:..."));
-            }
-            let unpinned = if image.digest.is_none() { ", and its tag is not pinned" } else { "" };
-            notes.push(Note::Warning(format!(
-                "{image} of container {container} is not in ECR: nobody checked that it exists{unpinned}"
-            )));
-            Ok(match &image.digest {
-                Some(digest) if *asked => format!("{}@{digest}", image.name),
-                _ => image.to_string(),
-            })
-        }
-        SeenImage::Absent | SeenImage::NoRepository => {
-            let why = if *seen == SeenImage::Absent {
-                "the repository has no such image"
-            } else {
-                "there is no such repository in that registry and region"
-            };
-            if !request.allow_absent_image {
-                return Err(Failure::refused(format!("use {image}"))
-                    .because(why)
-                    .help("build and push it first, or correct the reference"));
-            }
-            notes.push(Note::Warning(format!(
-                "{image}: {why} yet; it will be pinned by digest once it is built"
-            )));
-            Ok(image.to_string())
-        }
-    }
-}
-
-/// Says why a revision that names the same image by its tag is not the same: what its tasks run is what the tag was when
-/// they were deployed, and the tag can be moved again.
-fn tag_of_base(base: &Base, wanted: &WantedImage, reference: &str, notes: &mut Vec<Note>) {
-    let Some(Ok(ImageRef { name, tag, digest: None, .. })) =
-        image_of(&base.document, &wanted.container).map(parse_image)
-    else {
-        return;
-    };
-    if base.definition.is_some() && name == wanted.image.name && tag == wanted.image.tag {
-        notes.push(Note::Info(format!(
-            "{} names {} by its tag, which is {reference} now and may have been another image when it was deployed: the new revision is pinned",
-            base.name, wanted.container
-        )));
-    }
-}
-
-/// The image that comes out must be the one that was tested.
-fn expect(container: &str, digest: &str, image: &str, may_be_absent: bool) -> Result<(), Failure> {
-    match image.split_once('@') {
-        Some((_, is)) if is == digest => Ok(()),
-        None if may_be_absent => Ok(()),
-        other => Err(Failure::refused(format!("use {image} for container {container}"))
-            .because(match other {
-                Some((_, is)) => format!("its digest is {is}, and {digest} was expected"),
-                None => format!("it has no digest, and {digest} was expected"),
-            })
-            .help(format!(
-                "build and test it again, or name the tested image with --image {container}=NAME@{digest}"
-            ))),
-    }
-}
-
 /// Adds the table of checks to the notes, and refuses with all that is missing at once.
 fn judge(
     checks: &[Checked],
@@ -296,81 +209,11 @@ fn judge(
     .help("create or correct what is named; for what will be created before the deployment, add --allow-missing with its name"))
 }
 
-/// A manifest list must hold the definition's platform; a container of another one dies with "exec format error".
-fn check_platform(document: &Value, of: &str, image: &str, platforms: &[String]) -> Result<(), Failure> {
-    if platforms.is_empty() {
-        return Ok(());
-    }
-    let platform = &document["runtimePlatform"];
-    let os = match platform["operatingSystemFamily"].as_str() {
-        Some(family) if family.starts_with("WINDOWS") => "windows",
-        _ => "linux",
-    };
-    let architecture = if platform["cpuArchitecture"] == "ARM64" { "arm64" } else { "amd64" };
-    let wanted = format!("{os}/{architecture}");
-    if platforms.contains(&wanted) {
-        return Ok(());
-    }
-    Err(Failure::refused(format!("use {image}"))
-        .because(format!("{of} runs on {wanted}, and the image is for {}", platforms.join(", ")))
-        .help("build the image for that platform, or change runtimePlatform of the task definition"))
-}
-
-/// What `--undo` does.
-#[derive(Debug, Serialize)]
-pub(crate) struct Deregister {
-    arns: Vec<String>,
-    notes: Vec<Note>,
-}
-
-impl Plan for Deregister {
-    fn actions(&self) -> Vec<Action> {
-        let deregister = |arn: &String| {
-            Action::irreversible(
-                crate::apply::deregister_id(arn),
-                format!("deregister {}", short(arn)),
-                "an inactive revision can't be activated; register-task-def makes the same one again",
-            )
-        };
-        self.arns.iter().map(deregister).collect()
-    }
-
-    fn notes(&self) -> Vec<Note> {
-        self.notes.clone()
-    }
-
-    fn unchanged(&self) -> String {
-        "no revision of that run is active".to_owned()
-    }
-}
-
-/// `service` is the one that the undone run named, with the revision that it runs now.
-pub(crate) fn undo(
-    registered: &[Definition],
-    service: Option<(&ServiceRef, &str)>,
-) -> Result<Deregister, Failure> {
-    let mut notes = Vec::new();
-    match service {
-        Some((service, running)) => {
-            if let Some(used) = registered.iter().find(|definition| definition.arn == running) {
-                return Err(Failure::refused(format!("deregister {}", short(&used.arn)))
-                    .because(format!("{service} runs it"))
-                    .help("undo deploy-service first"));
-            }
-        }
-        None if !registered.is_empty() => notes.push(Note::Warning(
-            "that run named no service: nobody checked that none runs the revision (give --from-service to check one)"
-                .to_owned(),
-        )),
-        None => {}
-    }
-    Ok(Deregister { arns: registered.iter().map(|definition| definition.arn.clone()).collect(), notes })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::parse_container_image;
+    use crate::image::{parse_container_image, parse_image};
+    use crate::observe::Base;
     use crate::preflight::Verdict;
     use kit::Code;
 
@@ -553,17 +396,5 @@ mod tests {
         let plan = plan(&request, old().base.document, &old(), found).unwrap();
         assert_eq!(plan.images[0].1, format!("{REPOSITORY}:V2"));
         assert!(matches!(plan.notes()[0], Note::Warning(_)));
-    }
-
-    #[test]
-    fn undo_leaves_a_revision_that_the_service_runs() {
-        let service = ServiceRef { cluster: "c".into(), service: "s".into() };
-        let new = definition(8, "x");
-        let of = std::slice::from_ref(&new);
-        assert_eq!(undo(of, Some((&service, &new.arn))).unwrap_err().code(), Code::Refused);
-        let plan = undo(of, Some((&service, &definition(7, "y").arn))).unwrap();
-        assert_eq!(plan.actions()[0].does, "deregister rally-prod:8");
-        assert!(plan.notes().is_empty());
-        assert!(format!("{:?}", undo(of, None).unwrap().notes()).contains("nobody checked"));
     }
 }
