@@ -5,6 +5,7 @@ pub(crate) mod args;
 mod follow;
 mod observe;
 mod overrides;
+mod place;
 mod plan;
 mod verdict;
 

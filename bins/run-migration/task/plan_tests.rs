@@ -7,7 +7,7 @@ use clap::FromArgMatches as _;
 use kit::{Code, Plan as _};
 use postgres::Rung;
 
-use super::super::observe::SeenContainer;
+use super::super::observe::{Like, SeenContainer};
 use super::*;
 
 const REVISION: &str = "arn:aws:ecs:us-east-1:123456789012:task-definition/rally-migrate:7";
