@@ -49,7 +49,10 @@ pub const STEP: Step = Step {
             name: "live-task-definition-arn",
             description: "ARN of the revision that serves at the end, also after a failure",
         },
-        Output { name: "rolled-back", description: "true when the earlier revision was put back" },
+        Output {
+            name: "rolled-back",
+            description: "true when the deployment was rolled back; false where the earlier revision was deployed anew",
+        },
         Output {
             name: "failure-reason",
             description: "why tasks of the new revision stopped, or why ECS ended the deployment",
