@@ -6,7 +6,6 @@ use std::fmt;
 use kit::Failure;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use similar::get_close_matches;
 
 use crate::document::{registrable, unknown_fields};
 
@@ -200,14 +199,7 @@ struct Unknown<'a> {
 
 impl<'a> Unknown<'a> {
     fn of((place, field, known): &'a (String, String, &'static [&'static str])) -> Self {
-        // CloudFormation writes the same names with a capital.
-        let lower = field.to_lowercase();
-        let meant = known
-            .iter()
-            .find(|name| name.to_lowercase() == lower)
-            .copied()
-            .or_else(|| get_close_matches(field.as_str(), known, 1, 0.7).first().copied());
-        Self { place, field, meant }
+        Self { place, field, meant: kit::nearest(field, known) }
     }
 }
 

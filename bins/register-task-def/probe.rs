@@ -9,6 +9,7 @@ use aws_sdk_iam::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_iam::operation::get_role::GetRoleError;
 use aws_sdk_secretsmanager::operation::describe_secret::DescribeSecretError;
 use kit::{Cx, Failure};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::preflight::{Checked, Need, SecretRef, Verdict, trust};
@@ -77,7 +78,9 @@ async fn role(cx: &Cx, aws: &Aws, name: &str) -> Result<Verdict, Failure> {
         Ok(answer) => {
             let policy =
                 answer.role().and_then(|role| role.assume_role_policy_document()).unwrap_or_default();
-            serde_json::from_str::<Value>(&percent_decoded(policy)).map_or_else(
+            // "URL-encoded compliant with RFC 3986", says IAM.
+            let policy = percent_decode_str(policy).decode_utf8_lossy();
+            serde_json::from_str::<Value>(&policy).map_or_else(
                 |_| Verdict::Skipped("it is there; its trust policy can't be read".to_owned()),
                 |policy| trust(&policy),
             )
@@ -87,28 +90,6 @@ async fn role(cx: &Cx, aws: &Aws, name: &str) -> Result<Verdict, Failure> {
         }
         Err(error) => skipped("iam:GetRole", error),
     })
-}
-
-/// IAM gives policies "URL-encoded compliant with RFC 3986".
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        rest = tail;
-        let decoded = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(
-            if byte == b'%'
-                && let Some(decoded) = decoded
-            {
-                rest = tail.get(2..).unwrap_or_default();
-                decoded
-            } else {
-                byte
-            },
-        );
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `DescribeLogGroups` searches by prefix: the group counts only when its name is equal.
@@ -228,15 +209,4 @@ async fn secret(cx: &Cx, aws: &Aws, name: &str) -> Result<Verdict, Failure> {
         || "is there".to_owned(),
         |key| format!("is there (whether it holds the key {key} is not looked at)"),
     )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_policy_comes_percent_encoded() {
-        assert_eq!(percent_decoded("%7B%22a%22%3A%20%22b%2Bc+d%22%7D"), r#"{"a": "b+c+d"}"#);
-        assert_eq!(percent_decoded("{\"a\": 1}%"), "{\"a\": 1}%");
-    }
 }

@@ -157,15 +157,10 @@ fn known(fields: &Map<String, Value>, valid: &[&str], what: &str) -> Result<(), 
             "{what} have no entryPoint: ECS can't override it. Put what is to run into command, and where the image's entry point is in the way, register a revision with another one"
         ));
     }
-    let near = valid
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(&unknown.to_lowercase(), &name.to_lowercase()), name))
-        .min()
-        .filter(|(distance, _)| *distance <= unknown.len() / 3)
-        .map_or_else(
-            || format!("; they have {}", valid.join(", ")),
-            |(_, name)| format!("; did you mean {name}?"),
-        );
+    let near = kit::nearest(unknown, valid).map_or_else(
+        || format!("; they have {}", valid.join(", ")),
+        |name| format!("; did you mean {name}?"),
+    );
     Err(format!("{what} have no field {unknown}{near}"))
 }
 

@@ -1,7 +1,9 @@
 //! The names of S3's operations, which are told by method, path, query and one header.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html>
 
-use super::request::{Request, decode};
+use percent_encoding::percent_decode_str;
+
+use super::request::Request;
 
 /// Subresources of a bucket: query parameter, and the operation's name without its verb.
 const BUCKET: [(&str, &str); 20] = [
@@ -40,7 +42,8 @@ const OBJECT: [(&str, &str); 5] = [
 pub(super) fn object(request: &Request) -> (String, String) {
     let path = request.uri.path().trim_start_matches('/');
     let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
-    (decode(bucket), decode(key))
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    (decoded(bucket), decoded(key))
 }
 
 pub(super) fn operation(request: &Request) -> String {
