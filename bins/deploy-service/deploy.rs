@@ -8,6 +8,7 @@ use crate::follow::{End, Follower, Options, paused};
 use crate::observe::Ecs;
 use crate::plan::{Call, Deploy, ROLL_BACK, Request};
 use crate::rollback::{Way, back_to, roll_back};
+use crate::rollout::Rollout;
 use crate::verify::Judgement;
 
 /// Shows, applies and follows one plan; undoing and rolling back are deploying another revision.
@@ -34,47 +35,59 @@ pub(crate) async fn carry_out(
     let failure = match ended {
         Ok(End::Judged(Judgement::Completed)) if !goes_back => None,
         Ok(End::Judged(Judgement::RolledBack(_))) if goes_back => None,
-        Ok(end) => Some((failed(&follower, plan, brings, &end), gave_up(&end))),
+        Ok(end) => {
+            let goes_on = matches!(end, End::CannotStart(_));
+            let goes_on =
+                goes_on.then_some("the deployment goes on without this run, and ECS goes on starting tasks");
+            Some((failed(&follower, plan, brings, &end), gave_up(&end), goes_on))
+        }
         Err(failure) => {
             let late = failure.code() == Code::Deadline;
-            let failure =
-                failure.state("the deployment goes on without this run; the same command follows it again");
-            let failure = if late { failure.help(follower.commands()[1].clone()) } else { failure };
-            Some((follower.with_reasons(failure), late))
+            let goes_on = "the deployment goes on without this run; the same command follows it again";
+            Some((follower.with_reasons(failure), late, Some(goes_on)))
         }
     };
-    let mut rolled_back = failure.is_none() && goes_back;
-    let mut failure = failure.map(|(failure, still_open)| {
-        rolled_back |= follower.status() == Some("ROLLBACK_SUCCESSFUL");
-        (failure, still_open)
-    });
-    if let Some((failed, true)) = failure.take_if(|(_, open)| *open && plan.roll_back) {
-        let back = put_back(cx, ecs, request, options, failed.code() == Code::Deadline).await;
-        rolled_back |= matches!(back, Ok(true));
-        failure = Some((
-            match back {
+    let mut rolled_back = match &failure {
+        None => goes_back,
+        Some(_) => follower.status() == Some("ROLLBACK_SUCCESSFUL"),
+    };
+    let [_, way_back] = follower.commands();
+    let failure = match failure {
+        Some((failed, true, _)) if plan.roll_back => {
+            let back = put_back(cx, ecs, request, options, failed.code() == Code::Deadline).await;
+            rolled_back |= matches!(back, Ok(true));
+            Some(match back {
                 Ok(true) => failed.state("this run rolled it back, and that was followed to its end"),
                 Ok(false) => failed
                     .state("this run asked ECS to roll it back; the deadline did not let it follow that"),
                 Err(error) => failed
-                    .state(format!("rolling it back failed, too: {error}: {}", error.chain().join(": "))),
-            },
-            false,
-        ));
-    }
+                    .state(format!("rolling it back failed, too: {error}: {}", error.chain().join(": ")))
+                    .help(way_back),
+            })
+        }
+        Some((failed, open, goes_on)) => {
+            let failed = goes_on.into_iter().fold(failed, Failure::state);
+            Some(if open { failed.help(way_back) } else { failed })
+        }
+        None => None,
+    };
     let service = ecs.service().await.ok();
     let seen = service.is_some();
-    let live = service.and_then(|service| service.live());
+    let other = if goes_back { &plan.target } else { &plan.previous };
+    let live = match follower.rollout.as_ref().and_then(Rollout::has_traffic) {
+        Some(new) => Some(if new { brings } else { other }.clone()),
+        None => service.and_then(|service| service.live()),
+    };
     if let Some(live) = &live {
         cx.output("live-task-definition-arn", live);
     }
     let by_the_look = || {
-        failure.as_ref().is_some_and(|(failure, _)| failure.code() == Code::Unverified)
+        failure.as_ref().is_some_and(|failure| failure.code() == Code::Unverified)
             && live.as_ref() == Some(&plan.previous)
             && matches!(follower.status(), None | Some("ROLLBACK_SUCCESSFUL"))
     };
     cx.output("rolled-back", (rolled_back || by_the_look()).to_string());
-    if let Some((failure, _)) = failure {
+    if let Some(failure) = failure {
         return Err(failure.state(match &live {
             Some(live) => format!("{} serves", short(live)),
             None if seen => "nothing serves: no task of the service runs".to_owned(),
@@ -131,14 +144,11 @@ fn failed(follower: &Follower<'_>, plan: &Deploy, brings: &str, end: &End) -> Fa
     let failure = match end {
         End::CannotStart(why) => Failure::unverified(attempt)
             .because(why.clone())
-            .help("mend what the stopped tasks' reasons name, and release again")
-            .help(back)
-            .state("the deployment goes on without this run, and ECS goes on starting tasks"),
+            .help("mend what the stopped tasks' reasons name, and release again"),
         End::Judged(judgement) => match judgement {
             Judgement::Failed(reason) => Failure::unverified(attempt)
                 .because(format!("ECS gave the deployment up and did not roll it back: {reason}"))
-                .help("mend what the stopped tasks' reasons name, and release again")
-                .help(back),
+                .help("mend what the stopped tasks' reasons name, and release again"),
             Judgement::RolledBack(reason) => Failure::unverified(attempt)
                 .because(format!("ECS rolled the deployment back: {reason}"))
                 .help("mend what the stopped tasks' reasons name, and release again"),

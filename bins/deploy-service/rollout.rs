@@ -85,6 +85,12 @@ impl Rollout {
         if said.is_empty() { "ECS gives no reason".to_owned() } else { said.join("; ") }
     }
 
+    /// Whether the new revision has most of the production traffic, where traffic is being shifted: the number of running
+    /// tasks says nothing there, since both revisions run in full until the end.
+    pub(crate) fn has_traffic(&self) -> Option<bool> {
+        self.traffic.filter(|_| self.goes_on()).map(|percent| percent > 50.0)
+    }
+
     /// It has not ended.
     pub(crate) fn goes_on(&self) -> bool {
         !matches!(self.status.as_str(), "SUCCESSFUL" | "STOPPED" | "ROLLBACK_SUCCESSFUL" | "ROLLBACK_FAILED")

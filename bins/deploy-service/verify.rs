@@ -219,7 +219,8 @@ fn progress(service: &Service, ours: &Ours, rollout: Option<&Rollout>) -> String
         }
     }
     let own = service.deployment(&ours.id);
-    if old > 0 && own.is_some_and(|own| own.running == service.desired && own.pending == 0) {
+    let shifts = rollout.is_some_and(|rollout| rollout.stage.is_some());
+    if old > 0 && !shifts && own.is_some_and(|own| own.running == service.desired && own.pending == 0) {
         // https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html#deregistration-delay
         state.push_str(
             " (they drain: a target group's deregistration delay is 300 seconds unless it is changed)",

@@ -171,6 +171,8 @@ async fn a_pause_is_exit_7_with_the_commands_that_end_it() {
     let stage = Stage::load("pause").await;
     let ran = stage.deploy(&[]).await.expect(7);
     assert_eq!(outputs(&ran)["hook-id"], "hook-0123456789");
+    // As many tasks of either run, and the production traffic is on the old one.
+    assert_eq!(outputs(&ran)["live-task-definition-arn"], revision(7).as_str());
     ran.says(&[
         "the deployment strategy is BLUE_GREEN",
         "the deployment pauses for a person at POST_TEST_TRAFFIC_SHIFT",
@@ -288,6 +290,8 @@ async fn a_release_that_cannot_start_is_rolled_back_when_that_was_asked_for() {
     let ran = stage.deploy(&["--on-failure", "roll-back"]).await.expect(5);
     assert_eq!(outputs(&ran)["rolled-back"], "true");
     assert_eq!(outputs(&ran)["live-task-definition-arn"], revision(7).as_str());
+    assert!(!ran.stderr.contains("goes on without this run"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("help: roll it back"), "{}", ran.stderr);
     ran.says(&[
         "if it fails: roll it back",
         "this run rolled it back, and that was followed to its end",
