@@ -156,7 +156,7 @@ async fn back_up(cx: &Cx, args: &Args, store: &Store) -> Result<(Outcome, Option
     let target = args.pg.target(cx.env())?;
     let request = Request {
         bucket: args.to.bucket.clone(),
-        backup_id: args.backup_id.clone().or_else(|| id_of_job(cx)).unwrap_or_else(|| cx.run_id()),
+        backup_id: args.backup_id.clone().or_else(|| cx.env().job_id()).unwrap_or_else(|| cx.run_id()),
         max_age: args.max_age,
         rung: args.verify.into(),
         allow_shrink: args.allow_shrink,
@@ -187,24 +187,6 @@ async fn back_up(cx: &Cx, args: &Args, store: &Store) -> Result<(Outcome, Option
         _ => Outcome::changed(headline),
     };
     Ok((outcome, Some(manifest)))
-}
-
-/// The workflow run, job and step: the same in every attempt, and another for a second backup in the same job.
-///
-/// Source: <https://docs.github.com/en/actions/reference/workflows-and-actions/variables>
-fn id_of_job(cx: &Cx) -> Option<String> {
-    let env = cx.env();
-    if !env.in_github_job() {
-        return None;
-    }
-    let mut id = format!("{}/{}", env.get("GITHUB_REPOSITORY")?, env.get("GITHUB_RUN_ID")?);
-    for name in ["GITHUB_JOB", "GITHUB_ACTION"] {
-        if let Some(value) = env.get(name) {
-            id.push('/');
-            id.push_str(value);
-        }
-    }
-    Some(id)
 }
 
 fn outputs(cx: &Cx, manifest: &Manifest) {

@@ -17,9 +17,9 @@ mod why;
 
 use std::time::Duration;
 
-use aws::{Arn, Aws, AwsArgs};
+use aws::{Aws, AwsArgs};
 use clap::{Args, ValueEnum};
-use ecs::{ServiceRef, parse_service};
+use ecs::{ServiceRef, parse_revision, parse_service};
 use kit::{Code, Cx, ExitCode, Failure, Outcome, Output, Permission, Receipt, Step};
 
 use crate::follow::Options;
@@ -224,20 +224,6 @@ enum OnFailure {
     RollBack,
 }
 
-/// Only a full ARN with a revision says what will run: a family alone means whatever is newest by then.
-fn parse_revision(text: &str) -> Result<String, String> {
-    let arn = text.parse::<Arn>().ok().filter(|arn| arn.service == "ecs");
-    let revision =
-        arn.as_ref().and_then(|arn| arn.resource.strip_prefix("task-definition/")?.rsplit_once(':'));
-    match revision {
-        Some((family, number)) if !family.is_empty() && number.parse::<u32>().is_ok() => Ok(text.to_owned()),
-        _ => Err(
-            "write the full ARN with the revision, as arn:aws:ecs:REGION:ACCOUNT:task-definition/FAMILY:7"
-                .to_owned(),
-        ),
-    }
-}
-
 async fn run(args: DeployArgs, cx: Cx) -> Result<Outcome, Failure> {
     let aws = Aws::connect(&cx, &args.aws).await?;
     let ecs = Ecs::new(&cx, aws, args.service.clone());
@@ -318,22 +304,4 @@ async fn undo(cx: &Cx, ecs: &Ecs<'_>, args: &DeployArgs, receipt: &Receipt) -> R
         }
     }
     Ok(outcome)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_full_arn_says_what_will_run() {
-        assert!(parse_revision("arn:aws:ecs:us-east-1:676917001797:task-definition/rally-prod:42").is_ok());
-        for bad in [
-            "rally-prod",
-            "rally-prod:42",
-            "arn:aws:ecs:us-east-1:1:task-definition/rally-prod",
-            "arn:aws:ecs:us-east-1:1:service/a:1",
-        ] {
-            assert!(parse_revision(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use aws::Arn;
 use clap::{Args, ValueEnum};
-use ecs::{ServiceRef, parse_service};
+use ecs::{ServiceRef, parse_revision, parse_service};
 
 /// How the migration runs as a one-off ECS task.
 #[derive(Args, Clone, Debug)]
@@ -117,18 +116,6 @@ impl PublicIp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Words(pub(crate) Vec<String>);
 
-/// Only a full ARN with a revision says what will run: a family alone means whatever is newest by then.
-fn parse_revision(text: &str) -> Result<String, String> {
-    let arn = text.parse::<Arn>().ok().filter(|arn| arn.service == "ecs");
-    let revision =
-        arn.as_ref().and_then(|arn| arn.resource.strip_prefix("task-definition/")?.rsplit_once(':'));
-    match revision {
-        Some((family, number)) if !family.is_empty() && number.parse::<u32>().is_ok() => Ok(text.to_owned()),
-        _ => Err("write the full ARN with the revision, as register-task-def gives it: arn:aws:ecs:REGION:ACCOUNT:task-definition/FAMILY:7"
-            .to_owned()),
-    }
-}
-
 fn parse_command(text: &str) -> Result<Words, String> {
     match serde_json::from_str::<Vec<String>>(text) {
         Ok(words) if words.is_empty() => Err("an empty command runs nothing".to_owned()),
@@ -172,10 +159,6 @@ mod tests {
 
     #[test]
     fn what_is_half_said_is_refused() {
-        assert!(parse_revision("arn:aws:ecs:us-east-1:123456789012:task-definition/rally:3").is_ok());
-        for bad in ["rally", "rally:3", "arn:aws:ecs:us-east-1:123456789012:task-definition/rally"] {
-            assert!(parse_revision(bad).is_err(), "{bad}");
-        }
         assert_eq!(parse_command(r#"["a","b c"]"#).unwrap(), Words(vec!["a".into(), "b c".into()]));
         for bad in ["[]", "rails db:migrate", r#"{"a":1}"#, "[1]"] {
             assert!(parse_command(bad).is_err(), "{bad}");

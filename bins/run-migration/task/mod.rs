@@ -82,7 +82,7 @@ pub(crate) async fn run(
         },
     };
     cx.observed(&Observed { world: &world, task: None });
-    let job = id_of_job(cx);
+    let job = cx.env().job_id();
     let request = Request {
         args,
         cluster,
@@ -163,22 +163,6 @@ fn here(definition: &str, aws: &Aws) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
-}
-
-/// The workflow run and the step in it: the same in every attempt, and for no other step.
-fn id_of_job(cx: &Cx) -> Option<String> {
-    let env = cx.env();
-    if !env.in_github_job() {
-        return None;
-    }
-    let mut id = format!("{}/{}", env.get("GITHUB_REPOSITORY")?, env.get("GITHUB_RUN_ID")?);
-    for name in ["GITHUB_JOB", "GITHUB_ACTION"] {
-        if let Some(value) = env.get(name) {
-            id.push('/');
-            id.push_str(value);
-        }
-    }
-    Some(id)
 }
 
 fn outputs(cx: &Cx, arn: &str, log: &Result<LogSource, String>) {

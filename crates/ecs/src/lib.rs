@@ -3,7 +3,7 @@
 mod logs;
 mod tail;
 
-use aws::{Aws, failure};
+use aws::{Arn, Aws, failure};
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types::Service;
 use kit::{Cx, Failure};
@@ -27,6 +27,21 @@ pub fn parse_service(text: &str) -> Result<ServiceRef, String> {
             Ok(ServiceRef { cluster: cluster.to_owned(), service: service.to_owned() })
         }
         _ => Err("write it as CLUSTER/SERVICE".to_owned()),
+    }
+}
+
+/// For clap's `value_parser`: a revision of a task definition, by its full ARN.
+///
+/// Only that says what will run: a family alone means whatever is newest by then.
+pub fn parse_revision(text: &str) -> Result<String, String> {
+    let arn = text.parse::<Arn>().ok().filter(|arn| arn.service == "ecs");
+    let revision =
+        arn.as_ref().and_then(|arn| arn.resource.strip_prefix("task-definition/")?.rsplit_once(':'));
+    match revision {
+        Some((family, number)) if !family.is_empty() && number.parse::<u32>().is_ok() => Ok(text.to_owned()),
+        _ => Err("write the full ARN with the revision, as register-task-def gives it: \
+                  arn:aws:ecs:REGION:ACCOUNT:task-definition/FAMILY:7"
+            .to_owned()),
     }
 }
 
@@ -124,6 +139,19 @@ mod tests {
         assert_eq!(named.to_string(), "service rally-prod-service in cluster rally-prod");
         for bad in ["rally", "/x", "x/", "a/b/c", ""] {
             assert!(parse_service(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_a_full_arn_says_what_will_run() {
+        assert!(parse_revision("arn:aws:ecs:us-east-1:676917001797:task-definition/rally-prod:42").is_ok());
+        for bad in [
+            "rally-prod",
+            "rally-prod:42",
+            "arn:aws:ecs:us-east-1:1:task-definition/rally-prod",
+            "arn:aws:ecs:us-east-1:1:service/a:1",
+        ] {
+            assert!(parse_revision(bad).is_err(), "{bad}");
         }
     }
 }
