@@ -111,16 +111,6 @@ impl Rally {
         let digest = &self.world.registry.images[&self.world.release.image_tag];
         definition["containerDefinitions"][0]["image"] =
             json!(format!("{}@{digest}", self.world.registry.uri));
-        let answered = [
-            "taskDefinitionArn",
-            "revision",
-            "status",
-            "requiresAttributes",
-            "compatibilities",
-            "registeredAt",
-            "registeredBy",
-        ];
-        definition.as_object_mut().unwrap().retain(|name, _| !answered.contains(&name.as_str()));
         let registered = self.ecs("RegisterTaskDefinition", &definition).await;
         let revision = registered.pointer("/taskDefinition/taskDefinitionArn").unwrap_or(&registered);
         let request =

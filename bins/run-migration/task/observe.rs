@@ -3,7 +3,7 @@
 use aws::{Aws, failure};
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types::{ContainerDefinition, DesiredStatus, Task};
-use ecs::{ServiceRef, describe_service, short};
+use ecs::{LogSource, ServiceRef, describe_service, short};
 use kit::{Cx, Failure};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -37,12 +37,47 @@ pub(crate) struct Definition {
     /// `awsvpc`, `bridge`, `host`, `none`; ECS gives none where it is the default of the platform.
     pub(crate) network_mode: String,
     #[serde(skip)]
-    pub(crate) containers: Vec<ContainerDefinition>,
+    pub(crate) containers: Vec<Container>,
 }
 
 impl Definition {
     pub(crate) fn names(&self) -> Vec<&str> {
-        self.containers.iter().filter_map(ContainerDefinition::name).collect()
+        self.containers.iter().map(Container::name).collect()
+    }
+
+    pub(crate) fn container(&self, name: &str) -> Option<&Container> {
+        self.containers.iter().find(|container| container.name() == name)
+    }
+}
+
+/// A container of the definition, as ECS describes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Container(ContainerDefinition);
+
+impl From<ContainerDefinition> for Container {
+    fn from(described: ContainerDefinition) -> Self {
+        Self(described)
+    }
+}
+
+impl Container {
+    pub(crate) fn name(&self) -> &str {
+        self.0.name().unwrap_or_default()
+    }
+
+    /// A container is essential unless the definition says otherwise.
+    pub(crate) fn is_essential(&self) -> bool {
+        self.0.essential().unwrap_or(true)
+    }
+
+    /// The value of a variable of its environment; the last counts, should there be two.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.0.environment().iter().rev().find(|pair| pair.name() == Some(name))?.value()
+    }
+
+    /// Where it writes its log in the task with that id.
+    pub(crate) fn log(&self, task_id: &str, region: &str) -> Result<LogSource, String> {
+        LogSource::of(&self.0, task_id, region)
     }
 }
 
@@ -160,7 +195,7 @@ impl Ecs<'_> {
             status: definition.status().map_or_else(String::new, |status| status.as_str().to_owned()),
             task_role: definition.task_role_arn().is_some_and(|role| !role.is_empty()),
             network_mode: definition.network_mode().map_or_else(String::new, |mode| mode.as_str().to_owned()),
-            containers: definition.container_definitions().to_vec(),
+            containers: definition.container_definitions().iter().cloned().map(Container).collect(),
         })
     }
 

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::args::TaskArgs;
-use super::observe::{Definition, SeenTask, World};
+use super::observe::{Container, Definition, SeenTask, World};
 use super::overrides::{self, Asked};
 use super::place::{Launch, launch, network};
 use super::verdict::{self, Verdict};
@@ -125,9 +125,8 @@ fn container(request: &Request<'_>, definition: &Definition) -> Result<String, F
     let essential: Vec<&str> = definition
         .containers
         .iter()
-        // A container is essential unless the definition says otherwise.
-        .filter(|container| container.essential().unwrap_or(true))
-        .filter_map(|container| container.name())
+        .filter(|container| container.is_essential())
+        .map(Container::name)
         .collect();
     match essential.as_slice() {
         [only] => Ok((*only).to_owned()),
@@ -150,13 +149,7 @@ fn same_database(
     overrides: Option<&Value>,
 ) -> Result<(), Failure> {
     let database = request.guard.database;
-    let defined = definition
-        .containers
-        .iter()
-        .filter(|seen| seen.name() == Some(container))
-        .flat_map(aws_sdk_ecs::types::ContainerDefinition::environment)
-        .filter(|pair| pair.name() == Some("PGDATABASE"))
-        .find_map(|pair| pair.value());
+    let defined = definition.container(container).and_then(|seen| seen.variable("PGDATABASE"));
     let overridden = overrides::of(overrides, container)
         .and_then(|one| one["environment"].as_array())
         .into_iter()
@@ -368,9 +361,8 @@ fn detail(plan: &TaskPlan, world: &World, overrides: Option<&Value>) -> Vec<Stri
 
 /// Where the deciding container writes its log.
 pub(crate) fn log_source(world: &World, container: &str, task_id: &str) -> Result<LogSource, String> {
-    let of = world.definition.containers.iter().find(|seen| seen.name() == Some(container));
-    let of = of.ok_or_else(|| format!("the definition has no container {container}"))?;
-    LogSource::of(of, task_id, &world.region)
+    let of = world.definition.container(container);
+    of.ok_or_else(|| format!("the definition has no container {container}"))?.log(task_id, &world.region)
 }
 
 const NO_UNDO: &str = "a migration has no inverse; \"to go back\" below says what to restore";

@@ -18,11 +18,11 @@ fn args(more: &[&str]) -> TaskArgs {
     TaskArgs::from_arg_matches(&matches).unwrap()
 }
 
-fn container(name: &str, essential: bool) -> ContainerDefinition {
-    ContainerDefinition::builder().name(name).essential(essential).build()
+fn container(name: &str, essential: bool) -> Container {
+    ContainerDefinition::builder().name(name).essential(essential).build().into()
 }
 
-fn world(containers: Vec<ContainerDefinition>) -> World {
+fn world(containers: Vec<Container>) -> World {
     World {
         account: "123456789012".into(),
         region: "us-east-1".into(),
@@ -155,7 +155,8 @@ fn a_revision_that_is_not_active_and_a_container_with_another_database_are_refus
     gone.definition.status = "INACTIVE".into();
     assert!(refusal(judge(&gone, None, &args(&[]))).contains("INACTIVE"));
     let variable = KeyValuePair::builder().name("PGDATABASE").value("staging").build();
-    let other = ContainerDefinition::builder().name("migrate").environment(variable).build();
+    let other: Container =
+        ContainerDefinition::builder().name("migrate").environment(variable).build().into();
     assert!(refusal(judge(&world(vec![other.clone()]), None, &args(&[]))).contains("PGDATABASE=staging"));
     assert!(judge(&world(vec![other]), None, &args(&["--env", "PGDATABASE=rally"])).is_ok());
 }

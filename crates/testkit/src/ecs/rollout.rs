@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Map, Value, json};
 
 use super::Settings;
-use super::launcher::{Launcher, Running, TaskSpec};
+use super::launcher::{ContainerSpec, Launcher, Running, TaskSpec};
 use super::state::{
     BreakerState, Deployment, RevisionCounts, Rollout, Service, ServiceDeployment, ServiceRevision, Status,
     Task, TaskContainer, TaskStatus, counts,
@@ -51,6 +51,21 @@ impl Fleet<'_> {
             .map_or(Value::Null, |d| Value::Object(d.clone()))
     }
 
+    /// The containers of a new task, none of which has ended.
+    pub(super) fn containers_of(&self, spec: &TaskSpec, cluster: &str, id: &str) -> Vec<TaskContainer> {
+        let main = spec.main_container().map(|container| &container.name);
+        let of = |container: &ContainerSpec| TaskContainer {
+            arn: self.settings.arn(&format!("container/{cluster}/{id}/{}", uuid::Uuid::new_v4())),
+            name: container.name.clone(),
+            image: container.image.clone(),
+            image_digest: self.launcher.image_digest(&container.image),
+            main: Some(&container.name) == main,
+            exit_code: None,
+            reason: None,
+        };
+        spec.containers.iter().map(of).collect()
+    }
+
     /// Starts one task of the deployment; a task that can't start is recorded as stopped.
     fn start(&mut self, service: &Service, deployment: &Deployment) -> Result<String, String> {
         let now = self.now();
@@ -63,24 +78,7 @@ impl Fleet<'_> {
             &format!("service:{}", service.name),
             &definition,
         );
-        let main = spec.main_container().map(|c| c.name.clone());
-        let containers = spec
-            .containers
-            .iter()
-            .map(|container| TaskContainer {
-                arn: self.settings.arn(&format!(
-                    "container/{}/{id}/{}",
-                    service.cluster,
-                    uuid::Uuid::new_v4()
-                )),
-                name: container.name.clone(),
-                image: container.image.clone(),
-                image_digest: self.launcher.image_digest(&container.image),
-                main: Some(&container.name) == main.as_ref(),
-                exit_code: None,
-                reason: None,
-            })
-            .collect();
+        let containers = self.containers_of(&spec, &service.cluster, &id);
         let copy = |source: Option<&Map<String, Value>>, keys: [&str; 2]| -> Map<String, Value> {
             keys.iter().filter_map(|k| Some(((*k).to_owned(), source?.get(*k)?.clone()))).collect()
         };

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::launcher::TaskSpec;
 use super::request::{cluster, count, find_definition, text};
 use super::rollout::Fleet;
-use super::state::{Started, Task, TaskContainer, TaskStatus, set};
+use super::state::{Started, Task, TaskStatus, set};
 use super::{EcsError, World};
 
 /// "You can specify up to 10 tasks for each call."
@@ -157,20 +157,7 @@ impl Fleet<'_> {
         let overrides = request.get("overrides").cloned().unwrap_or_else(|| json!({}));
         let mut spec = TaskSpec::new(&arn, definition_arn, &group, &overridden(definition, &overrides));
         spec.main = container_overrides(&overrides).find_map(|one| text(one, "name")).map(str::to_owned);
-        let main = spec.main_container().map(|container| container.name.clone());
-        let containers = spec
-            .containers
-            .iter()
-            .map(|container| TaskContainer {
-                arn: self.settings.arn(&format!("container/{cluster}/{id}/{}", uuid::Uuid::new_v4())),
-                name: container.name.clone(),
-                image: container.image.clone(),
-                image_digest: self.launcher.image_digest(&container.image),
-                main: Some(&container.name) == main.as_ref(),
-                exit_code: None,
-                reason: None,
-            })
-            .collect();
+        let containers = self.containers_of(&spec, cluster, &id);
         let mut document = Map::new();
         for (from, key) in [
             (definition, "cpu"),
