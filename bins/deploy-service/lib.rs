@@ -172,8 +172,8 @@ pub struct DeployArgs {
 
     /// The revision, as the ARN that register-task-def gives
     ///
-    /// Of the other actions it names the deployment that is meant: the one that brings, or brought, this revision. Without it
-    /// that is the service's newest one.
+    /// For roll-back it is the revision to leave. For continue it is the one that the paused deployment brings; without it that
+    /// is the service's newest.
     #[arg(long, value_name = "ARN", value_parser = parse_revision)]
     task_definition: Option<String>,
 
@@ -255,13 +255,13 @@ async fn run(args: DeployArgs, cx: Cx) -> Result<Outcome, Failure> {
             deploy::carry_out(&cx, &ecs, &request, &plan, options(&args)).await
         }
         Act::RollBack => {
-            let newest = if let Some(named) = &args.task_definition {
-                named.clone()
-            } else {
-                let observed = ecs.observe_service().await?;
-                observed.rollout_brings.unwrap_or(observed.service.task_definition)
-            };
-            let request = request(&args, &cx, newest);
+            // Without it a run that was killed and is started again would take the good revision for the one to leave.
+            let leave = args.task_definition.clone().ok_or_else(|| {
+                Failure::usage(format!("roll {} back", args.service))
+                    .because("--task-definition does not say which revision to leave")
+                    .help("give the ARN of the revision that is to go, so that running again does not bring it back")
+            })?;
+            let request = request(&args, &cx, leave);
             let plan = deploy::way_back(&ecs, &request).await?;
             deploy::carry_out(&cx, &ecs, &request, &plan, options(&args)).await
         }

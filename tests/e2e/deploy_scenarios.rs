@@ -458,3 +458,12 @@ async fn recorded_services_get_the_right_verdict() {
         assert!(stage.writes().is_empty(), "{name}");
     }
 }
+
+/// A run that was killed and is started again must not take the good revision for the bad one and go back to that.
+#[tokio::test]
+async fn rolling_back_says_which_revision_to_leave() {
+    let stage = Stage::load("success").await;
+    let ran = stage.cutover(&["--service", IN, "--action", "roll-back"]).await.expect(2);
+    ran.says(&["--task-definition does not say which revision to leave", "state: nothing was changed"]);
+    assert_eq!(stage.writes(), Vec::<String>::new());
+}
