@@ -37,6 +37,14 @@ pub(crate) fn roll_back(
     }
     if primary.task_definition != *left {
         if going_on(observed, primary) {
+            // What an earlier run of the same roll-back began, and was killed while it followed.
+            if let Newer::There(past) = &history
+                && last_good(past, left) == Some(primary.task_definition.as_str())
+            {
+                let call = Call::Follow { deployment: primary.id.clone() };
+                let plan = whole(observed, request, call, left, &primary.task_definition);
+                return Ok(Way::Plan(Box::new(plan)));
+            }
             return Err(Failure::refused(format!("roll {name} back from {}", short(left)))
                 .because(format!(
                     "deployment {} to {} is in progress, which is not that revision's",
@@ -66,9 +74,8 @@ pub(crate) fn roll_back(
                 ));
         }
     };
-    let good = past.iter().find(|past| past.status == "SUCCESSFUL" && past.task_definition != *left);
-    match good {
-        Some(good) => Ok(Way::To(good.task_definition.clone())),
+    match last_good(&past, left) {
+        Some(good) => Ok(Way::To(good.to_owned())),
         None => Err(Failure::refused(format!("roll {name} back from {}", short(left)))
             .because(if past.is_empty() {
                 "ECS remembers no deployment of the service (it keeps them for 90 days)".to_owned()
@@ -84,6 +91,12 @@ pub(crate) fn roll_back(
             })
             .help("deploy the revision you want with --task-definition")),
     }
+}
+
+/// The last revision other than `left` that was deployed successfully.
+fn last_good<'a>(past: &'a [Past], left: &str) -> Option<&'a str> {
+    let good = past.iter().find(|past| past.status == "SUCCESSFUL" && past.task_definition != left);
+    good.map(|past| past.task_definition.as_str())
 }
 
 /// The plan to go to `good`, once its status is known.
@@ -262,8 +275,14 @@ mod tests {
         assert!(
             matches!(way, Way::Plan(plan) if matches!(plan.call, Call::Nothing { .. }) && plan.target == arn(5))
         );
+        let ours = observed(vec![deployment("ecs-svc/9", "PRIMARY", 5, "IN_PROGRESS")]);
+        let history = || Newer::There(vec![past(8, "SUCCESSFUL"), past(5, "SUCCESSFUL")]);
+        let way = roll_back(&request(8), &ours, history()).unwrap();
+        assert!(
+            matches!(way, Way::Plan(plan) if matches!(plan.call, Call::Follow { .. }) && plan.target == arn(5))
+        );
         let theirs = observed(vec![deployment("ecs-svc/9", "PRIMARY", 9, "IN_PROGRESS")]);
-        assert_eq!(roll_back(&request(8), &theirs, Newer::NotThere).unwrap_err().code(), Code::Refused);
+        assert_eq!(roll_back(&request(8), &theirs, history()).unwrap_err().code(), Code::Refused);
     }
 
     #[test]
