@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    kit::main(&changeset_review::STEP, option_env!("CUTOVER_COMMIT"))
+}
