@@ -1,1 +1,7 @@
-//! CloudFormation change sets.
+//! CloudFormation change sets: what AWS says of one, what that does to data, and how it is shown.
+//!
+//! [`answer`] is AWS's word; [`review`] is the judgement of it as plain data.
+
+pub mod answer;
+pub mod fate;
+pub mod review;
