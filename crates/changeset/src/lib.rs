@@ -3,5 +3,12 @@
 //! [`answer`] is AWS's word; [`review`] is the judgement of it as plain data.
 
 pub mod answer;
+pub mod approve;
+pub mod compare;
 pub mod fate;
+pub mod judge;
 pub mod review;
+pub mod set;
+#[cfg(test)]
+mod testing;
+pub mod types;
