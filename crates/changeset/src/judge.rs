@@ -526,3 +526,7 @@ fn cause(detail: &Detail) -> Cause {
         }),
     }
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;
