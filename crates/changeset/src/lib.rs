@@ -5,3 +5,4 @@
 pub mod answer;
 pub mod fate;
 pub mod review;
+pub mod template;
