@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use changeset::answer::Answer;
+use changeset::hints;
 use changeset::judge::{Known, Rules, judge};
 use changeset::review::{Operation, StackReview, State};
 use changeset::set::{Page, Set, assemble};
@@ -48,6 +49,14 @@ fn read(file: &Path) -> Result<Page, Failure> {
     Ok(Page { from: name, answer })
 }
 
+/// What the values of properties tell, of nested sets too.
+fn hints_of(set: &Set, path: &str, known: &mut Known) {
+    known.hints.insert(path.to_owned(), hints::of_contexts(set));
+    for (logical_id, child) in &set.children {
+        hints_of(child, &format!("{path}/{logical_id}"), known);
+    }
+}
+
 fn one(set: &Set, n: usize, rules: &Rules) -> StackReview {
     let name = set.stack_name.clone().unwrap_or_else(|| format!("stack-{}", n + 1));
     let mut warnings = Vec::new();
@@ -55,7 +64,9 @@ fn one(set: &Set, n: usize, rules: &Rules) -> StackReview {
         Some("AVAILABLE" | "UNAVAILABLE") | None => {}
         Some(other) => warnings.push(format!("the change set is {other}: it can't be executed any more")),
     }
-    let rows = judge(set, &name, rules, &Known::default());
+    let mut known = Known::default();
+    hints_of(set, &name, &mut known);
+    let rows = judge(set, &name, rules, &known);
     StackReview {
         label: name.clone(),
         stack: name,

@@ -6,10 +6,12 @@ pub mod answer;
 pub mod approve;
 pub mod compare;
 pub mod fate;
+pub mod hints;
 pub mod judge;
 pub mod request;
 pub mod review;
 pub mod set;
+pub mod template;
 #[cfg(test)]
 mod testing;
 pub mod types;
