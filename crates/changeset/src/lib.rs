@@ -8,6 +8,7 @@ pub mod compare;
 pub mod fate;
 pub mod hints;
 pub mod judge;
+pub mod live;
 pub mod request;
 pub mod review;
 pub mod set;
