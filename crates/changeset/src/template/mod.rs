@@ -20,7 +20,7 @@ mod value;
 mod yaml;
 
 #[cfg(test)]
-mod recorded_tests;
+mod tests;
 
 use serde_json::{Map, Value};
 
