@@ -79,7 +79,10 @@ fn one_index_or_none_is_fine() {
     other["GlobalSecondaryIndexes"][1]["ProvisionedThroughput"] =
         json!({"ReadCapacityUnits": "5", "WriteCapacityUnits": 5});
     assert_eq!(change(&table(&[("a", "x"), ("b", "y")]), &other), None);
-    // Local ones are not global ones, and a new table is made with all of its indexes.
+    let mut local = table(&[]);
+    local["LocalSecondaryIndexes"] = table(&[("a", "x"), ("b", "y")])["GlobalSecondaryIndexes"].clone();
+    assert_eq!(change(&table(&[]), &local), None, "local ones are not global ones");
+    // A new table is made with all of its indexes.
     let mut replaced = table(&[("c", "x"), ("d", "y")]);
     replaced["KeySchema"] = json!([{"AttributeName": "other", "KeyType": "HASH"}]);
     assert_eq!(change(&table(&[("a", "x"), ("b", "y")]), &replaced), None);

@@ -23,7 +23,7 @@ fn boss(inputs: &Path, version: &str) -> Resolved {
     template(&text).resolve(&values, &Pseudo::default())
 }
 
-/// BossDB's api stack: which pairs of versions can be updated is in runbooks.md, finding 12 and B23.
+/// The api stack of the Boss: which pairs of versions can be updated is in runbooks.md, finding 12 and B23.
 #[test]
 fn the_index_that_boss_renamed_is_refused_and_its_way_round_passes() {
     let Some(inputs) = testkit::inputs::recorded("BossDB's indexes") else { return };
@@ -69,12 +69,14 @@ fn boss_deletes_its_data_with_its_stacks() {
     let Some(inputs) = testkit::inputs::recorded("BossDB's policies") else { return };
     let api = boss(&inputs, "production");
     assert_eq!(api.policies("EndpointDB").unwrap().deletion, Policy::Delete);
+    let index = api.resource("tileIndex").unwrap().custom_name();
+    assert_eq!(index, Some(("TableName", "tileindex.production.boss".to_owned())));
     let tables: Vec<&Resource> =
         api.resources.iter().filter(|resource| resource.resource_type == "AWS::DynamoDB::Table").collect();
     assert!(!tables.is_empty());
     for table in tables {
         assert_eq!(table.policies, Policies { deletion: Policy::Delete, update_replace: Policy::Delete });
-        assert_eq!(custom_name(&table.resource_type, &table.properties), Some("TableName"), "finding 17");
+        assert!(table.custom_name().is_some_and(|(property, _)| property == "TableName"), "finding 17");
     }
 }
 
