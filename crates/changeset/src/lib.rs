@@ -3,6 +3,16 @@
 //! [`answer`] is AWS's word; [`review`] is the judgement of it as plain data.
 
 pub mod answer;
+pub mod approve;
+pub mod compare;
 pub mod fate;
+pub mod hints;
+pub mod judge;
+pub mod live;
+pub mod request;
 pub mod review;
+pub mod set;
 pub mod template;
+#[cfg(test)]
+mod testing;
+pub mod types;

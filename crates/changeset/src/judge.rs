@@ -1,0 +1,532 @@
+//! What a change set does to data, row by row. Pure: the whole judgement of both steps is here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::answer::{
+    Action, Attribute, ChangeSource, Detail, Evaluation, PolicyAction, Replacement, RequiresRecreation,
+    ResourceChange,
+};
+use crate::fate::{Fate, Need, Old};
+use crate::review::{Cause, Property, Row, Tier, Verdict, Wishes};
+use crate::set::Set;
+use crate::types::Types;
+
+/// The type of a nested stack.
+pub const STACK: &str = "AWS::CloudFormation::Stack";
+
+/// What the caller wishes judged how.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub types: Types,
+    /// Types that hold an identity are judged as those that hold data.
+    pub strict: bool,
+}
+
+impl Rules {
+    /// The project's table with the caller's changes.
+    pub fn new(wishes: &Wishes) -> Self {
+        let mut types = Types::own();
+        for resource_type in &wishes.stateful {
+            types.add(resource_type);
+        }
+        for resource_type in &wishes.stateless {
+            types.remove(resource_type);
+        }
+        Self { types, strict: wishes.strict }
+    }
+}
+
+/// What is known of one resource beside the change set: from the templates before and after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    pub logical_id: String,
+    /// Its type, for a resource that the change set does not name.
+    pub resource_type: String,
+    /// What it makes necessary; a remark when none.
+    pub need: Option<Need>,
+    /// A sentence without a full stop.
+    pub text: String,
+}
+
+/// What is known of each stack beside its change set, by its path (`infra`, `infra/S3Res`).
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    pub hints: BTreeMap<String, Vec<Hint>>,
+    /// The resources of nested stacks that go, as path of the stack to (logical id, type).
+    pub contents: BTreeMap<String, Vec<(String, String)>>,
+}
+
+/// The rows of a change set and of those nested in it. `path` is the label of the stack.
+pub fn judge(set: &Set, path: &str, rules: &Rules, known: &Known) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let no_hints = Vec::new();
+    let hints = known.hints.get(path).unwrap_or(&no_hints);
+    for change in &set.changes {
+        let row = judge_change(change, set, path, rules, known, hints);
+        let nested = format!("{path}/{}", change.logical_resource_id);
+        rows.push(row);
+        if let Some(child) = set.children.get(&change.logical_resource_id) {
+            rows.extend(judge(child, &nested, rules, known));
+        }
+    }
+    rows.extend(unnamed(set, path, rules, hints));
+    rows
+}
+
+/// What the templates tell of resources that the change set does not name.
+fn unnamed(set: &Set, path: &str, rules: &Rules, hints: &[Hint]) -> Vec<Row> {
+    let named = |id: &str| set.changes.iter().any(|change| change.logical_resource_id == id);
+    let ids: BTreeSet<(&str, &str)> = hints
+        .iter()
+        .filter(|hint| hint.need.is_some() && !named(&hint.logical_id))
+        .map(|hint| (hint.logical_id.as_str(), hint.resource_type.as_str()))
+        .collect();
+    ids.into_iter()
+        .map(|(logical_id, resource_type)| {
+            let change = ResourceChange {
+                action: Some(Action::Modify),
+                replacement: Some(Replacement::False),
+                logical_resource_id: logical_id.to_owned(),
+                resource_type: resource_type.to_owned(),
+                ..ResourceChange::default()
+            };
+            let mut row = judge_change(&change, set, path, rules, &Known::default(), hints);
+            row.reasons.insert(0, "the change set does not name it; the templates differ".to_owned());
+            row
+        })
+        .collect()
+}
+
+fn judge_change(
+    change: &ResourceChange,
+    set: &Set,
+    path: &str,
+    rules: &Rules,
+    known: &Known,
+    hints: &[Hint],
+) -> Row {
+    let mut judged = Judged::new(change, path, rules);
+    if change.resource_type == STACK {
+        judged.nested(change, set, known, rules);
+    } else {
+        judged.by_fate();
+    }
+    judged.renamed(change, set);
+    judged.attributes(change);
+    for hint in hints.iter().filter(|hint| hint.logical_id == change.logical_resource_id) {
+        judged.hint(hint);
+    }
+    judged.row
+}
+
+struct Judged {
+    row: Row,
+    holds: bool,
+}
+
+/// Whether it is a custom resource, whose provider may do anything when it is told to delete.
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requesttypes-delete.html>
+fn is_custom(resource_type: &str) -> bool {
+    resource_type.starts_with("Custom::") || resource_type == "AWS::CloudFormation::CustomResource"
+}
+
+/// What becomes of the old resource. A policy that is not told is taken for the worst: answers from before July 2022 have none.
+fn old(policy: Option<&PolicyAction>) -> Old {
+    match policy {
+        Some(PolicyAction::Retain | PolicyAction::ReplaceAndRetain) => Old::Retained,
+        Some(PolicyAction::Snapshot | PolicyAction::ReplaceAndSnapshot) => Old::Snapshot,
+        _ => Old::Deleted,
+    }
+}
+
+/// What becomes of the resource, and why it is so judged where AWS's answer does not say it plainly.
+fn fate(change: &ResourceChange) -> (Fate, Option<String>) {
+    let policy = change.policy_action.as_ref();
+    let replaces = matches!(
+        policy,
+        Some(
+            PolicyAction::ReplaceAndDelete
+                | PolicyAction::ReplaceAndRetain
+                | PolicyAction::ReplaceAndSnapshot
+        )
+    );
+    let removes =
+        matches!(policy, Some(PolicyAction::Delete | PolicyAction::Retain | PolicyAction::Snapshot));
+    let unknown_policy = match policy {
+        Some(PolicyAction::Unknown(word)) => {
+            Some(format!("AWS says {word} of the old one, which this version does not know"))
+        }
+        _ => None,
+    };
+    match &change.action {
+        // AWS has sent Replacement True with Add, where there is nothing to replace.
+        Some(Action::Add) => (Fate::Add, None),
+        Some(Action::Import) => (Fate::Import, None),
+        Some(Action::SyncWithActual) => (Fate::Sync, None),
+        Some(Action::Dynamic) => (
+            Fate::Dynamic,
+            Some("CloudFormation decides what to do with it only when the change set runs".to_owned()),
+        ),
+        Some(Action::Remove) => (Fate::Remove(old(policy)), unknown_policy),
+        Some(Action::Unknown(word)) => {
+            (Fate::Unknown, Some(format!("AWS calls the change {word}, which this version does not know")))
+        }
+        Some(Action::Modify) => {
+            if replaces || removes {
+                return (Fate::Replace(old(policy)), None);
+            }
+            match &change.replacement {
+                _ if unknown_policy.is_some() => (Fate::Replace(Old::Deleted), unknown_policy),
+                Some(Replacement::True) => (Fate::Replace(Old::Deleted), None),
+                Some(Replacement::Conditional) => (Fate::MayReplace(Old::Deleted), None),
+                Some(Replacement::Unknown(word)) => (
+                    Fate::Replace(Old::Deleted),
+                    Some(format!("AWS says {word} of a replacement, which this version does not know")),
+                ),
+                Some(Replacement::False) => (Fate::Modify, None),
+                None => from_details(&change.details),
+            }
+        }
+        None if replaces || change.replacement == Some(Replacement::True) => {
+            (Fate::Replace(old(policy)), None)
+        }
+        None if removes => (Fate::Remove(old(policy)), None),
+        None => (Fate::Unknown, Some("the answer does not say what is done to it".to_owned())),
+    }
+}
+
+/// A change without the field Replacement, judged by its parts.
+fn from_details(details: &[Detail]) -> (Fate, Option<String>) {
+    let recreation = |wanted: &RequiresRecreation| {
+        details
+            .iter()
+            .filter_map(|detail| detail.target.as_ref())
+            .any(|target| target.requires_recreation.as_ref() == Some(wanted))
+    };
+    if recreation(&RequiresRecreation::Always) {
+        (Fate::Replace(Old::Deleted), None)
+    } else if recreation(&RequiresRecreation::Conditionally) {
+        (Fate::MayReplace(Old::Deleted), None)
+    } else {
+        (Fate::Modify, None)
+    }
+}
+
+impl Judged {
+    fn new(change: &ResourceChange, path: &str, rules: &Rules) -> Self {
+        let (fate, why) = fate(change);
+        let listed = rules.types.of(&change.resource_type);
+        let tier = listed.map(|holds| holds.tier);
+        let holds = match tier {
+            Some(Tier::Data) => true,
+            Some(Tier::Identity) => rules.strict,
+            // A nested stack is judged by what is in it.
+            Some(Tier::Container) => false,
+            None => change.resource_type.is_empty(),
+        };
+        let mut reasons = Vec::new();
+        if let Some(holds) = listed
+            && fate.ends_the_old()
+            && change.resource_type != STACK
+        {
+            reasons.push(format!("it holds {}", holds.what));
+        }
+        reasons.extend(why);
+        let row = Row {
+            stack: path.to_owned(),
+            logical_id: change.logical_resource_id.clone(),
+            physical_id: change.physical_resource_id.clone().filter(|id| !id.is_empty()),
+            resource_type: change.resource_type.clone(),
+            fate,
+            tier,
+            verdict: Verdict::Safe,
+            needs: BTreeSet::new(),
+            approved: BTreeSet::new(),
+            reasons,
+            properties: properties(&change.details),
+        };
+        Self { row, holds }
+    }
+
+    fn worse(&mut self, verdict: Verdict) {
+        self.row.verdict = self.row.verdict.max(verdict);
+    }
+
+    fn need(&mut self, verdict: Verdict, need: Need) {
+        self.worse(verdict);
+        self.row.needs.insert(need);
+    }
+
+    fn because(&mut self, reason: impl Into<String>) {
+        self.row.reasons.push(reason.into());
+    }
+
+    fn need_fate(&mut self, verdict: Verdict) {
+        let fate = self.row.fate.clone();
+        self.need(verdict, Need::Fate(fate));
+    }
+
+    /// The table of verdicts.
+    fn by_fate(&mut self) {
+        let custom = is_custom(&self.row.resource_type);
+        let fate = self.row.fate.clone();
+        match &fate {
+            Fate::Add | Fate::Import | Fate::Modify | Fate::Sync => return,
+            _ if custom => {
+                self.because("its provider is told to delete what it made, and may do anything");
+                return self.need_fate(Verdict::PossibleLoss);
+            }
+            _ if !self.holds => return self.worse(Verdict::Notice),
+            _ => {}
+        }
+        match &fate {
+            Fate::Remove(Old::Deleted) => self.need_fate(Verdict::Loss),
+            Fate::Replace(Old::Deleted) => {
+                self.because("the new one begins empty");
+                self.need_fate(Verdict::Loss);
+            }
+            Fate::Remove(kept) => {
+                self.because(match kept {
+                    Old::Snapshot => "a snapshot stays; the stack no longer knows of it",
+                    _ => "it stays outside the stack, where a later one of the same name collides with it",
+                });
+                self.need_fate(Verdict::Detach);
+            }
+            Fate::Replace(kept) => {
+                self.because(match kept {
+                    Old::Snapshot => "a snapshot of the old one stays; the new one begins empty",
+                    _ => "the old one stays outside the stack; the new one begins empty",
+                });
+                self.need_fate(Verdict::Detach);
+            }
+            _ => self.need_fate(Verdict::PossibleLoss),
+        }
+    }
+
+    /// A nested stack: what is in it decides.
+    fn nested(&mut self, change: &ResourceChange, set: &Set, known: &Known, rules: &Rules) {
+        let path = self.row.name();
+        match self.row.fate.clone() {
+            Fate::Sync => {}
+            Fate::Add | Fate::Import | Fate::Modify
+                if set.children.contains_key(&change.logical_resource_id) => {}
+            Fate::Add | Fate::Import if change.change_set_id.is_none() => {
+                self.because("its change set is not among those that were read; there is nothing in it yet");
+                self.worse(Verdict::Notice);
+            }
+            Fate::Add | Fate::Import | Fate::Modify => {
+                self.because(match &change.change_set_id {
+                    Some(arn) => {
+                        format!("its own change set {arn} was not read, so what it does is not known")
+                    }
+                    None => "it has no change set of its own, so what it does is not known".to_owned(),
+                });
+                self.row.fate = Fate::Opaque;
+                self.need_fate(Verdict::PossibleLoss);
+            }
+            fate => self.nested_goes(&fate, known.contents.get(&path), rules),
+        }
+    }
+
+    fn nested_goes(&mut self, fate: &Fate, contents: Option<&Vec<(String, String)>>, rules: &Rules) {
+        let kept = matches!(fate, Fate::Remove(Old::Retained) | Fate::Replace(Old::Retained));
+        let certain = matches!(fate, Fate::Remove(_) | Fate::Replace(_));
+        let Some(contents) = contents else {
+            self.because("everything in it goes too, and what that is could not be seen");
+            return self.need_fate(if kept { Verdict::Detach } else { Verdict::PossibleLoss });
+        };
+        let held: Vec<String> = contents
+            .iter()
+            .filter(|(_, resource_type)| {
+                is_custom(resource_type)
+                    || match rules.types.of(resource_type).map(|holds| holds.tier) {
+                        Some(Tier::Data | Tier::Container) => true,
+                        Some(Tier::Identity) => rules.strict,
+                        None => false,
+                    }
+            })
+            .map(|(logical_id, resource_type)| format!("{logical_id} ({resource_type})"))
+            .collect();
+        if held.is_empty() {
+            self.because(format!("its {} resources go with it; none of them holds data", contents.len()));
+            return self.worse(Verdict::Notice);
+        }
+        self.because(format!("with it goes what holds something: {}", held.join(", ")));
+        self.need_fate(match (kept, certain) {
+            (true, _) => Verdict::Detach,
+            (false, true) => Verdict::Loss,
+            (false, false) => Verdict::PossibleLoss,
+        });
+    }
+
+    /// A removed resource and a new one of its type: most likely a new logical id for the same thing.
+    fn renamed(&mut self, change: &ResourceChange, set: &Set) {
+        if !self.row.verdict_is_above_notice() || change.action != Some(Action::Remove) {
+            return;
+        }
+        let twins: Vec<&str> = set
+            .changes
+            .iter()
+            .filter(|other| other.action == Some(Action::Add) && other.resource_type == change.resource_type)
+            .map(|other| other.logical_resource_id.as_str())
+            .collect();
+        if !twins.is_empty() {
+            self.because(format!(
+                "a new {} comes: {}. If that is the same thing under another logical id, keep the id, or import it",
+                change.resource_type,
+                twins.join(", ")
+            ));
+        }
+    }
+
+    /// What a change of something else than a property means.
+    fn attributes(&mut self, change: &ResourceChange) {
+        if change.resource_drift_status.as_deref() == Some("DELETED") && self.holds {
+            self.because("it was deleted outside the stack; what is made in its place begins empty");
+            self.need_fate(Verdict::Detach);
+        }
+        for attribute in &change.scope {
+            match attribute {
+                Attribute::Unknown(word) if self.holds => {
+                    self.because(format!(
+                        "AWS says that its {word} changes, which this version does not know"
+                    ));
+                    self.need_fate(Verdict::PossibleLoss);
+                }
+                Attribute::DeletionPolicy | Attribute::UpdateReplacePolicy => self.policy(attribute, change),
+                _ => {}
+            }
+        }
+    }
+
+    /// A changed policy guards less unless it is seen to guard more.
+    fn policy(&mut self, attribute: &Attribute, change: &ResourceChange) {
+        let of = |context: &Option<String>| {
+            let value: Value = serde_json::from_str(context.as_deref()?).ok()?;
+            // Absent in a context that is there: the default.
+            Some(value.get(attribute.as_str()).and_then(Value::as_str).unwrap_or("Delete").to_owned())
+        };
+        let of_detail = |before: bool| {
+            change.details.iter().filter_map(|detail| detail.target.as_ref()).find_map(|target| {
+                let value = if before { &target.before_value } else { &target.after_value };
+                (target.attribute.as_ref() == Some(attribute)).then(|| value.clone()).flatten()
+            })
+        };
+        let before = of_detail(true).or_else(|| of(&change.before_context));
+        let after = of_detail(false).or_else(|| of(&change.after_context));
+        let name = attribute.as_str();
+        let (Some(before), Some(after)) = (before, after) else {
+            if self.holds {
+                self.because(format!("its {name} changes, and to what is not told"));
+                self.need(Verdict::GuardRemoved, Need::WeakenGuard);
+            } else {
+                self.worse(Verdict::Notice);
+            }
+            return;
+        };
+        let strength = |policy: &str| match policy {
+            "Retain" => 3,
+            "RetainExceptOnCreate" => 2,
+            "Snapshot" => 1,
+            _ => 0,
+        };
+        let text = format!("its {name} goes from {before} to {after}");
+        if self.holds && strength(&after) < strength(&before) {
+            self.because(text);
+            self.need(Verdict::GuardRemoved, Need::WeakenGuard);
+        } else {
+            self.because(text);
+            self.worse(Verdict::Notice);
+        }
+    }
+
+    fn hint(&mut self, hint: &Hint) {
+        match &hint.need {
+            None => self.because(hint.text.clone()),
+            Some(need) => {
+                let verdict = match need {
+                    Need::WillFail => Verdict::WillFail,
+                    Need::WeakenGuard => Verdict::GuardRemoved,
+                    Need::InPlaceRisk => Verdict::InPlaceRisk,
+                    Need::Fate(_) => Verdict::PossibleLoss,
+                };
+                // What holds nothing has nothing to guard.
+                if self.holds || *need == Need::WillFail {
+                    self.because(hint.text.clone());
+                    self.need(verdict, need.clone());
+                } else {
+                    self.because(hint.text.clone());
+                    self.worse(Verdict::Notice);
+                }
+            }
+        }
+    }
+}
+
+impl Row {
+    fn verdict_is_above_notice(&self) -> bool {
+        self.verdict > Verdict::Notice
+    }
+}
+
+/// The changed properties, each once: a parameter's change comes as a pair of details on one target.
+fn properties(details: &[Detail]) -> Vec<Property> {
+    let mut properties: Vec<Property> = Vec::new();
+    for detail in details {
+        let Some(target) = &detail.target else { continue };
+        let path = target.path.clone().or_else(|| target.name.clone()).unwrap_or_else(|| {
+            target
+                .attribute
+                .as_ref()
+                .map_or_else(|| "unknown".to_owned(), |attribute| attribute.as_str().to_owned())
+        });
+        let n = properties.iter().position(|property| property.path == path).unwrap_or_else(|| {
+            properties.push(Property {
+                path: path.clone(),
+                recreation: target.requires_recreation.as_ref().map(|word| word.as_str().to_owned()),
+                before: None,
+                after: None,
+                causes: Vec::new(),
+            });
+            properties.len() - 1
+        });
+        let Some(property) = properties.get_mut(n) else { continue };
+        property.before = property.before.take().or_else(|| target.before_value.clone());
+        property.after = property.after.take().or_else(|| target.after_value.clone());
+        let cause = cause(detail);
+        if !property.causes.contains(&cause) {
+            property.causes.push(cause);
+        }
+    }
+    for property in &mut properties {
+        // The dynamic half of a pair says DirectModification of what the other half explains.
+        if property.causes.len() > 1 {
+            property.causes.retain(|cause| *cause != Cause::Template);
+        }
+    }
+    properties
+}
+
+fn cause(detail: &Detail) -> Cause {
+    let entity = detail.causing_entity.clone();
+    match (&detail.change_source, entity) {
+        (Some(ChangeSource::ParameterReference), Some(name)) => Cause::Parameter(name),
+        (Some(ChangeSource::ResourceReference), Some(name)) => Cause::Resource(name),
+        (Some(ChangeSource::ResourceAttribute), Some(name)) => Cause::Attribute(name),
+        (Some(ChangeSource::Automatic), _) => Cause::Automatic,
+        (Some(ChangeSource::DirectModification) | None, _) => match detail.evaluation {
+            Some(Evaluation::Unknown(ref word)) => Cause::Other(word.clone()),
+            _ => Cause::Template,
+        },
+        (Some(source), name) => Cause::Other(match name {
+            Some(name) => format!("{} {name}", source.as_str()),
+            None => source.as_str().to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;
