@@ -81,6 +81,11 @@ impl Report {
         }
     }
 
+    /// Whether lines may be coloured: on a terminal, outside GitHub's jobs and without `NO_COLOR`.
+    pub fn colour(&self) -> bool {
+        self.colour
+    }
+
     /// One line of the story.
     pub fn say(&self, line: &str) {
         self.line(line);
@@ -136,8 +141,8 @@ impl Report {
     }
 
     fn line(&self, line: &str) {
-        // `##[command]` is obeyed wherever it stands in a line, and lines carry names and reasons from outside.
-        let line = if self.github { redact(line).replace("##[", "# #[") } else { redact(line) };
+        // Lines carry names and reasons from outside.
+        let line = if self.github { github::log_line(&redact(line)) } else { redact(line) };
         match &self.sink {
             // A closed standard error must not end a release half-way.
             Sink::Process => {
