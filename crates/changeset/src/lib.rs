@@ -7,6 +7,7 @@ pub mod approve;
 pub mod compare;
 pub mod fate;
 pub mod judge;
+pub mod redact;
 pub mod review;
 pub mod set;
 #[cfg(test)]

@@ -132,7 +132,8 @@ pub fn markdown_inline(text: &str) -> String {
             '#' if next.is_ascii_digit() => out.push_str("<code>#</code>"),
             '-' if next.is_ascii_digit()
                 && before.len() >= 2
-                && before.get(before.len() - 2..).is_some_and(|sign| sign.eq_ignore_ascii_case("gh")) => {
+                && before.get(before.len() - 2..).is_some_and(|sign| sign.eq_ignore_ascii_case("gh")) =>
+            {
                 out.push_str("<code>-</code>");
             }
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '@' | '$' => {
