@@ -10,6 +10,7 @@ pub mod judge;
 pub mod redact;
 pub mod review;
 pub mod set;
+pub mod show;
 #[cfg(test)]
 mod testing;
 pub mod types;
