@@ -46,20 +46,14 @@ pub fn marker(target: &str) -> String {
 
 /// The review as Markdown for the summary of a job.
 pub fn summary(review: &Review) -> String {
-    let page = Page { review, rows: by_name(review), values: true, link: None, marker: None };
-    page.within(SUMMARY_LIMIT)
+    Page::new(review, true, None, None).within(SUMMARY_LIMIT)
 }
 
 /// The review as one comment that begins with [`marker`]. What does not fit is left out, the least urgent first, and the
 /// comment says so; a line of what waits for an approval only where these alone are too many.
 pub fn comment(review: &Review, options: &CommentOptions) -> String {
-    let page = Page {
-        review,
-        rows: by_name(review),
-        values: options.values,
-        link: options.link.as_deref(),
-        marker: Some(marker(&options.target)),
-    };
+    let marker = marker(&options.target);
+    let page = Page::new(review, options.values, options.link.as_deref(), Some(marker));
     page.within(options.limit)
 }
 
@@ -82,12 +76,19 @@ enum Detail {
 struct Page<'a> {
     review: &'a Review,
     rows: ByName<'a>,
+    blockers: Vec<&'a Row>,
+    graph: Option<String>,
     values: bool,
     link: Option<&'a str>,
     marker: Option<String>,
 }
 
-impl Page<'_> {
+impl<'a> Page<'a> {
+    fn new(review: &'a Review, values: bool, link: Option<&'a str>, marker: Option<String>) -> Self {
+        let (rows, blockers, graph) = (by_name(review), review.blockers(), graph(review));
+        Self { review, rows, blockers, graph, values, link, marker }
+    }
+
     fn within(&self, limit: usize) -> String {
         let levels =
             [Detail::Safe, Detail::Notices, Detail::Graph, Detail::Reasons, Detail::Stacks, Detail::Blockers];
@@ -98,7 +99,7 @@ impl Page<'_> {
             }
         }
         // The longest that fits, between one that does and one that does not.
-        let (mut fits, mut too_many) = (0, self.review.blockers().len());
+        let (mut fits, mut too_many) = (0, self.blockers.len());
         while too_many - fits > 1 {
             let middle = usize::midpoint(fits, too_many);
             if self.write(Detail::Some(middle)).len() <= limit { fits = middle } else { too_many = middle }
@@ -119,7 +120,7 @@ impl Page<'_> {
             }
         }
         if detail >= Detail::Graph
-            && let Some(graph) = graph(self.review)
+            && let Some(graph) = &self.graph
         {
             out.push_str(&format!(
                 "<details><summary>What causes what</summary>\n\n```mermaid\n{graph}```\n\n</details>\n\n"
@@ -167,7 +168,7 @@ impl Page<'_> {
     }
 
     fn blockers(&self, detail: Detail, out: &mut String) {
-        let blockers = self.review.blockers();
+        let blockers = &self.blockers;
         if blockers.is_empty() {
             return;
         }
@@ -199,7 +200,7 @@ impl Page<'_> {
         }
         out.push('\n');
         if detail >= Detail::Reasons {
-            for row in &blockers {
+            for row in blockers {
                 out.push_str(&format!("- {}\n", code(&row.name())));
                 self.reasons(row, out);
             }
@@ -331,7 +332,7 @@ impl Page<'_> {
         };
         add(detail < Detail::Safe, number(Class::Safe), "safe change");
         add(detail < Detail::Notices, number(Class::Notice), "notice");
-        add(detail < Detail::Graph, usize::from(graph(self.review).is_some()), "graph");
+        add(detail < Detail::Graph, usize::from(self.graph.is_some()), "graph");
         let explained = number(Class::Waits) + number(Class::Approved);
         add(detail < Detail::Reasons, explained, "explanation");
         add(detail < Detail::Stacks, number(Class::Approved), "approved change");

@@ -33,7 +33,7 @@ pub fn terminal(review: &Review, style: Style) -> Vec<String> {
     let rows = by_name(review);
     let mut page = Page { style, lines: Vec::new() };
     let blockers = review.blockers();
-    page.line(if blockers.is_empty() { GOOD } else { BAD }, &headline(review));
+    page.parts(Some(if blockers.is_empty() { GOOD } else { BAD }), "", "  ", &[headline(review)]);
     if !blockers.is_empty() {
         page.line(HEADING, "");
         page.line(HEADING, "Waits for approval");
@@ -47,7 +47,7 @@ pub fn terminal(review: &Review, style: Style) -> Vec<String> {
         page.stack(n + 1, stack, &rows);
     }
     page.line(HEADING, "");
-    page.line(HEADING, &plan_line(review));
+    page.parts(Some(HEADING), "", "  ", &[plan_line(review)]);
     page.whole(&format!("Fingerprint: {}", review.fingerprint));
     for (stack, url) in review.stacks.iter().filter_map(|stack| Some((stack, console_url(stack)?))) {
         page.whole(&format!("Change set of {}: {url}", stack.label));
