@@ -13,6 +13,7 @@ mod dependencies;
 mod deploy_scenarios;
 mod deploy_service;
 mod multi_call;
+mod recorded_change_sets;
 mod register_inputs;
 mod register_task_def;
 mod rehearsal;

@@ -243,6 +243,14 @@ pub(crate) async fn run(mut command: Command) -> Ran {
     }
 }
 
+/// A run of `cutover` in a folder of its own and without AWS.
+pub(crate) async fn run_bare(args: &[String]) -> Ran {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), dir.path());
+    command.args(args);
+    run(command).await
+}
+
 /// An image of the registry, by its repository and `:tag` or `@digest`.
 pub(crate) fn repository(name: &str, rest: &str) -> String {
     format!("{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}{rest}")

@@ -3,14 +3,14 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::fate::{Fate, Need};
-use crate::review::{Counts, Review, Row, SCHEMA, StackReview, Verdict};
+use crate::review::{Counts, Review, Row, SCHEMA, StackReview, Verdict, Wishes};
 
 impl Review {
-    /// A review of these stacks, with what is counted and named of them.
+    /// A review of these stacks in an account and region, with what is counted and named of them.
     pub fn new(
         version: &str,
-        account: Option<String>,
-        region: Option<String>,
+        place: Option<(String, String)>,
+        rules: Wishes,
         stacks: Vec<StackReview>,
     ) -> Self {
         let mut counts = Counts::default();
@@ -30,12 +30,14 @@ impl Review {
                 counts.approved += 1;
             }
         }
-        let fingerprint = fingerprint(&stacks);
+        let fingerprint = fingerprint(&rules, &stacks);
+        let (account, region) = place.unzip();
         Self {
             schema: SCHEMA.to_owned(),
             version: version.to_owned(),
             account,
             region,
+            rules,
             stacks,
             fingerprint,
             counts,
@@ -45,13 +47,14 @@ impl Review {
 
     /// The fingerprint that its content has; another than it carries when it was edited.
     pub fn own_fingerprint(&self) -> String {
-        fingerprint(&self.stacks)
+        fingerprint(&self.rules, &self.stacks)
     }
 }
 
 /// A hash over everything that a comparison looks at.
-fn fingerprint(stacks: &[StackReview]) -> String {
+fn fingerprint(rules: &Wishes, stacks: &[StackReview]) -> String {
     let mut hash = Sha256::new();
+    hash.update(serde_json::to_vec(rules).unwrap_or_default());
     for stack in stacks {
         let mut rows: Vec<&Row> = stack.rows.iter().collect();
         rows.sort_by_key(|row| (row.name(), row.fate.clone()));
@@ -163,7 +166,7 @@ mod tests {
         for row in &mut rows {
             row.approved = row.needs.clone();
         }
-        Review::new("1", None, None, vec![stack(rows)])
+        Review::new("1", None, Wishes::default(), vec![stack(rows)])
     }
 
     fn against(then: Vec<Row>, now: Row) -> Vec<String> {
@@ -234,7 +237,7 @@ mod tests {
         let review = Review::new(
             "1",
             None,
-            None,
+            Wishes::default(),
             vec![stack(vec![
                 row("api/A", &["replace-delete"]),
                 row("api/B", &["may-replace-retain"]),

@@ -9,7 +9,7 @@ use crate::answer::{
     ResourceChange,
 };
 use crate::fate::{Fate, Need, Old};
-use crate::review::{Cause, Property, Row, Tier, Verdict};
+use crate::review::{Cause, Property, Row, Tier, Verdict, Wishes};
 use crate::set::Set;
 use crate::types::Types;
 
@@ -22,6 +22,20 @@ pub struct Rules {
     pub types: Types,
     /// Types that hold an identity are judged as those that hold data.
     pub strict: bool,
+}
+
+impl Rules {
+    /// The project's table with the caller's changes.
+    pub fn new(wishes: &Wishes) -> Self {
+        let mut types = Types::own();
+        for resource_type in &wishes.stateful {
+            types.add(resource_type);
+        }
+        for resource_type in &wishes.stateless {
+            types.remove(resource_type);
+        }
+        Self { types, strict: wishes.strict }
+    }
 }
 
 /// What is known of one resource beside the change set: from the templates before and after.
@@ -512,3 +526,7 @@ fn cause(detail: &Detail) -> Cause {
         }),
     }
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

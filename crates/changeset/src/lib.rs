@@ -6,11 +6,15 @@ pub mod answer;
 pub mod approve;
 pub mod compare;
 pub mod fate;
+pub mod hints;
 pub mod judge;
+pub mod live;
 pub mod redact;
+pub mod request;
 pub mod review;
 pub mod set;
 pub mod show;
+pub mod template;
 #[cfg(test)]
 mod testing;
 pub mod types;

@@ -211,6 +211,18 @@ pub struct Counts {
     pub approved: usize,
 }
 
+/// What the caller wished judged otherwise than by default. deploy-stack judges by the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Wishes {
+    /// Types that hold an identity were judged as those that hold data.
+    pub strict: bool,
+    /// Types that were counted as holding data.
+    pub stateful: Vec<String>,
+    /// Types that were counted as holding nothing.
+    pub stateless: Vec<String>,
+}
+
 /// A whole review.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -221,6 +233,7 @@ pub struct Review {
     pub version: String,
     pub account: Option<String>,
     pub region: Option<String>,
+    pub rules: Wishes,
     /// In the order in which they are to be run.
     pub stacks: Vec<StackReview>,
     /// Names the content of the rows: what a later run compares. `sha256:` and 64 digits.

@@ -240,6 +240,18 @@ impl Cx {
         Ok(value)
     }
 
+    /// Takes back what an action of this very run made, as when it was made to be looked at. A run of which everything was
+    /// taken back has changed nothing.
+    pub async fn put_back<T>(
+        &self,
+        id: &str,
+        call: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let value = call.await?;
+        self.mark(id, ActionState::Undone, |_| {})?;
+        Ok(value)
+    }
+
     /// Marks an action of the receipt to undo as taken back, as when it is found to have had no effect.
     pub fn mark_undone(&self, taken_back: &crate::ActionRecord) -> Result<(), Failure> {
         let Some((path, _)) = &self.0.undo else { return Ok(()) };

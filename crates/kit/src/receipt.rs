@@ -251,8 +251,13 @@ pub(crate) fn residue<'a>(
     let of =
         |state: ActionState| actions.iter().filter(move |action| action.state == state).collect::<Vec<_>>();
     let (done, started, undone) = (of(ActionState::Done), of(ActionState::Started), of(ActionState::Undone));
-    if done.is_empty() && started.is_empty() && undone.is_empty() {
-        return (code, false, vec!["nothing was changed".to_owned()]);
+    if done.is_empty() && started.is_empty() {
+        let line = if undone.is_empty() {
+            "nothing was changed"
+        } else {
+            "nothing was changed: what was made to be looked at is gone again"
+        };
+        return (code, false, vec![line.to_owned()]);
     }
     let mut lines = Vec::new();
     lines.extend(done.iter().map(|action| format!("done: {}", action.does)));
@@ -330,6 +335,10 @@ mod tests {
         );
         let some = [record("a", "1", ActionState::Started)];
         assert_eq!(residue(some.iter(), Code::Failed, path).0, Code::Partial);
+        let put_back = [record("a", "1", ActionState::Undone)];
+        let (code, changed, lines) = residue(put_back.iter(), Code::Refused, path);
+        assert_eq!((code, changed), (Code::Refused, false));
+        assert_eq!(lines, ["nothing was changed: what was made to be looked at is gone again"]);
         assert_eq!(residue(some.iter(), Code::Unverified, path).0, Code::Unverified);
     }
 }

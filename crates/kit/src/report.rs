@@ -24,6 +24,15 @@ pub struct Report {
     sink: Sink,
     masked: Mutex<Vec<String>>,
     summary: Mutex<String>,
+    result: Mutex<Option<Findings>>,
+}
+
+/// What a step was run to find out.
+#[derive(Debug)]
+struct Findings {
+    text: String,
+    name: &'static str,
+    document: Value,
 }
 
 #[derive(Debug)]
@@ -45,6 +54,7 @@ impl Report {
             sink: Sink::Process,
             masked: Mutex::default(),
             summary: Mutex::default(),
+            result: Mutex::default(),
         }
     }
 
@@ -59,6 +69,7 @@ impl Report {
             sink: Sink::Memory(Mutex::default()),
             masked: Mutex::default(),
             summary: Mutex::default(),
+            result: Mutex::default(),
         }
     }
 
@@ -81,9 +92,9 @@ impl Report {
         }
     }
 
-    /// Whether lines may be coloured: on a terminal, outside GitHub's jobs and without `NO_COLOR`.
-    pub fn colour(&self) -> bool {
-        self.colour
+    /// Whether the text of a result may be coloured: on a terminal, outside GitHub's jobs and without `NO_COLOR`.
+    pub fn colours_result(&self) -> bool {
+        self.colour && std::io::stdout().is_terminal()
     }
 
     /// One line of the story.
@@ -134,6 +145,12 @@ impl Report {
     /// Markdown for the job summary, beside the plan and the outcome, which are there always.
     pub fn summarize(&self, markdown: &str) {
         self.summary.lock().unwrap_or_else(PoisonError::into_inner).push_str(markdown);
+    }
+
+    /// What the step was run to find out: goes to standard output however the run ends, as text ahead of the headline, or in
+    /// the JSON document under `name`. The text is the caller's own, with what is foreign in it made harmless.
+    pub fn result(&self, text: String, name: &'static str, document: Value) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(Findings { text, name, document });
     }
 
     fn styled(&self, ansi: &str, text: &str) -> String {
@@ -212,14 +229,15 @@ impl Report {
         &self,
         headline: &str,
         outputs: &BTreeMap<String, String>,
-        document: Value,
+        mut document: Value,
     ) -> Result<(), Failure> {
+        let found = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Sink::Process = self.sink {
             self.mask_new();
             let mut out = std::io::stdout().lock();
             let written = match self.format {
                 Format::Text => {
-                    let mut text = String::new();
+                    let mut text = found.map(|found| found.text).unwrap_or_default();
                     if !headline.is_empty() {
                         text.push_str(&format!("{headline}\n"));
                     }
@@ -228,7 +246,12 @@ impl Report {
                     }
                     out.write_all(redact(&text).as_bytes())
                 }
-                Format::Json => out.write_all(format!("{:#}\n", redact_json(document)).as_bytes()),
+                Format::Json => {
+                    if let (Some(found), Value::Object(document)) = (found, &mut document) {
+                        document.insert(found.name.to_owned(), found.document);
+                    }
+                    out.write_all(format!("{:#}\n", redact_json(document)).as_bytes())
+                }
             };
             // Whoever closed the pipe has read enough; the outcome is not theirs to change.
             if let Err(error) = written.and_then(|()| out.flush())

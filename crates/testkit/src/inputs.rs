@@ -6,14 +6,23 @@ use std::path::PathBuf;
 /// The folder of recorded inputs: `CUTOVER_INPUTS`, else `../shared/inputs` beside the project. Where there is none a line on
 /// standard error says that the caller is skipped, past the test harness, which keeps what a passing test prints to itself.
 pub fn recorded(skipped: &str) -> Option<PathBuf> {
-    let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/inputs"));
-    let folder = std::env::var_os("CUTOVER_INPUTS").map_or_else(beside, PathBuf::from);
+    folder("CUTOVER_INPUTS", "inputs", skipped)
+}
+
+/// The folder of recorded change sets, likewise: `CUTOVER_CHANGESETS`, else `../shared/changesets`.
+pub fn change_sets(skipped: &str) -> Option<PathBuf> {
+    folder("CUTOVER_CHANGESETS", "changesets", skipped)
+}
+
+fn folder(variable: &str, name: &str, skipped: &str) -> Option<PathBuf> {
+    let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")).join(name);
+    let folder = std::env::var_os(variable).map_or_else(beside, PathBuf::from);
     if folder.is_dir() {
         return Some(folder);
     }
     let _ = writeln!(
         std::io::stderr(),
-        "skipped: {skipped}: there are no recorded inputs in {}",
+        "skipped: {skipped}: there are no recorded {name} in {}",
         folder.display()
     );
     None

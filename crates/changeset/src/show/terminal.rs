@@ -11,7 +11,7 @@ use crate::review::{Review, Row, StackReview, State};
 /// How lines are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
-    /// Whether lines may be coloured; [`kit::Cx::report`] knows.
+    /// Whether lines may be coloured: the report of the run knows ([`kit::Cx::report`]).
     pub colour: bool,
     /// Where lines are broken, in characters. Names and commands are never broken.
     pub width: usize,

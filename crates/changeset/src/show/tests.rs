@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::fate::{Fate, Old};
 use crate::review::{
-    Cause, Counts, Operation, Property, Review, Row, SCHEMA, StackReview, State, Tier, Verdict,
+    Cause, Counts, Operation, Property, Review, Row, SCHEMA, StackReview, State, Tier, Verdict, Wishes,
 };
 use crate::testing::row;
 
@@ -53,6 +53,7 @@ fn review(stacks: Vec<StackReview>) -> Review {
         version: "0.1.0".to_owned(),
         account: Some("111111111111".to_owned()),
         region: Some("us-east-1".to_owned()),
+        rules: Wishes::default(),
         stacks,
         fingerprint: "sha256:0123".to_owned(),
         counts,

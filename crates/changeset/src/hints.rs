@@ -1,0 +1,170 @@
+//! What a change set does not say of its resources: from the templates before and after, or where there are none from the
+//! values of properties that the change set was described with.
+
+use serde_json::Value;
+
+use crate::answer::{PolicyAction, Replacement, ResourceChange};
+use crate::fate::Need;
+use crate::judge::Hint;
+use crate::set::Set;
+use crate::template::{
+    Finding, FindingKind, Policies, Policy, Presence, Resolved, Resource, compare, same_custom_name,
+};
+
+/// The hints of a stack whose templates are known, before and after.
+pub fn of_templates(set: &Set, before: &Resolved, after: &Resolved) -> Vec<Hint> {
+    let mut hints: Vec<Hint> =
+        compare(before, after).into_iter().map(|finding| of_finding(finding, after)).collect();
+    for change in set.changes.iter().filter(|change| replaces(change)) {
+        let of = |resolved: &Resolved| {
+            resolved.resource(&change.logical_resource_id).map(|resource| resource.properties.clone())
+        };
+        let (Some(before), Some(after)) = (of(before), of(after)) else { continue };
+        hints.extend(of_name(change, &before, &after));
+    }
+    hints
+}
+
+/// The hints of a change set that was described with the values of properties, where the templates are not known.
+pub fn of_contexts(set: &Set) -> Vec<Hint> {
+    let side = |context: fn(&ResourceChange) -> &Option<String>| Resolved {
+        resources: set
+            .changes
+            .iter()
+            .filter_map(|change| resource(change, context(change).as_deref()?))
+            .collect(),
+        ..Resolved::default()
+    };
+    of_templates(set, &side(|change| &change.before_context), &side(|change| &change.after_context))
+}
+
+/// A resource as one side of a change set has it. Its policies are the change set's to tell.
+fn resource(change: &ResourceChange, context: &str) -> Option<Resource> {
+    let context: Value = serde_json::from_str(context).ok()?;
+    let properties =
+        context.get("Properties").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    Some(Resource {
+        logical_id: change.logical_resource_id.clone(),
+        resource_type: change.resource_type.clone(),
+        presence: Presence::Certain,
+        properties,
+        policies: Policies { deletion: Policy::Delete, update_replace: Policy::Delete },
+    })
+}
+
+fn hint(change: &ResourceChange, need: Option<Need>, text: String) -> Hint {
+    Hint {
+        logical_id: change.logical_resource_id.clone(),
+        resource_type: change.resource_type.clone(),
+        need,
+        text,
+    }
+}
+
+fn of_finding(finding: Finding, after: &Resolved) -> Hint {
+    let need = match &finding.kind {
+        FindingKind::SeveralIndexChanges { .. } => Some(Need::WillFail),
+        // A warning: most of what can't be known is fine.
+        FindingKind::IndexesUnverifiable => None,
+        FindingKind::PolicyWeakened { .. } | FindingKind::ProtectionOff { .. } => Some(Need::WeakenGuard),
+        FindingKind::InPlaceRisk { .. } => Some(Need::InPlaceRisk),
+    };
+    let resource_type = after
+        .resource(&finding.logical_id)
+        .map(|resource| resource.resource_type.clone())
+        .unwrap_or_default();
+    Hint { logical_id: finding.logical_id, resource_type, need, text: finding.text }
+}
+
+/// "CloudFormation cannot update a stack when a custom-named resource requires replacing": the name is taken until the old
+/// one is gone, which is after the new one was made.
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-properties-name.html>
+fn of_name(change: &ResourceChange, before: &Value, after: &Value) -> Option<Hint> {
+    let (property, name) = same_custom_name(&change.resource_type, before, after)?;
+    let text = format!(
+        "it has the name {name} of its own ({property}) and needs a new one in its place, which CloudFormation refuses \
+         while the name stays: change {property} too"
+    );
+    Some(hint(change, certain(change).then_some(Need::WillFail), text))
+}
+
+fn certain(change: &ResourceChange) -> bool {
+    change.replacement == Some(Replacement::True)
+        || matches!(
+            change.policy_action,
+            Some(
+                PolicyAction::ReplaceAndDelete
+                    | PolicyAction::ReplaceAndRetain
+                    | PolicyAction::ReplaceAndSnapshot
+            )
+        )
+}
+
+fn replaces(change: &ResourceChange) -> bool {
+    change.action == Some(crate::answer::Action::Modify)
+        && (certain(change) || change.replacement == Some(Replacement::Conditional))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::Answer;
+    use crate::set::{Page, assemble};
+    use serde_json::json;
+
+    /// A change of one table, its properties before and after as DescribeChangeSet gives them with IncludePropertyValues.
+    fn set(before: &Value, after: &Value, replacement: &str) -> Set {
+        let context = |properties: &Value| json!({"Properties": properties}).to_string();
+        let change = json!({"Action": "Modify", "LogicalResourceId": "TileIndex", "ResourceType": "AWS::DynamoDB::Table",
+            "Replacement": replacement, "BeforeContext": context(before), "AfterContext": context(after)});
+        let answer = json!({"ChangeSetId": "a", "Status": "CREATE_COMPLETE",
+            "Changes": [{"Type": "Resource", "ResourceChange": change}]});
+        let answer: Answer = serde_json::from_value(answer).unwrap();
+        assemble(vec![Page { from: "made".into(), answer }]).unwrap().remove(0)
+    }
+
+    fn needs(hints: &[Hint]) -> Vec<Option<Need>> {
+        hints.iter().map(|hint| hint.need.clone()).collect()
+    }
+
+    #[test]
+    fn two_indexes_at_once_will_fail() {
+        let indexes = |names: &[&str]| {
+            let key = json!([{"AttributeName": "k", "KeyType": "HASH"}]);
+            let projection = json!({"ProjectionType": "ALL"});
+            let of = |name: &&str| json!({"IndexName": name, "KeySchema": key, "Projection": projection});
+            json!({"GlobalSecondaryIndexes": names.iter().map(of).collect::<Vec<_>>()})
+        };
+        let hints =
+            of_contexts(&set(&indexes(&["ingest-id-index"]), &indexes(&["ingest-job-index"]), "False"));
+        assert_eq!(needs(&hints), [Some(Need::WillFail)]);
+        assert!(
+            hints[0].text.contains("ingest-id-index") && hints[0].text.contains("ingest-job-index"),
+            "{hints:?}"
+        );
+        let hints = of_contexts(&set(&indexes(&["ingest-id-index"]), &indexes(&[]), "False"));
+        assert_eq!(needs(&hints), []);
+    }
+
+    #[test]
+    fn a_resource_of_a_name_of_its_own_can_not_be_replaced_under_it() {
+        let named = |name: &str| json!({"TableName": name});
+        let hints = of_contexts(&set(&named("tiles"), &named("tiles"), "True"));
+        assert_eq!(needs(&hints), [Some(Need::WillFail)]);
+        assert!(hints[0].text.contains("it has the name tiles of its own (TableName)"), "{hints:?}");
+        assert_eq!(
+            needs(&of_contexts(&set(&named("tiles"), &named("tiles"), "Conditional"))),
+            [None],
+            "a remark"
+        );
+        assert_eq!(needs(&of_contexts(&set(&named("tiles"), &named("tiles-2"), "True"))), []);
+        assert_eq!(needs(&of_contexts(&set(&named("tiles"), &named("tiles"), "False"))), []);
+    }
+
+    #[test]
+    fn a_protection_that_goes_off_is_a_guard() {
+        let of = |on: bool| json!({"DeletionProtectionEnabled": on});
+        assert_eq!(needs(&of_contexts(&set(&of(true), &of(false), "False"))), [Some(Need::WeakenGuard)]);
+        assert_eq!(needs(&of_contexts(&set(&of(false), &of(true), "False"))), []);
+    }
+}

@@ -1,0 +1,1 @@
+//! The templates that people really have.
