@@ -202,7 +202,7 @@ impl<'a> Follower<'a> {
         let said = self.said.min(self.events.len());
         let (_, new) = self.events.split_at_mut(said);
         new.sort_by_key(|event| event.millis);
-        for event in new.iter() {
+        for event in new.iter().filter(|event| event.stack_id == self.root || !is_told_by_the_parent(event)) {
             let clock = event.time.get(11..19).unwrap_or_default();
             cx.report().say(&format!("{clock} {event}"));
         }
@@ -244,4 +244,10 @@ impl<'a> Follower<'a> {
             outputs: stack.outputs,
         }
     }
+}
+
+/// Whether the event of a nested stack itself says no more than its parent's event about it.
+fn is_told_by_the_parent(event: &Event) -> bool {
+    event.is_of_the_stack()
+        && !["FAILED", "ROLLBACK", "CLEANUP"].iter().any(|word| event.status.contains(word))
 }
