@@ -26,9 +26,9 @@ pub fn protections_off(resource_type: &str, before: &Value, after: &Value) -> Ve
     found
 }
 
-/// The names under which services have it: DeletionProtection(Enabled) of RDS, DocDB, Neptune, DynamoDB, Cognito, Logs, QLDB,
-/// EKS, VerifiedPermissions and others; DeleteProtection of Network Firewall; TerminationProtected and
-/// EnableTerminationProtection of EMR and CloudFormation; DisableApiTermination of EC2.
+/// The names under which services have it: `DeletionProtection` (RDS, Neptune, Cognito, EKS and others), with `Enabled` behind
+/// it (DynamoDB, Logs), `DeleteProtection` (Network Firewall), `TerminationProtected` (EMR), `EnableTerminationProtection`,
+/// `DisableApiTermination` (EC2).
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-template-resource-type-ref.html>
 fn is_protection(name: &str) -> bool {
     name.contains("DeletionProtection")
