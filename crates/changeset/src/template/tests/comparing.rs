@@ -82,6 +82,18 @@ fn protections_that_go_off_are_found() {
             "LoadBalancerAttributes.deletion_protection.enabled",
         ),
         (
+            "AWS::EFS::FileSystem",
+            json!({"FileSystemProtection": {"ReplicationOverwriteProtection": "ENABLED"}}),
+            json!({"FileSystemProtection": {"ReplicationOverwriteProtection": "DISABLED"}}),
+            "FileSystemProtection.ReplicationOverwriteProtection",
+        ),
+        (
+            "AWS::OpenSearchServerless::Collection",
+            json!({"DeletionProtection": "ENABLED"}),
+            json!({}),
+            "DeletionProtection",
+        ),
+        (
             "AWS::VerifiedPermissions::PolicyStore",
             json!({"DeletionProtection": {"Mode": "ENABLED"}}),
             json!({"DeletionProtection": {"Mode": "DISABLED"}}),
@@ -224,6 +236,27 @@ fn changes_in_place_that_lose_something_are_found() {
             json!({"KeyPolicy": {"Statement": [1]}}),
             "KeyPolicy",
             "unreadable",
+        ),
+        (
+            "AWS::S3::Bucket",
+            json!({"ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Days": 9}}}}),
+            json!({"ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Days": 1}}}}),
+            "ObjectLockConfiguration",
+            "locked",
+        ),
+        (
+            "AWS::Cassandra::Table",
+            json!({"PointInTimeRecoveryEnabled": true}),
+            json!({}),
+            "PointInTimeRecoveryEnabled",
+            "turned off",
+        ),
+        (
+            "AWS::FSx::FileSystem",
+            json!({"WindowsConfiguration": {"AutomaticBackupRetentionDays": 30}}),
+            json!({"WindowsConfiguration": {"AutomaticBackupRetentionDays": 0}}),
+            "WindowsConfiguration.AutomaticBackupRetentionDays",
+            "none after",
         ),
         ("AWS::ECR::Repository", json!({}), json!({"EmptyOnDelete": true}), "EmptyOnDelete", "go with it"),
     ] {
