@@ -156,8 +156,10 @@ fn unordered(projection: &Value) -> Value {
     projection
 }
 
-/// The updates that work: each deletes or makes one index, deletions first. DynamoDB wants `AttributeDefinitions` to name the
-/// attributes of keys and no others, so an attribute that only one index uses comes and goes with it.
+/// The updates that work: each deletes or makes one index, deletions first. An attribute that only one index uses comes and
+/// goes with it: CloudFormation finds the "property `AttributeDefinitions` inconsistent with the `KeySchema` of the table and the
+/// secondary indexes" otherwise (<https://github.com/aws-cloudformation/cfn-lint/issues/1037>). It does not wait for an index, and
+/// the table can't be updated before the index is ACTIVE.
 fn split(
     properties: &Value,
     old: &[Index<'_>],
