@@ -9,6 +9,8 @@ pub mod fate;
 pub mod hints;
 pub mod judge;
 pub mod live;
+pub mod look;
+pub mod prepare;
 pub mod redact;
 pub mod request;
 pub mod review;

@@ -61,6 +61,16 @@ impl Cfn {
         self
     }
 
+    /// The account that the credentials belong to.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// The region that calls go to.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
     /// The ARN of a stack, for the help of a denied call; a stack's own ARN stays as it is.
     fn arn(&self, stack: &str) -> String {
         if stack.starts_with("arn:") {

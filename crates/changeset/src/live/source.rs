@@ -53,6 +53,21 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// `s3://BUCKET[/PREFIX]`.
+    ///
+    /// # Errors
+    /// It is anything else (exit 2).
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let rest = text.strip_prefix("s3://").unwrap_or_default();
+        let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if name.is_empty() {
+            return Err(Failure::usage(format!("put templates into {text}"))
+                .because("it does not name a bucket")
+                .help("write it as s3://BUCKET or s3://BUCKET/PREFIX"));
+        }
+        Ok(Self { name: name.to_owned(), prefix: prefix.to_owned() })
+    }
+
     fn key(&self, text: &str) -> String {
         let prefix = self.prefix.trim_matches('/');
         let slash = if prefix.is_empty() { "" } else { "/" };
@@ -72,25 +87,35 @@ impl Cfn {
         text: &str,
         bucket: Option<&Bucket>,
     ) -> Result<TemplateSource, Failure> {
-        let bytes = text.len();
-        if bytes <= BODY_LIMIT {
+        self.check_size(text, bucket)?;
+        let Some(bucket) = bucket.filter(|_| text.len() > BODY_LIMIT) else {
             return Ok(TemplateSource::Body(text.to_owned()));
-        }
-        if bytes > OBJECT_LIMIT {
-            return Err(Failure::refused("give the template to CloudFormation")
-                .because(format!("it has {bytes} bytes, and CloudFormation takes {OBJECT_LIMIT} at most"))
-                .help("split it into nested stacks"));
-        }
-        let Some(bucket) = bucket else {
-            return Err(Failure::refused("give the template to CloudFormation")
-                .because(format!(
-                    "it has {bytes} bytes, and a request takes {BODY_LIMIT} at most: larger ones are read from S3"
-                ))
-                .help("name a bucket with --template-bucket"));
         };
         let key = bucket.key(text);
         self.put_template(cx, &bucket.name, &key, text).await?;
         Ok(TemplateSource::Url(self.object_url(&bucket.name, &key)))
+    }
+
+    /// Whether a template's text can get to CloudFormation at all: see [`Cfn::template_source`]. Asks nothing of AWS.
+    pub fn check_size(&self, text: &str, bucket: Option<&Bucket>) -> Result<(), Failure> {
+        let bytes = text.len();
+        if bytes <= BODY_LIMIT {
+            return Ok(());
+        }
+        let refused = Failure::refused("give the template to CloudFormation");
+        if bytes > OBJECT_LIMIT {
+            return Err(refused
+                .because(format!("it has {bytes} bytes, and CloudFormation takes {OBJECT_LIMIT} at most"))
+                .help("split it into nested stacks"));
+        }
+        if bucket.is_none() {
+            return Err(refused
+                .because(format!(
+                    "it has {bytes} bytes, and a request takes {BODY_LIMIT} at most: larger ones are read from S3"
+                ))
+                .help("name a bucket with --template-bucket"));
+        }
+        Ok(())
     }
 
     /// A template that lies in S3 already, as `s3://BUCKET/KEY` (in the stack's region) or as the `https://` URL that

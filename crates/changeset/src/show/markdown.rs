@@ -281,7 +281,8 @@ impl<'a> Page<'a> {
             }
         }
         if let Some(address) = console_url(stack) {
-            out.push_str(&format!("[The change set in the console]({})\n\n", url(&address)));
+            let what = if stack.change_set.is_some() { "change set" } else { "stack" };
+            out.push_str(&format!("[The {what} in the console]({})\n\n", url(&address)));
         }
         for warning in &stack.warnings {
             out.push_str(&format!("- **warning**: {}\n", inline(warning)));

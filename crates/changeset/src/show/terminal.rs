@@ -50,7 +50,8 @@ pub fn terminal(review: &Review, style: Style) -> Vec<String> {
     page.parts(Some(HEADING), "", "  ", &[plan_line(review)]);
     page.whole(&format!("Fingerprint: {}", review.fingerprint));
     for (stack, url) in review.stacks.iter().filter_map(|stack| Some((stack, console_url(stack)?))) {
-        page.whole(&format!("Change set of {}: {url}", stack.label));
+        let what = if stack.change_set.is_some() { "Change set of" } else { "Stack" };
+        page.whole(&format!("{what} {}: {url}", stack.label));
     }
     page.lines
 }

@@ -320,10 +320,20 @@ pub fn allow(row: &Row) -> String {
 /// Everything but what is plain in the query that the console puts behind its `#`.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The page of AWS's console that shows a change set, by its ARN.
+/// The page of AWS's console that shows the change set, else the one that shows the stack; none where neither is there.
 pub fn console_url(stack: &StackReview) -> Option<String> {
-    let change_set = stack.change_set.as_deref()?;
-    let arn: aws::Arn = change_set.parse().ok()?;
+    let id = |text: &str| utf8_percent_encode(text, COMPONENT).to_string();
+    let stack_id = stack.stack_id.as_deref();
+    let change_set = stack.change_set.as_deref();
+    let page = match (change_set, stack_id) {
+        (Some(change_set), Some(stack)) => {
+            format!("changesets/changes?stackId={}&changeSetId={}", id(stack), id(change_set))
+        }
+        (Some(change_set), None) => format!("changesets/changes?changeSetId={}", id(change_set)),
+        (None, Some(stack)) => format!("stackinfo?stackId={}", id(stack)),
+        (None, None) => return None,
+    };
+    let arn: aws::Arn = change_set.or(stack_id)?.parse().ok()?;
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if arn.region.is_empty() || !plain(&arn.region) {
         return None;
@@ -333,13 +343,8 @@ pub fn console_url(stack: &StackReview) -> Option<String> {
         "aws-us-gov" => "console.amazonaws-us-gov.com",
         _ => "console.aws.amazon.com",
     };
-    let id = |text: &str| utf8_percent_encode(text, COMPONENT).to_string();
-    let of = stack.stack_id.as_deref().map(|stack| format!("stackId={}&", id(stack))).unwrap_or_default();
-    Some(format!(
-        "https://{region}.{host}/cloudformation/home?region={region}#/stacks/changesets/changes?{of}changeSetId={}",
-        id(change_set),
-        region = arn.region,
-    ))
+    let region = arn.region;
+    Some(format!("https://{region}.{host}/cloudformation/home?region={region}#/stacks/{page}"))
 }
 
 /// How much of a value is shown.
