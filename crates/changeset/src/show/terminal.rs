@@ -146,7 +146,7 @@ impl Page {
         let title = format!("{number}. {}{name}: {}", stack.label, words::operation(stack.operation));
         match &stack.state {
             State::Reviewed if stack.rows.is_empty() => {
-                self.line(HEADING, &format!("{title}, no resource changes"))
+                self.line(HEADING, &format!("{title}, no resource changes"));
             }
             State::Reviewed => self.line(HEADING, &title),
             State::NoChanges => self.line(HEADING, &format!("{title}, no changes")),

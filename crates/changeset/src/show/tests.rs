@@ -417,7 +417,7 @@ fn check_markdown(text: &str, bad: &str) {
     );
 }
 
-/// A line without its code spans, as CommonMark finds them: by runs of backticks of equal length.
+/// A line without its code spans: what is between runs of backticks of equal length.
 fn without_code(line: &str) -> String {
     let mut out = String::new();
     let mut rest = line;
@@ -441,12 +441,11 @@ fn without_code(line: &str) -> String {
             }
             from += at + length;
         }
-        match end {
-            Some(end) => rest = &after[end..],
-            None => {
-                out.push_str(fence);
-                rest = after;
-            }
+        if let Some(end) = end {
+            rest = &after[end..];
+        } else {
+            out.push_str(fence);
+            rest = after;
         }
     }
     out + rest
