@@ -3,8 +3,8 @@
 use kit::{log_line, one_line};
 
 use super::words::{
-    self, ByName, Class, allow, becomes, by_name, causes, chains, console_url, count, deciding, forces,
-    headline, plan_line, property_name, rows_of, safe_line, sign,
+    self, ByName, Class, MAY_STAY, allow, becomes, by_name, causes, chains, console_url, count, deciding,
+    forces, headline, may_stay, plan_line, property_name, rows_of, safe_line, sign,
 };
 use crate::review::{Review, Row, StackReview, State};
 
@@ -115,8 +115,13 @@ impl Page {
     }
 
     fn prose(&mut self, first: &str, text: &str) {
+        self.coloured_prose(None, first, text);
+    }
+
+    /// A sentence after what it begins with, its further lines beneath its first word.
+    fn coloured_prose(&mut self, ansi: Option<&str>, first: &str, text: &str) {
         let hang = " ".repeat(first.chars().count());
-        self.parts(None, first, &hang, &[text.to_owned()]);
+        self.parts(ansi, first, &hang, &[text.to_owned()]);
     }
 
     /// `-/+ api/TileTable  AWS::DynamoDB::Table  REPLACE, the old one is DELETED  [data]  LOSS  KeySchema (template)`
@@ -134,6 +139,9 @@ impl Page {
                 let name = format!("{}{}:", property_name(property), forces(property));
                 self.parts(None, "      - ", "        ", &[name, before, format!("-> {after}")]);
             }
+        }
+        if may_stay(row) {
+            self.prose("      - ", MAY_STAY);
         }
         for chain in chains(row, rows) {
             self.prose("      - ", &chain);
@@ -156,7 +164,7 @@ impl Page {
             }
         }
         for warning in &stack.warnings {
-            self.parts(Some(CAREFUL), "  ", "    ", &["warning:".to_owned(), warning.clone()]);
+            self.coloured_prose(Some(CAREFUL), "  warning: ", warning);
         }
         let waiting = rows_of(stack, Class::Waits).len();
         if waiting > 0 {

@@ -347,6 +347,22 @@ pub fn console_url(stack: &StackReview) -> Option<String> {
     Some(format!("https://{region}.{host}/cloudformation/home?region={region}#/stacks/{page}"))
 }
 
+/// A value that AWS does not know before the change set runs.
+const LATER: &str = "{{changeSet:KNOWN_AFTER_APPLY}}";
+
+/// Whether AWS counts with a change of a value that it does not know yet, and that may turn out to be as it was.
+/// <https://github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/2113>
+pub(super) fn may_stay(row: &Row) -> bool {
+    row.fate.ends_the_old() && {
+        let deciding = deciding(row);
+        !deciding.is_empty() && deciding.iter().all(|property| property.after.as_deref() == Some(LATER))
+    }
+}
+
+/// What is said of such a row.
+pub(super) const MAY_STAY: &str =
+    "it may not happen: what decides it is known only when the change set runs, and may be as it was";
+
 /// How much of a value is shown.
 const VALUE: usize = 160;
 
@@ -363,6 +379,7 @@ pub(super) fn values(property: &Property) -> Option<(String, String)> {
     let part = |value: Option<&str>| match value {
         None => "(none)".to_owned(),
         Some("") => "(empty)".to_owned(),
+        Some(LATER) => "(known after apply)".to_owned(),
         Some(value) => {
             let length = value.chars().count();
             if length <= VALUE {
