@@ -10,6 +10,7 @@ pub mod moto;
 pub mod postgres;
 pub mod scenario;
 mod server;
+pub mod templates;
 pub mod tls;
 pub mod venv;
 

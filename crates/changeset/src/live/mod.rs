@@ -15,6 +15,8 @@ mod source;
 mod stack;
 mod status;
 mod templates;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

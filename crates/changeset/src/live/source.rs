@@ -91,9 +91,7 @@ impl Cfn {
         let Some(bucket) = bucket.filter(|_| text.len() > BODY_LIMIT) else {
             return Ok(TemplateSource::Body(text.to_owned()));
         };
-        let key = bucket.key(text);
-        self.put_template(cx, &bucket.name, &key, text).await?;
-        Ok(TemplateSource::Url(self.object_url(&bucket.name, &key)))
+        Ok(TemplateSource::Url(self.put_template(cx, text, bucket).await?))
     }
 
     /// Whether a template's text can get to CloudFormation at all: see [`Cfn::template_source`]. Asks nothing of AWS.
@@ -136,7 +134,16 @@ impl Cfn {
             .because("it is neither s3://BUCKET/KEY nor an https:// URL of an object in S3"))
     }
 
-    async fn put_template(&self, cx: &Cx, bucket: &str, key: &str, text: &str) -> Result<(), Failure> {
+    /// Puts a template into the bucket under its SHA-256, unless it is there, and gives the URL that CloudFormation takes.
+    ///
+    /// Refused (exit 3): something else is there under that name.
+    pub async fn put_template(&self, cx: &Cx, text: &str, bucket: &Bucket) -> Result<String, Failure> {
+        let key = bucket.key(text);
+        self.put_unless_there(cx, &bucket.name, &key, text).await?;
+        Ok(self.object_url(&bucket.name, &key))
+    }
+
+    async fn put_unless_there(&self, cx: &Cx, bucket: &str, key: &str, text: &str) -> Result<(), Failure> {
         let attempt = || format!("put the template at s3://{bucket}/{key}");
         let arn = format!("arn:aws:s3:::{bucket}/{key}");
         // Sent twice it has the same effect, and an object that is there is not written again.
