@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use aws::AwsArgs;
 use changeset::approve::Approval;
+use changeset::prepare::no_label;
 use changeset::request::{ParamArg, StackArg};
+use changeset::review::Operation;
+use kit::Failure;
 
 /// Make change sets, judge what they would do to data, and say what needs an approval; nothing is ever executed
 #[derive(clap::Args, Clone, Debug)]
@@ -81,4 +84,47 @@ pub struct ReviewArgs {
 
 fn parse<T: std::str::FromStr<Err = String>>(text: &str) -> Result<T, String> {
     text.parse()
+}
+
+impl ReviewArgs {
+    /// What is to be done to a stack instead of an update.
+    pub(crate) fn removes(&self, label: &str) -> Option<Operation> {
+        let named = |list: &[String]| list.iter().any(|name| name == label);
+        if named(&self.delete) {
+            Some(Operation::Delete)
+        } else if named(&self.recreate) {
+            Some(Operation::Recreate)
+        } else {
+            None
+        }
+    }
+
+    /// Refuses what can't be meant.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.stack.is_empty() && self.from_file.is_empty() {
+            return Err(Failure::usage("choose what to review")
+                .because("neither --stack nor --from-file is given")
+                .help("name a stack: --stack NAME=TEMPLATE[,PARAMETERS]"));
+        }
+        let labels: Vec<&str> = self.stack.iter().map(|stack| stack.label.as_str()).collect();
+        for label in self.delete.iter().chain(&self.recreate) {
+            if !labels.contains(&label.as_str()) {
+                return Err(no_label(&format!("review the deletion of {label}"), label, &labels));
+            }
+            if self.delete.contains(label) && self.recreate.contains(label) {
+                return Err(Failure::usage(format!("review stack {label}"))
+                    .because("it is given with --delete and with --recreate")
+                    .help("give one of them"));
+            }
+        }
+        for stack in self.stack.iter().filter(|stack| self.removes(&stack.label) == Some(Operation::Recreate))
+        {
+            if stack.template.is_none() {
+                return Err(Failure::usage(format!("review how stack {} is made again", stack.label))
+                    .because("no template is given")
+                    .help(format!("add =TEMPLATE[,PARAMETERS] to --stack {stack}")));
+            }
+        }
+        Ok(())
+    }
 }

@@ -1,15 +1,24 @@
 #![doc = include_str!("help.md")]
 
+mod apply;
 mod args;
+mod plan;
 mod recorded;
+mod removal;
+mod undo;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use aws::Aws;
 use changeset::approve::approve;
 use changeset::judge::Rules;
-use changeset::review::{Review, StackReview, Verdict, Wishes};
-use kit::{Code, Cx, ExitCode, Failure, Outcome, Output, Step};
+use changeset::live::{Bucket, Cfn, SetRef};
+use changeset::prepare::{Call, Prepared};
+use changeset::request::StackArg;
+use changeset::review::{Review, StackReview, State, Verdict, Wishes};
+use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
 
 pub use crate::args::ReviewArgs;
 
@@ -22,16 +31,76 @@ pub const STEP: Step = Step {
         Output { name: "has-changes", description: "true when any stack changes" },
         Output { name: "blocked", description: "how many changes wait for an approval" },
         Output {
+            name: "provisional",
+            description: "the labels that can't be planned yet, separated by blanks",
+        },
+        Output {
             name: "fingerprint",
             description: "names the content of the review; deploy-stack compares with it",
         },
         Output { name: "report", description: "the file of --report" },
-        Output {
-            name: "change-set-arns",
-            description: "JSON object of stack label to change set; with --keep",
-        },
+        Output { name: "change-set-arns", description: "JSON object of label to change set, with --keep" },
     ],
-    permissions: &[],
+    permissions: &[
+        Permission {
+            action: "cloudformation:DescribeStacks",
+            resource: "arn:aws:cloudformation:REGION:ACCOUNT:stack/STACK/*",
+            when: "",
+        },
+        Permission {
+            action: "cloudformation:CreateChangeSet",
+            resource: "arn:aws:cloudformation:REGION:ACCOUNT:stack/STACK/*",
+            when: "unless --dry-run or --from-file",
+        },
+        Permission {
+            action: "cloudformation:DescribeChangeSet",
+            resource: "arn:aws:cloudformation:REGION:ACCOUNT:stack/STACK/*",
+            when: "unless --dry-run or --from-file",
+        },
+        Permission {
+            action: "cloudformation:DeleteChangeSet",
+            resource: "arn:aws:cloudformation:REGION:ACCOUNT:stack/STACK/*",
+            when: "unless --keep",
+        },
+        Permission {
+            action: "cloudformation:DeleteStack",
+            resource: "arn:aws:cloudformation:REGION:ACCOUNT:stack/STACK/*",
+            when: "a stack that does not exist yet: its change set leaves an empty one",
+        },
+        Permission {
+            action: "cloudformation:ListChangeSets",
+            resource: "arn:aws:cloudformation:REGION:ACCOUNT:stack/STACK/*",
+            when: "",
+        },
+        Permission {
+            action: "cloudformation:ListStackResources",
+            resource: "arn:aws:cloudformation:REGION:ACCOUNT:stack/STACK/*",
+            when: "--delete, --recreate, nested stacks that go",
+        },
+        Permission {
+            action: "cloudformation:GetTemplate",
+            resource: "arn:aws:cloudformation:REGION:ACCOUNT:stack/STACK/*",
+            when: "",
+        },
+        Permission {
+            action: "cloudformation:DescribeEvents",
+            resource: "*",
+            when: "AWS's own checks of a change set; without it they are not shown",
+        },
+        Permission { action: "cloudformation:ListExports", resource: "*", when: "--delete, --recreate" },
+        Permission { action: "cloudformation:ListImports", resource: "*", when: "--delete, --recreate" },
+        Permission {
+            action: "s3:PutObject",
+            resource: "arn:aws:s3:::BUCKET/PREFIX/*",
+            when: "a template of more than 51,200 bytes",
+        },
+        Permission {
+            action: "s3:GetObject",
+            resource: "arn:aws:s3:::BUCKET/PREFIX/*",
+            when: "a template of more than 51,200 bytes, or one given by URL",
+        },
+        Permission { action: "pull-requests: write", resource: "the repository", when: "--pull-request" },
+    ],
     exit_codes: &[
         ExitCode { code: Code::Failed, meaning: "a change set can't be made or can't be read whole" },
         ExitCode {
@@ -47,14 +116,95 @@ async fn run(args: ReviewArgs, cx: Cx) -> Result<Outcome, Failure> {
     let wishes =
         Wishes { strict: args.strict, stateful: args.stateful.clone(), stateless: args.stateless.clone() };
     let rules = Rules::new(&wishes);
-    let (place, stacks) = if args.from_file.is_empty() {
-        return Err(
-            Failure::usage("choose what to review").because("neither --stack nor --from-file is given")
-        );
-    } else {
-        (None, recorded::review(&args.from_file, &rules)?)
-    };
+    if let Some(receipt) = cx.undo() {
+        let cfn = Cfn::new(&Aws::connect(&cx, &args.aws).await?);
+        return undo::undo(&cx, &cfn, receipt).await;
+    }
+    args.check()?;
+    check_types(&cx, &wishes);
+    if !args.from_file.is_empty() {
+        let stacks = recorded::review(&args.from_file, &rules)?;
+        return conclude(&args, &cx, wishes, None, stacks);
+    }
+    let call = call(&args)?;
+    call.check()?;
+    let aws = Aws::connect(&cx, &args.aws).await?;
+    let cfn = Cfn::new(&aws);
+    let place = Some((aws.account.clone(), aws.region.clone()));
+    let prepared = prepare(&cx, &cfn, &call, &args).await?;
+    let plan = plan::plan(&prepared, args.keep);
+    if let Go::Stop(outcome) = cx.show(&plan)? {
+        return Ok(outcome);
+    }
+    let mut kept: BTreeMap<String, SetRef> = BTreeMap::new();
+    let mut stacks = Vec::new();
+    let mut ahead: Vec<&str> = Vec::new();
+    for arg in &call.stacks {
+        let review = if let Some(operation) = args.removes(&arg.label) {
+            removal::review(&cx, &cfn, &call, arg, operation, &rules, &ahead).await?
+        } else {
+            match prepared
+                .iter()
+                .find(|(prepared, _)| prepared.label == arg.label)
+                .map(|(_, prepared)| prepared)
+            {
+                Some(Prepared::Ready(ready)) => {
+                    let (review, set) =
+                        apply::review(&cx, &cfn, &call, ready, &rules, args.keep, &ahead).await?;
+                    kept.extend(set.map(|set| (arg.label.clone(), set)));
+                    review
+                }
+                Some(Prepared::Provisional(why)) => removal::provisional(arg, why),
+                None => continue,
+            }
+        };
+        if review.state != State::NoChanges {
+            ahead.push(&arg.label);
+        }
+        stacks.push(review);
+    }
+    if !kept.is_empty() {
+        cx.output("change-set-arns", apply::kept_json(&kept));
+    }
     conclude(&args, &cx, wishes, place, stacks)
+}
+
+/// A type that is spelt as none in the table is more likely a slip than one that nobody knows.
+fn check_types(cx: &Cx, wishes: &Wishes) {
+    let own = changeset::types::Types::own();
+    for name in wishes.stateless.iter().filter(|name| own.of(name).is_none()) {
+        let near = kit::nearest(name, &own.names())
+            .map(|near| format!("; did you mean {near}?"))
+            .unwrap_or_default();
+        cx.report().warn(&format!("--stateless {name}: it holds nothing anyway{near}"));
+    }
+}
+
+fn call(args: &ReviewArgs) -> Result<Call, Failure> {
+    Ok(Call {
+        stacks: args.stack.clone(),
+        params: args.param.clone(),
+        capabilities: args.capability.clone(),
+        bucket: args.template_bucket.as_deref().map(Bucket::parse).transpose()?,
+    })
+}
+
+/// Every stack for which a change set is to be made, before the first one is.
+async fn prepare(
+    cx: &Cx,
+    cfn: &Cfn,
+    call: &Call,
+    args: &ReviewArgs,
+) -> Result<Vec<(StackArg, Prepared)>, Failure> {
+    let mut prepared = Vec::new();
+    let mut ahead: Vec<&str> = Vec::new();
+    for arg in &call.stacks {
+        if args.removes(&arg.label).is_none() {
+            prepared.push((arg.clone(), call.prepare(cx, cfn, arg, &ahead).await?));
+        }
+        ahead.push(&arg.label);
+    }
+    Ok(prepared)
 }
 
 /// Approves what is approved, shows the review, and says whether it lets the release go on.
@@ -65,21 +215,7 @@ fn conclude(
     place: Option<(String, String)>,
     mut stacks: Vec<StackReview>,
 ) -> Result<Outcome, Failure> {
-    let mut idle = Vec::new();
-    for approval in &args.allow {
-        let label = approval.name.split('/').next().unwrap_or_default();
-        match stacks.iter_mut().find(|stack| stack.label == label) {
-            Some(stack) => idle.extend(approve(&mut stack.rows, std::slice::from_ref(approval))),
-            None => {
-                let labels: Vec<&str> = stacks.iter().map(|stack| stack.label.as_str()).collect();
-                return Err(Failure::usage(format!("approve {}", approval.name)).because(format!(
-                    "there is no stack {label} in this review; there is {}",
-                    labels.join(", ")
-                )));
-            }
-        }
-    }
-    for line in idle {
+    for line in approve_all(args, &mut stacks)? {
         cx.report().warn(&line);
     }
     let review = Review::new(env!("CARGO_PKG_VERSION"), place, wishes, stacks);
@@ -90,34 +226,57 @@ fn conclude(
         write(file, &format!("{document:#}\n"))?;
         cx.output("report", file.display().to_string());
     }
+    let verdict = document.get("verdict").and_then(|verdict| verdict.as_str()).unwrap_or_default().to_owned();
     cx.report().result(String::new(), "review", document);
     let has_changes = review.rows().next().is_some();
-    cx.output(
-        "verdict",
-        serde_json::to_value(review.verdict)
-            .ok()
-            .and_then(|v| v.as_str().map(str::to_owned))
-            .unwrap_or_default(),
-    );
+    let provisional: Vec<&str> = review
+        .stacks
+        .iter()
+        .filter(|stack| matches!(stack.state, State::Provisional(_)))
+        .map(|stack| stack.label.as_str())
+        .collect();
+    cx.output("verdict", verdict);
     cx.output("has-changes", has_changes.to_string());
     cx.output("blocked", review.counts.blocked.to_string());
+    cx.output("provisional", provisional.join(" "));
     cx.output("fingerprint", review.fingerprint.clone());
     let blockers = review.blockers();
     if blockers.is_empty() {
-        return Ok(Outcome::unchanged(match review.verdict {
-            _ if !has_changes => "nothing changes".to_owned(),
-            Verdict::Safe => "every change is safe".to_owned(),
-            _ => "no change waits for an approval".to_owned(),
-        }));
+        let later = if provisional.is_empty() {
+            String::new()
+        } else {
+            format!("; {} must be reviewed when what is ahead has run", provisional.join(", "))
+        };
+        let now = match review.verdict {
+            _ if !has_changes => "nothing changes",
+            Verdict::Safe => "every change is safe",
+            _ => "no change waits for an approval",
+        };
+        return Ok(Outcome::unchanged(format!("{now}{later}")));
     }
     let mut failure = Failure::refused(match blockers.len() {
         1 => "let the change pass: it needs an approval".to_owned(),
         n => format!("let the changes pass: {n} need an approval"),
     });
     for row in blockers.iter().take(20) {
-        failure = failure.help(format!("if {} is what is wanted: {}", row.fate, row.allow_argument()));
+        let line = format!("{}: {} ({})", row.name(), row.verdict.title(), row.fate);
+        failure = failure.help(format!("{line}; if that is what is wanted: {}", row.allow_argument()));
     }
     Err(failure)
+}
+
+fn approve_all(args: &ReviewArgs, stacks: &mut [StackReview]) -> Result<Vec<String>, Failure> {
+    let mut idle = Vec::new();
+    for approval in &args.allow {
+        let label = approval.name.split('/').next().unwrap_or_default();
+        let labels: Vec<String> = stacks.iter().map(|stack| stack.label.clone()).collect();
+        let Some(stack) = stacks.iter_mut().find(|stack| stack.label == label) else {
+            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            return Err(changeset::prepare::no_label(&format!("approve {}", approval.name), label, &labels));
+        };
+        idle.extend(approve(&mut stack.rows, std::slice::from_ref(approval)));
+    }
+    Ok(idle)
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Failure> {

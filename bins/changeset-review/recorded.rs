@@ -46,7 +46,7 @@ fn read(file: &Path) -> Result<Page, Failure> {
             .because("it is JSON, and no answer of DescribeChangeSet: it has neither ChangeSetId nor Changes")
             .help("give the JSON that `aws cloudformation describe-change-set` prints"));
     }
-    Ok(Page { from: name, answer })
+    Ok(Page { from: name, answer, values: None })
 }
 
 /// What the values of properties tell, of nested sets too.

@@ -120,7 +120,7 @@ mod tests {
         let answer = json!({"ChangeSetId": "a", "Status": "CREATE_COMPLETE",
             "Changes": [{"Type": "Resource", "ResourceChange": change}]});
         let answer: Answer = serde_json::from_value(answer).unwrap();
-        assemble(vec![Page { from: "made".into(), answer }]).unwrap().remove(0)
+        assemble(vec![Page { from: "made".into(), answer, values: None }]).unwrap().remove(0)
     }
 
     fn needs(hints: &[Hint]) -> Vec<Option<Need>> {

@@ -66,7 +66,12 @@ pub fn judge(set: &Set, path: &str, rules: &Rules, known: &Known) -> Vec<Row> {
     for change in &set.changes {
         let row = judge_change(change, set, path, rules, known, hints);
         let nested = format!("{path}/{}", change.logical_resource_id);
+        // What a nested stack holds stays with it.
+        let stays = row.fate == Fate::Remove(Old::Retained);
         rows.push(row);
+        if stays {
+            continue;
+        }
         if let Some(child) = set.children.get(&change.logical_resource_id) {
             rows.extend(judge(child, &nested, rules, known));
         }
@@ -325,6 +330,12 @@ impl Judged {
                 });
                 self.row.fate = Fate::Opaque;
                 self.need_fate(Verdict::PossibleLoss);
+            }
+            Fate::Remove(Old::Deleted | Old::Snapshot)
+                if set.children.contains_key(&change.logical_resource_id) =>
+            {
+                self.because("each of its resources goes with it, as is said of each");
+                self.worse(Verdict::Notice);
             }
             fate => self.nested_goes(&fate, known.contents.get(&path), rules),
         }

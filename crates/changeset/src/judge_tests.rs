@@ -13,7 +13,7 @@ fn set(changes: &[Value]) -> Set {
         changes.iter().map(|change| json!({"Type": "Resource", "ResourceChange": change})).collect();
     let answer = json!({"ChangeSetId": "a", "Status": "CREATE_COMPLETE", "Changes": changes});
     let answer: Answer = serde_json::from_value(answer).unwrap();
-    assemble(vec![Page { from: "made".into(), answer }]).unwrap().remove(0)
+    assemble(vec![Page { from: "made".into(), answer, values: None }]).unwrap().remove(0)
 }
 
 fn rows(changes: &[Value], wishes: &Wishes, known: &Known) -> Vec<Row> {

@@ -1,6 +1,8 @@
 //! CloudFormation change sets: what AWS says of one, what that does to data, and how it is shown.
 //!
-//! [`answer`] is AWS's word; [`review`] is the judgement of it as plain data.
+//! [`answer`] is AWS's word, read by [`live`] or from a file and put together by [`set`]; [`judge`] judges it, with the
+//! [`hints`] that templates give; [`review`] is the result as plain data, which [`approve`] and [`compare`] speak of and
+//! [`show`] shows.
 
 pub mod answer;
 pub mod approve;
@@ -9,9 +11,13 @@ pub mod fate;
 pub mod hints;
 pub mod judge;
 pub mod live;
+pub mod look;
+pub mod prepare;
+pub mod redact;
 pub mod request;
 pub mod review;
 pub mod set;
+pub mod show;
 pub mod template;
 #[cfg(test)]
 mod testing;

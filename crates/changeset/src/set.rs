@@ -2,13 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::answer::{Answer, ResourceChange};
+use crate::answer::{Answer, Parameter, ResourceChange};
 
 /// One answer and what to call it in messages: a file's name, or the call that it answers.
 #[derive(Clone, Debug)]
 pub struct Page {
     pub from: String,
     pub answer: Answer,
+    /// Whether it was asked for with the values of properties; where nobody knows, its content tells.
+    pub values: Option<bool>,
+}
+
+impl Page {
+    fn has_values(&self) -> bool {
+        self.values.unwrap_or_else(|| self.answer.has_values())
+    }
 }
 
 /// A change set.
@@ -22,6 +30,7 @@ pub struct Set {
     pub execution_status: Option<String>,
     pub reason: Option<String>,
     pub deployment_mode: Option<String>,
+    pub parameters: Vec<Parameter>,
     /// Every change of the plain description, with what the one with property values adds; and those that only the
     /// latter has.
     pub changes: Vec<ResourceChange>,
@@ -105,8 +114,7 @@ fn adopt(set: &mut Set, sets: &mut BTreeMap<String, Set>) {
 
 /// The pages of one set's descriptions.
 fn whole(pages: Vec<Page>) -> Result<Set, Unreadable> {
-    let (valued, plain): (Vec<Page>, Vec<Page>) =
-        pages.into_iter().partition(|page| page.answer.has_values());
+    let (valued, plain): (Vec<Page>, Vec<Page>) = pages.into_iter().partition(Page::has_values);
     for description in [&plain, &valued] {
         complete(description)?;
     }
@@ -122,6 +130,7 @@ fn whole(pages: Vec<Page>) -> Result<Set, Unreadable> {
         execution_status: first.execution_status.clone(),
         reason: first.status_reason.clone(),
         deployment_mode: first.deployment_mode.clone(),
+        parameters: first.parameters.clone(),
         ..Set::default()
     };
     if set.status.as_deref() == Some("FAILED") && !set.is_empty_set() {
@@ -226,6 +235,7 @@ mod tests {
             .map(|(n, answer)| Page {
                 from: format!("{n}.json"),
                 answer: serde_json::from_value(answer.clone()).unwrap(),
+                values: None,
             })
             .collect()
     }

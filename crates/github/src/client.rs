@@ -72,6 +72,7 @@ pub struct Github {
     /// For calls that this crate has no word for. Nothing is tried again in it.
     pub octocrab: Octocrab,
     repository: Repository,
+    base: String,
 }
 
 /// One call, and how it is told of.
@@ -121,12 +122,17 @@ impl Github {
         };
         let base = base_url(args.github_api_url.as_deref(), cx.env())?;
         let octocrab = octocrab(cx.env(), &base, &token(cx.env())?)?;
-        Ok(Self { octocrab, repository })
+        Ok(Self { octocrab, repository, base })
     }
 
     /// The repository that all calls go to.
     pub fn repository(&self) -> &Repository {
         &self.repository
+    }
+
+    /// The address of the REST API, without a slash at its end.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
     }
 
     fn route(&self, path: &str) -> String {
@@ -176,7 +182,7 @@ impl Github {
     }
 
     /// Makes a reading call until it succeeds or its error will not pass by itself.
-    async fn reading<T>(
+    pub(crate) async fn reading<T>(
         &self,
         cx: &Cx,
         call: Call<'_>,
@@ -316,7 +322,7 @@ fn pause(tried: u32, error: &ApiError) -> Option<Duration> {
     (pause <= LONGEST_PAUSE).then_some(pause)
 }
 
-fn token(env: &Env) -> Result<Secret, Failure> {
+pub(crate) fn token(env: &Env) -> Result<Secret, Failure> {
     let token = ["INPUT_TOKEN", "GH_TOKEN", "GITHUB_TOKEN"]
         .into_iter()
         .find_map(|name| env.get(name))
@@ -360,7 +366,7 @@ fn base_url(flag: Option<&str>, env: &Env) -> Result<String, Failure> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
-fn octocrab(env: &Env, base: &str, token: &Secret) -> Result<Octocrab, Failure> {
+pub(crate) fn octocrab(env: &Env, base: &str, token: &Secret) -> Result<Octocrab, Failure> {
     let unusable = |what: &str| Failure::refused(format!("use {what}"));
     let uri: Uri = base.parse().map_err(|error: http::uri::InvalidUri| unusable(base).because(error))?;
     let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {

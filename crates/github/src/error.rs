@@ -100,7 +100,7 @@ fn answered(failed: Failure, permission: &str, error: &GitHubError) -> Failure {
         StatusCode::UNAUTHORIZED => failed
             .help("GitHub does not accept the token: it is mistyped, expired or revoked; give a valid one as GITHUB_TOKEN")
             .untouched(true),
-        StatusCode::FORBIDDEN => denied(failed, permission, &headers).untouched(true),
+        StatusCode::FORBIDDEN => denied(failed, permission, error, &headers).untouched(true),
         StatusCode::NOT_FOUND => failed
             .help("it does not exist, or the token can't see it: GitHub answers 404 for both; check --repository and the token's access")
             .untouched(true),
@@ -115,7 +115,7 @@ fn answered(failed: Failure, permission: &str, error: &GitHubError) -> Failure {
     }
 }
 
-fn denied(failed: Failure, permission: &str, headers: &HeaderMap) -> Failure {
+fn denied(failed: Failure, permission: &str, error: &GitHubError, headers: &HeaderMap) -> Failure {
     let named =
         |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
     let mut failed = failed;
@@ -123,14 +123,22 @@ fn denied(failed: Failure, permission: &str, headers: &HeaderMap) -> Failure {
     if let Some(url) = named("x-github-sso").and_then(|text| text.split("url=").nth(1)) {
         failed = failed.help(format!("authorize the token for the organization's single sign-on: {url}"));
     }
-    match named("x-accepted-github-permissions") {
+    failed = match named("x-accepted-github-permissions") {
         Some(accepted) => failed.help(format!(
             "the token lacks a permission; GitHub accepts for this call: {accepted} (`permissions: {permission}` in a workflow)"
         )),
         None => failed.help(format!(
             "the token lacks a permission: this call needs `{permission}` (`permissions:` in a workflow), or a rule of the repository forbids it"
         )),
+    };
+    // What an app's token is answered, GITHUB_TOKEN among them.
+    // https://docs.github.com/en/actions/reference/github_token-reference
+    if error.message.contains("Resource not accessible by integration") && permission.ends_with("write") {
+        failed = failed.help(
+            "a run for a pull request from a fork has a token that only reads, whatever `permissions:` says",
+        );
     }
+    failed
 }
 
 struct RateLimit {

@@ -4,12 +4,14 @@
 //! would send a body again whose first try took effect, so before each further try the caller looks.
 
 mod client;
+mod comment;
 mod error;
 #[cfg(test)]
 mod tests;
 mod tls;
 
 pub use client::{Call, Github, GithubArgs, Method, Repository};
+pub use comment::{Posted, sticky_comment};
 pub use error::failure;
 
 /// A path segment or a ref's name, encoded for a URL; `/` separates a ref's parts and is kept.

@@ -1,4 +1,5 @@
-//! Everything that a GitHub runner reads from a step, and all the escaping that goes with it.
+//! Everything that a GitHub runner reads from a step, and all the escaping of text from outside: for its commands, for
+//! Markdown and Mermaid, for a terminal, and for a command to copy.
 //!
 //! Sources: <https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands> and the runner's own
 //! `ActionCommand.cs` and `FileCommandManager.cs`.
@@ -74,23 +75,141 @@ fn append(file: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().append(true).create(true).open(file)?.write_all(text.as_bytes())
 }
 
-/// Text for a Markdown table cell or list item: what a name from outside could use to break out is escaped.
-pub(crate) fn markdown_inline(text: &str) -> String {
+/// Text of one line: line breaks and tabs become spaces, and characters that a reader does not see but a terminal or a
+/// browser obeys (controls, escape sequences, the direction of writing, characters without width) become U+FFFD.
+///
+/// Source: <https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing>
+pub fn one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
+            '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}' => char::REPLACEMENT_CHARACTER,
+            c if c.is_control() => char::REPLACEMENT_CHARACTER,
+            c => c,
+        })
+        .collect()
+}
+
+/// A line of the log that gives the runner no command, whatever names are in it: `::command::` counts where a line begins
+/// with it, white space apart, `##[command]` wherever it stands.
+pub fn log_line(line: &str) -> String {
+    let (space, text) = line.split_at(line.len() - line.trim_start().len());
+    let line = match text.strip_prefix("::") {
+        Some(rest) => format!("{space}: :{rest}"),
+        None => line.to_owned(),
+    };
+    line.replace("##[", "# #[")
+}
+
+/// Text for a Markdown table cell, list item or heading: what a name from outside could use to break out is escaped.
+///
+/// GitHub looks for mentions and references after a backslash has had its effect, but not in `<code>`.
+pub fn markdown_inline(text: &str) -> String {
+    let text = one_line(text);
+    let text = text.trim();
+    // At its beginning these would begin a list.
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let list = text.starts_with(['-', '+', '='])
+        || (digits > 0 && text.get(digits..).is_some_and(|rest| rest.starts_with(['.', ')'])));
     let mut out = String::new();
-    for c in text.chars() {
+    for (at, c) in text.char_indices() {
+        let (before, after) = text.split_at(at);
+        let next = after.chars().nth(1).unwrap_or(' ');
         match c {
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '@' => {
+            '@' if next.is_ascii_alphanumeric()
+                && !before.ends_with(|c: char| c.is_alphanumeric() || c == '_') =>
+            {
+                out.push_str("<code>@</code>");
+            }
+            '#' if next.is_ascii_digit() => out.push_str("<code>#</code>"),
+            '-' if next.is_ascii_digit()
+                && before.len() >= 2
+                && before.get(before.len() - 2..).is_some_and(|sign| sign.eq_ignore_ascii_case("gh")) =>
+            {
+                out.push_str("<code>-</code>");
+            }
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '@' | '$' => {
                 out.push('\\');
                 out.push(c);
             }
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
-            '\n' | '\r' => out.push(' '),
-            c => out.push(c),
+            c => {
+                if list && at == digits {
+                    out.push('\\');
+                }
+                out.push(c);
+            }
         }
     }
     out
+}
+
+/// A name or a value as code, in Markdown's text, tables and lists: nothing in it is interpreted.
+pub fn markdown_code(text: &str) -> String {
+    let text = one_line(text);
+    // A table is cut at each `|` before code is looked for, and code that is blank or begins so is no code.
+    if text.is_empty() || text.contains('|') || text.starts_with([' ', '`']) || text.ends_with([' ', '`']) {
+        let escaped: String = text
+            .chars()
+            .map(|c| if c.is_ascii_punctuation() { format!("&#{};", u32::from(c)) } else { c.to_string() })
+            .collect();
+        return format!("<code>{escaped}</code>");
+    }
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    format!("{fence}{text}{fence}")
+}
+
+/// A hidden comment of HTML that marks a document as `name`: all but plain characters are percent-encoded in it.
+pub fn markdown_marker(name: &str) -> String {
+    let mut out = String::from("<!-- ");
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"._:/".contains(&byte) || (byte == b'-' && !out.ends_with('-')) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out.push_str(" -->");
+    out
+}
+
+/// Text for a label in quotes of a Mermaid diagram: all but plain characters as entity codes, which Mermaid writes with `#`.
+///
+/// The colon is among them since Mermaid takes the last `;` off a line in which `style` or `classDef`, a colon and a `#`
+/// follow each other, in quotes too.
+/// <https://mermaid.js.org/syntax/flowchart.html#entity-codes-to-escape-characters>
+pub fn mermaid_label(text: &str) -> String {
+    one_line(text)
+        .chars()
+        .map(|c| {
+            if c.is_alphanumeric() || " .,-_/".contains(c) {
+                c.to_string()
+            } else {
+                format!("#{};", u32::from(c))
+            }
+        })
+        .collect()
+}
+
+/// A word for a POSIX shell, in quotes where it needs them.
+pub fn shell_word(text: &str) -> String {
+    let text = one_line(text);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,@=+%".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// A fenced block whose fence is longer than any in the text.
@@ -137,8 +256,33 @@ mod tests {
     }
 
     #[test]
+    fn a_line_cannot_be_a_command() {
+        // Expected: the runner's ActionCommand.cs, which trims the line and looks for `::` in front and `##[` anywhere.
+        assert_eq!(log_line("  ::error::x"), "  : :error::x");
+        assert_eq!(log_line("a AWS::S3::Bucket ##[error]"), "a AWS::S3::Bucket # #[error]");
+    }
+
+    #[test]
+    fn labels_and_words_are_escaped() {
+        assert_eq!(mermaid_label("a\"]; b:#"), "a#34;#93;#59; b#58;#35;");
+        assert_eq!(shell_word("api/TileTable:replace-delete"), "api/TileTable:replace-delete");
+        assert_eq!(shell_word("a b's;rm"), "'a b'\\''s;rm'");
+    }
+
+    #[test]
     fn names_from_outside_cannot_break_markdown() {
         assert_eq!(markdown_inline("a|b\n<img> `x`"), "a\\|b &lt;img&gt; \\`x\\`");
+        assert_eq!(
+            markdown_inline("@ops, #12 and gh-7"),
+            "<code>@</code>ops, <code>#</code>12 and gh<code>-</code>7"
+        );
+        assert_eq!(markdown_inline("web@sha256:0 a#b"), "web\\@sha256:0 a\\#b");
+        assert_eq!(markdown_inline("1. first"), "1\\. first");
+        assert_eq!(markdown_inline("- [x] $a$"), "\\- \\[x\\] \\$a\\$");
+        assert_eq!(markdown_code("a`b"), "``a`b``");
+        assert_eq!(markdown_code("a|`b`"), "<code>a&#124;&#96;b&#96;</code>");
+        assert_eq!(markdown_code("<!--\u{202e}\u{1b}[31m"), "`<!--\u{fffd}\u{fffd}[31m`");
+        assert_eq!(markdown_marker("a-->b\n--"), "<!-- a-%2D%3Eb%0A-%2D -->");
         assert!(markdown_block("```\nx").starts_with("````\n"));
     }
 }

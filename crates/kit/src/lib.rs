@@ -38,6 +38,9 @@ pub use code::Code;
 pub use cx::{Cx, Go, Outcome};
 pub use env::Env;
 pub use failure::{Cause, Failure, innermost};
+pub use github::{
+    log_line, markdown_code, markdown_inline, markdown_marker, mermaid_label, one_line, shell_word,
+};
 pub use nearest::nearest;
 pub use plan::{Action, Note, Plan, Undo};
 pub use receipt::{ActionRecord, ActionState, Receipt, Verdict};

@@ -92,6 +92,11 @@ impl Report {
         }
     }
 
+    /// Whether the text of a result may be coloured: on a terminal, outside GitHub's jobs and without `NO_COLOR`.
+    pub fn colours_result(&self) -> bool {
+        self.colour && std::io::stdout().is_terminal()
+    }
+
     /// One line of the story.
     pub fn say(&self, line: &str) {
         self.line(line);
@@ -153,8 +158,8 @@ impl Report {
     }
 
     fn line(&self, line: &str) {
-        // `##[command]` is obeyed wherever it stands in a line, and lines carry names and reasons from outside.
-        let line = if self.github { redact(line).replace("##[", "# #[") } else { redact(line) };
+        // Lines carry names and reasons from outside.
+        let line = if self.github { github::log_line(&redact(line)) } else { redact(line) };
         match &self.sink {
             // A closed standard error must not end a release half-way.
             Sink::Process => {

@@ -98,7 +98,7 @@ impl Cfn {
             let next = answer.next_token.clone();
             let values = if form == Form::Values { " with property values" } else { "" };
             let from = format!("page {} of the description of {arn}{values}", pages.len() + 1);
-            pages.push(Page { from, answer });
+            pages.push(Page { from, answer, values: Some(form == Form::Values) });
             if next.is_some() && next == token {
                 return Err(Failure::failed(attempt(arn)).because("AWS gives the same page again and again"));
             }

@@ -19,12 +19,13 @@ pub(super) fn first_failure(events: &[Event], root: &str) -> Option<Event> {
             break;
         };
         found = Some(event);
+        // The failure itself may lack the ARN of the nested stack that another event of the same resource has.
+        let nested =
+            within().filter(|other| other.logical_id == event.logical_id).find_map(Event::nested_stack);
         // The events of a nested stack name it by its ARN, whatever its parent calls it.
-        let child = event.nested_stack().and_then(|nested| {
-            events
-                .iter()
-                .map(|event| event.stack_id.as_str())
-                .find(|id| *id == nested || super::short(id) == nested)
+        let child = nested.and_then(|nested| {
+            let ids = events.iter().map(|event| event.stack_id.as_str());
+            ids.into_iter().find(|id| *id == nested || super::short(id) == nested)
         });
         match child {
             Some(child) if child != stack => stack = child,

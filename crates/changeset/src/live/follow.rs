@@ -62,6 +62,8 @@ struct Follower<'a> {
     since: Since,
     /// When the operation began; none before its first event came.
     began: Option<i64>,
+    /// Parents before those nested in them, so that what a nested stack did is read after its parent says that it is through.
+    order: Vec<String>,
     watched: BTreeMap<String, Watched>,
     seen: BTreeSet<String>,
     events: Vec<Event>,
@@ -119,22 +121,22 @@ impl Cfn {
 
 impl<'a> Follower<'a> {
     fn new(cfn: &'a Cfn, root: &'a str, since: Since) -> Self {
-        let watched = BTreeMap::from([(root.to_owned(), Watched { path: Vec::new(), over: false })]);
+        let (order, watched) = (Vec::new(), BTreeMap::new());
         let (seen, events) = (BTreeSet::new(), Vec::new());
-        Self { cfn, root, since, began: None, watched, seen, events, said: 0 }
+        let mut follower = Self { cfn, root, since, began: None, order, watched, seen, events, said: 0 };
+        follower.watched(root);
+        follower
     }
 
     /// Reads what is new. Nothing of a stack is kept before all of its pages were read, so an error loses no event.
     async fn look(&mut self, cx: &Cx) -> Result<(), Failure> {
-        let mut read = BTreeSet::new();
-        while let Some(stack) = self
-            .watched
-            .iter()
-            .find(|(id, stack)| !stack.over && !read.contains(*id))
-            .map(|(id, _)| id.clone())
-        {
-            self.read(cx, &stack).await?;
-            read.insert(stack);
+        let mut n = 0;
+        // Reading one can add to the list.
+        while let Some(id) = self.order.get(n).cloned() {
+            if !self.watched(&id).over {
+                self.read(cx, &id).await?;
+            }
+            n += 1;
         }
         Ok(())
     }
@@ -167,12 +169,10 @@ impl<'a> Follower<'a> {
             .await?;
         let Some(new) = new else {
             // A nested stack that never came to be, or that is gone: its parent's events tell of it.
-            if let Some(watched) = self.watched.get_mut(stack) {
-                watched.over = !is_root;
-            }
+            self.watched(stack).over = !is_root;
             return Ok(());
         };
-        let path = self.watched.get(stack).map(|stack| stack.path.clone()).unwrap_or_default();
+        let path = self.watched(stack).path.clone();
         for mut event in new {
             self.seen.insert(event.id.clone());
             if event.is_of_the_stack() {
@@ -181,15 +181,14 @@ impl<'a> Follower<'a> {
                 } else {
                     event.path = path.join("/");
                 }
-                if let Some(watched) = self.watched.get_mut(stack) {
-                    watched.over = !is_root && Phase::of(&event.status).is_over();
-                }
+                self.watched(stack).over = !is_root && Phase::of(&event.status).is_over();
             } else {
                 let own: Vec<String> = path.iter().cloned().chain([event.logical_id.clone()]).collect();
                 event.path = own.join("/");
                 if let Some(nested) = event.nested_stack() {
-                    let child = self.watched.entry(nested.to_owned());
-                    child.or_insert(Watched { path: own, over: false }).over = false;
+                    let child = self.watched(nested);
+                    child.path = own;
+                    child.over = false;
                 }
             }
             self.events.push(event);
@@ -197,12 +196,20 @@ impl<'a> Follower<'a> {
         Ok(())
     }
 
+    /// The stack of that id, which is watched from now on.
+    fn watched(&mut self, id: &str) -> &mut Watched {
+        if !self.watched.contains_key(id) {
+            self.order.push(id.to_owned());
+        }
+        self.watched.entry(id.to_owned()).or_insert(Watched { path: Vec::new(), over: false })
+    }
+
     /// Says what was not said, in the order of time.
     fn say(&mut self, cx: &Cx) {
         let said = self.said.min(self.events.len());
         let (_, new) = self.events.split_at_mut(said);
         new.sort_by_key(|event| event.millis);
-        for event in new.iter() {
+        for event in new.iter().filter(|event| event.stack_id == self.root || !is_told_by_the_parent(event)) {
             let clock = event.time.get(11..19).unwrap_or_default();
             cx.report().say(&format!("{clock} {event}"));
         }
@@ -244,4 +251,10 @@ impl<'a> Follower<'a> {
             outputs: stack.outputs,
         }
     }
+}
+
+/// Whether the event of a nested stack itself says no more than its parent's event about it.
+fn is_told_by_the_parent(event: &Event) -> bool {
+    event.is_of_the_stack()
+        && !["FAILED", "ROLLBACK", "CLEANUP"].iter().any(|word| event.status.contains(word))
 }

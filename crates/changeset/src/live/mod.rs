@@ -15,6 +15,8 @@ mod source;
 mod stack;
 mod status;
 mod templates;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -59,6 +61,16 @@ impl Cfn {
     pub fn every(mut self, pause: Duration) -> Self {
         self.every = pause;
         self
+    }
+
+    /// The account that the credentials belong to.
+    pub fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// The region that calls go to.
+    pub fn region(&self) -> &str {
+        &self.region
     }
 
     /// The ARN of a stack, for the help of a denied call; a stack's own ARN stays as it is.

@@ -53,6 +53,21 @@ pub struct Bucket {
 }
 
 impl Bucket {
+    /// `s3://BUCKET[/PREFIX]`.
+    ///
+    /// # Errors
+    /// It is anything else (exit 2).
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let rest = text.strip_prefix("s3://").unwrap_or_default();
+        let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if name.is_empty() {
+            return Err(Failure::usage(format!("put templates into {text}"))
+                .because("it does not name a bucket")
+                .help("write it as s3://BUCKET or s3://BUCKET/PREFIX"));
+        }
+        Ok(Self { name: name.to_owned(), prefix: prefix.to_owned() })
+    }
+
     fn key(&self, text: &str) -> String {
         let prefix = self.prefix.trim_matches('/');
         let slash = if prefix.is_empty() { "" } else { "/" };
@@ -72,25 +87,33 @@ impl Cfn {
         text: &str,
         bucket: Option<&Bucket>,
     ) -> Result<TemplateSource, Failure> {
+        self.check_size(text, bucket)?;
+        let Some(bucket) = bucket.filter(|_| text.len() > BODY_LIMIT) else {
+            return Ok(TemplateSource::Body(text.to_owned()));
+        };
+        Ok(TemplateSource::Url(self.put_template(cx, text, bucket).await?))
+    }
+
+    /// Whether a template's text can get to CloudFormation at all: see [`Cfn::template_source`]. Asks nothing of AWS.
+    pub fn check_size(&self, text: &str, bucket: Option<&Bucket>) -> Result<(), Failure> {
         let bytes = text.len();
         if bytes <= BODY_LIMIT {
-            return Ok(TemplateSource::Body(text.to_owned()));
+            return Ok(());
         }
+        let refused = Failure::refused("give the template to CloudFormation");
         if bytes > OBJECT_LIMIT {
-            return Err(Failure::refused("give the template to CloudFormation")
+            return Err(refused
                 .because(format!("it has {bytes} bytes, and CloudFormation takes {OBJECT_LIMIT} at most"))
                 .help("split it into nested stacks"));
         }
-        let Some(bucket) = bucket else {
-            return Err(Failure::refused("give the template to CloudFormation")
+        if bucket.is_none() {
+            return Err(refused
                 .because(format!(
                     "it has {bytes} bytes, and a request takes {BODY_LIMIT} at most: larger ones are read from S3"
                 ))
                 .help("name a bucket with --template-bucket"));
-        };
-        let key = bucket.key(text);
-        self.put_template(cx, &bucket.name, &key, text).await?;
-        Ok(TemplateSource::Url(self.object_url(&bucket.name, &key)))
+        }
+        Ok(())
     }
 
     /// A template that lies in S3 already, as `s3://BUCKET/KEY` (in the stack's region) or as the `https://` URL that
@@ -111,7 +134,16 @@ impl Cfn {
             .because("it is neither s3://BUCKET/KEY nor an https:// URL of an object in S3"))
     }
 
-    async fn put_template(&self, cx: &Cx, bucket: &str, key: &str, text: &str) -> Result<(), Failure> {
+    /// Puts a template into the bucket under its SHA-256, unless it is there, and gives the URL that CloudFormation takes.
+    ///
+    /// Refused (exit 3): something else is there under that name.
+    pub async fn put_template(&self, cx: &Cx, text: &str, bucket: &Bucket) -> Result<String, Failure> {
+        let key = bucket.key(text);
+        self.put_unless_there(cx, &bucket.name, &key, text).await?;
+        Ok(self.object_url(&bucket.name, &key))
+    }
+
+    async fn put_unless_there(&self, cx: &Cx, bucket: &str, key: &str, text: &str) -> Result<(), Failure> {
         let attempt = || format!("put the template at s3://{bucket}/{key}");
         let arn = format!("arn:aws:s3:::{bucket}/{key}");
         // Sent twice it has the same effect, and an object that is there is not written again.

@@ -72,14 +72,15 @@ impl Cfn {
         resource: &str,
     ) -> Result<Option<String>, Failure> {
         match cx.or_cancelled(call.send()).await? {
+            // A stack under review has none (<https://github.com/cdklabs/awscdk-v1-stack-finder/issues/273>), and one without
+            // resources is none.
             Ok(answer) => {
-                Ok(answer.template_body().filter(|body| !body.trim().is_empty()).map(str::to_owned))
+                Ok(answer.template_body().filter(|body| !matches!(body.trim(), "" | "{}")).map(str::to_owned))
             }
-            // A stack that a change set is only to make has none, nor has the set of one that goes.
+            // It was deleted since.
             Err(error)
                 if is_absent(&error)
-                    || matches!(error.code(), Some("ChangeSetNotFound" | "ChangeSetNotFoundException"))
-                    || error.message().is_some_and(|text| text.contains("REVIEW_IN_PROGRESS")) =>
+                    || matches!(error.code(), Some("ChangeSetNotFound" | "ChangeSetNotFoundException")) =>
             {
                 Ok(None)
             }

@@ -36,9 +36,11 @@ pub fn gsi_change(resource_type: &str, before: &Value, after: &Value) -> Option<
     if !matches!(resource_type, "AWS::DynamoDB::Table" | "AWS::DynamoDB::GlobalTable") {
         return None;
     }
-    let replaced = ["TableName", "KeySchema", "LocalSecondaryIndexes"].iter().any(|property| {
-        let known = |value: &Value| !value.get(property).is_some_and(has_unknown);
-        known(before) && known(after) && !same_property(before, after, property)
+    // Its name or its key makes another table; whether other changes do is not certain enough to be silent for.
+    let replaced = ["TableName", "KeySchema"].iter().any(|property| {
+        let side = |properties: &Value| by_role(properties.get(property).unwrap_or(&Value::Null));
+        let (old, new) = (side(before), side(after));
+        !has_unknown(&old) && !has_unknown(&new) && !same(&old, &new)
     });
     if replaced {
         return None;
@@ -138,12 +140,9 @@ fn attributes(key_schema: &Value) -> Vec<String> {
     elements.iter().filter_map(|element| as_text(element.get("AttributeName")?)).collect()
 }
 
-/// A key schema with HASH before RANGE; within each the order counts.
+/// A key schema with HASH before RANGE; within each the order counts. What is no list stays as it is.
 fn by_role(key_schema: &Value) -> Value {
-    let mut elements = key_schema.as_array().cloned().unwrap_or_default();
-    if is_unknown(key_schema) {
-        return key_schema.clone();
-    }
+    let Value::Array(mut elements) = key_schema.clone() else { return key_schema.clone() };
     elements.sort_by_key(|element| element.get("KeyType").and_then(as_text));
     Value::Array(elements)
 }

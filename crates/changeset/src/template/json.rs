@@ -133,6 +133,12 @@ fn explain(error: &serde_json::Error, lines: &[String]) -> (usize, usize, String
             );
         }
         let closing = words.trim_start_matches("expected `,` or ");
+        let text = lines.get(line.wrapping_sub(1)).map(String::as_str).unwrap_or_default();
+        let at_quote = text.chars().nth(column.saturating_sub(2)) == Some('"');
+        if at_quote && text.trim_end_matches([' ', ',', '}', ']']).ends_with('"') {
+            let why = r#"a `"` within a text must be written `\"`"#.to_owned();
+            return (line, column, why, Mend::CutAt(column.saturating_sub(1)));
+        }
         let why = format!(
             "after the value only `,` or {closing} may stand: what follows is not JSON, which has no comments"
         );

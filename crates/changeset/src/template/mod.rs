@@ -2,7 +2,7 @@
 //!
 //! [`Template::parse`] reads JSON or YAML; [`ParameterFile::parse`] a file of parameters, and [`check_parameters`] holds it
 //! against the template. [`Template::resolve`] carries out what can be known without AWS; [`compare`] then says what an
-//! update does that DescribeChangeSet leaves out. What can't be known stays in the value as the intrinsic function
+//! update does that `DescribeChangeSet` leaves out. What can't be known stays in the value as the intrinsic function
 //! that it is, and is never guessed.
 
 mod check;
@@ -20,7 +20,7 @@ mod value;
 mod yaml;
 
 #[cfg(test)]
-mod recorded_tests;
+mod tests;
 
 use serde_json::{Map, Value};
 
@@ -59,11 +59,8 @@ impl Template {
         };
         // At least one resource must be declared.
         // https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/resources-section-structure.html
-        if !sections
-            .get("Resources")
-            .and_then(Value::as_object)
-            .is_some_and(|resources| !resources.is_empty())
-        {
+        let resources = sections.get("Resources").and_then(Value::as_object);
+        if resources.is_none_or(Map::is_empty) {
             return Err(lines.malformed(1, 0, "there is no section Resources with a resource in it"));
         }
         Ok(Self { sections })

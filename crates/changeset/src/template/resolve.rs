@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::naming::custom_name;
 use super::policy::Policies;
 use super::value::{as_text, function, has_unknown, is_masked, same};
 use super::{Template, check};
@@ -76,6 +77,14 @@ pub struct Resolved {
     pub loops: Vec<(String, Value)>,
     /// Macros that CloudFormation would run: what they make is not seen here.
     pub transforms: Vec<String>,
+}
+
+impl Resource {
+    /// The name that the template itself gives it, as far as that is known: what it is called in AWS.
+    pub fn custom_name(&self) -> Option<(&'static str, String)> {
+        let property = custom_name(&self.resource_type, &self.properties)?;
+        Some((property, as_text(self.properties.get(property)?)?))
+    }
 }
 
 impl Resolved {

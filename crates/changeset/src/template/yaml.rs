@@ -281,14 +281,14 @@ fn plain_scalar(text: &str) -> Value {
         _ => {}
     }
     if let Ok(number) = text.parse::<i64>()
-        && number.to_string() == text
+        && text == number.to_string()
     {
         return Value::from(number);
     }
     if text.starts_with(|first: char| first.is_ascii_digit() || first == '-')
         && let Ok(number) = text.parse::<f64>()
         && number.is_finite()
-        && Value::from(number).to_string() == text
+        && text == Value::from(number).to_string()
     {
         return Value::from(number);
     }

@@ -1,0 +1,103 @@
+//! Makes change sets, has them looked at, and takes them away again.
+
+use std::collections::BTreeMap;
+
+use changeset::judge::Rules;
+use changeset::live::{Cfn, Kind, SetRef, Shell, set_name};
+use changeset::look::{Looked, look};
+use changeset::prepare::{Call, Ready};
+use changeset::review::{StackReview, State};
+use kit::{Cx, Failure};
+use serde::{Deserialize, Serialize};
+
+use crate::plan::id;
+
+/// What `--undo` needs to take a change set away: its name was chosen before it was made.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Inverse {
+    pub(crate) stack: String,
+    pub(crate) set: String,
+    /// Whether the stack did not exist before.
+    pub(crate) is_new: bool,
+}
+
+/// Reviews one stack by a change set of its own.
+pub(crate) async fn review(
+    cx: &Cx,
+    cfn: &Cfn,
+    call: &Call,
+    ready: &Ready,
+    rules: &Rules,
+    keep: bool,
+    ahead: &[&str],
+) -> Result<(StackReview, Option<SetRef>), Failure> {
+    let label = &ready.arg.label;
+    cx.report().group(&format!("{label}: change set"));
+    let id = id(label);
+    let name = set_name("review", &cx.run_id());
+    let is_new = ready.want.kind == Kind::Create;
+    let inverse = Inverse { stack: ready.arg.stack.clone(), set: name.clone(), is_new };
+    let mut want = ready.want.clone();
+    want.description = "made by changeset-review to be looked at; safe to delete".to_owned();
+    let set = cx
+        .act(&id, &inverse, async {
+            if let Some(body) = &ready.body {
+                want.template = cfn.template_source(cx, body, call.bucket.as_ref()).await?;
+            }
+            cfn.make_set(&want, &name).await
+        })
+        .await?;
+    let looked = look(cx, cfn, ready, &set, rules).await;
+    let empty = matches!(&looked, Ok(Looked::Review(review)) if review.state == State::NoChanges);
+    let broken = matches!(&looked, Ok(Looked::Failed { .. }) | Err(_));
+    let kept = keep && !empty && !broken;
+    if !kept {
+        let gone = cx.put_back(&id, take_away(cx, cfn, &set, is_new)).await;
+        // What was found out is worth more than a set that is left; but when both failed, the first failure is the story.
+        if let (Ok(_), Err(error)) = (&looked, gone) {
+            cx.report().warn(&format!(
+                "the change set {name} could not be deleted again: {error}: {}",
+                error.chain().join(": ")
+            ));
+        }
+    }
+    cx.report().end_group();
+    match looked? {
+        Looked::Review(review) => Ok((*review, kept.then_some(set))),
+        Looked::Failed { reason, details } => {
+            if let Some(because) = provisional(&reason, &details, ahead) {
+                return Ok((ready.review(State::Provisional(because), Vec::new()), None));
+            }
+            let mut failure = Failure::failed(format!("make a change set for stack {label}"))
+                .because(std::iter::once(reason).chain(details).collect::<Vec<_>>().join("\n"));
+            failure = failure.help("correct what it names, and review again");
+            Err(failure)
+        }
+    }
+}
+
+/// A set that can't be made because it imports what a stack ahead of it is still to export.
+fn provisional(reason: &str, details: &[String], ahead: &[&str]) -> Option<String> {
+    let missing = std::iter::once(reason)
+        .chain(details.iter().map(String::as_str))
+        .find(|line| line.contains("No export named"))?;
+    (!ahead.is_empty()).then(|| format!("{missing}; {} runs ahead of it", ahead.join(", ")))
+}
+
+/// Deletes a change set, and the empty stack that the first one of a new stack leaves.
+pub(crate) async fn take_away(cx: &Cx, cfn: &Cfn, set: &SetRef, is_new: bool) -> Result<(), Failure> {
+    cfn.delete_set(set).await?;
+    if is_new {
+        let token = format!("shell-{}", cx.run_id());
+        if let Shell::Kept(why) = cfn.delete_shell(cx, &set.stack_id, &token).await? {
+            cx.report().say(&format!("the empty stack is left: {why}"));
+        }
+    }
+    Ok(())
+}
+
+/// The change sets that were kept, for the output.
+pub(crate) fn kept_json(kept: &BTreeMap<String, SetRef>) -> String {
+    let arns: BTreeMap<&String, &String> = kept.iter().map(|(label, set)| (label, &set.arn)).collect();
+    serde_json::to_string(&arns).unwrap_or_default()
+}

@@ -1,0 +1,50 @@
+//! Stacks that are to be deleted, or made again: without a change set.
+
+use changeset::judge::Rules;
+use changeset::live::{Cfn, Phase};
+use changeset::look::{check_removable, look_at_removal};
+use changeset::prepare::{Call, Former};
+use changeset::request::StackArg;
+use changeset::review::{Operation, StackReview, State};
+use kit::{Cx, Failure};
+
+pub(crate) async fn review(
+    cx: &Cx,
+    cfn: &Cfn,
+    call: &Call,
+    arg: &StackArg,
+    operation: Operation,
+    rules: &Rules,
+    ahead: &[&str],
+) -> Result<StackReview, Failure> {
+    let stack = cfn.observe_stack(cx, &arg.stack).await?.filter(|stack| stack.phase() != Phase::Deleted);
+    let Some(stack) = stack else {
+        let mut review = blank(arg, operation, State::NoChanges);
+        review.warnings.push("there is no such stack, so nothing is deleted".to_owned());
+        return Ok(review);
+    };
+    check_removable(cx, cfn, &arg.label, &stack).await?;
+    // What it is to be made of again must be there before it is approved to go.
+    if operation == Operation::Recreate {
+        call.prepare_again(cx, cfn, arg, &Former::from(&stack), ahead).await?;
+    }
+    look_at_removal(cx, cfn, &arg.label, &stack, operation, rules).await
+}
+
+/// A stack that can't be planned yet.
+pub(crate) fn provisional(arg: &StackArg, why: &str) -> StackReview {
+    blank(arg, Operation::Create, State::Provisional(why.to_owned()))
+}
+
+fn blank(arg: &StackArg, operation: Operation, state: State) -> StackReview {
+    StackReview {
+        label: arg.label.clone(),
+        stack: arg.stack.clone(),
+        stack_id: None,
+        change_set: None,
+        operation,
+        state,
+        rows: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
