@@ -73,6 +73,12 @@ pub async fn rehearse(options: &Options) -> io::Result<u8> {
     let calls = options.state.join("calls.jsonl");
     let called = stacks::operations(&calls)?.len();
     let before = Look::at(&world).await?;
+    if let Description::Boss(world) | Description::Jenkins(world) = &world {
+        say(&format!(
+            "\n== Copies, for what the emulator has not: a resource became a handle without effect, a condition constant\n\n{}",
+            stacks::copies(world)
+        ));
+    }
     let title = format!("== The release, as {} has it", workflow.display());
     say(&format!("\n== Before\n\n{before}\n\n{title}\n\n"));
     let mut inputs = given.inputs;
@@ -95,6 +101,10 @@ pub async fn rehearse(options: &Options) -> io::Result<u8> {
         Box::new(io::stdout()),
     )
     .await?;
+    if matches!(code, 2 | 3) {
+        // Not one step has run.
+        return Ok(code);
+    }
     let after = Look::at(&world).await?;
     say(&format!(
         "\n== Before\n\n{before}\n\n== After\n\n{after}\n\n== Time line, from the receipts\n\n{}",

@@ -28,6 +28,12 @@ const SURROUNDINGS: &str = "BossSurroundings";
 /// Holds the secrets of everything else.
 const TABLE: &str = "vault.production.boss";
 
+/// What a person who has read the review lets pass: larger cache nodes, which AWS gives to the groups in place.
+const ALLOW: &str = "redis/Cache:in-place-risk redis/CacheState:in-place-risk";
+
+/// Where what a recreated stack was is saved.
+const SAVED: &str = "boss-saved-stacks";
+
 /// As the runbook's own tool names a stack of `production.boss`.
 fn stack_name(label: &str) -> String {
     let mut letters = label.chars();
@@ -50,6 +56,7 @@ pub(super) async fn start(folder: &Folder, given: Option<&Path>, fail: Option<Fa
     let mut making = Making::new(folder).await?;
     let template = include_str!("surroundings.json");
     let none = BTreeMap::new();
+    making.emulator().create_bucket(SAVED).await?;
     making.create(&Stack { name: SURROUNDINGS, template, parameters: &none }).await?;
 
     let mut core = BTreeMap::new();
@@ -134,6 +141,8 @@ async fn put_secret(making: &Making<'_>) -> io::Result<()> {
 fn workflow_inputs(files: &Path) -> Inputs {
     let inputs = [
         ("templates", files.display().to_string()),
+        ("allow", ALLOW.to_owned()),
+        ("saved", format!("s3://{SAVED}/production")),
         ("account", ACCOUNT.to_owned()),
         ("region", REGION.to_owned()),
         ("role", format!("arn:aws:iam::{ACCOUNT}:role/release")),
