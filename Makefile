@@ -1,7 +1,9 @@
 # Both work on a clean machine with Rust, Python 3.10 or later and make; nothing needs root.
 #
-#   make rehearse   a whole release on this machine      RUNBOOK=rally FAIL=migration|deploy|sanity MIGRATIONS=DIR
-#                   TASK_DEFINITION=FILE
+#   make rehearse   a whole release on this machine
+#                   RUNBOOK=rally    FAIL=migration|deploy|sanity MIGRATIONS=DIR TASK_DEFINITION=FILE
+#                   RUNBOOK=boss     FAIL=table|indexes INPUTS=DIR
+#                   RUNBOOK=jenkins  FAIL=parameters INPUTS=DIR
 #   make test       what the tests need, and the tests
 
 CARGO ?= cargo
@@ -37,9 +39,9 @@ WORLD = .rehearsal/$(RUNBOOK)$(if $(FAIL),-$(FAIL))$(if $(MIGRATIONS),-own-migra
 rehearse: setup
 	@echo "building (the first time, this takes some minutes)" >&2
 	@CUTOVER_COMMIT=$(CUTOVER_COMMIT) $(CARGO) build --quiet --bin cutover --bin rehearsal
-	@$(CARGO) run --quiet --bin rehearsal -- rehearse --state $(WORLD) --workflow .github/workflows/release-$(RUNBOOK).yml \
+	@$(CARGO) run --quiet --bin rehearsal -- rehearse --state $(WORLD) --runbook $(RUNBOOK) \
 	    $(if $(FAIL),--fail $(FAIL)) $(if $(MIGRATIONS),--migrations $(MIGRATIONS)) \
-	    $(if $(TASK_DEFINITION),--task-definition $(TASK_DEFINITION))
+	    $(if $(TASK_DEFINITION),--task-definition $(TASK_DEFINITION)) $(if $(INPUTS),--inputs $(INPUTS))
 
 rehearse-reset:
 	@for world in .rehearsal/*/; do [ -d "$$world" ] || continue; \

@@ -7,6 +7,7 @@ use changeset::approve::Approval;
 use changeset::prepare::no_label;
 use changeset::request::{ParamArg, StackArg};
 use changeset::review::Operation;
+use github::GithubArgs;
 use kit::Failure;
 
 /// Make change sets, judge what they would do to data, and say what needs an approval; nothing is ever executed
@@ -74,12 +75,19 @@ pub struct ReviewArgs {
     #[arg(long, value_name = "NUMBER")]
     pub pull_request: Option<u64>,
 
+    /// Tells several reviews of one pull request apart, as by environment; each keeps its own comment
+    #[arg(long, value_name = "NAME", default_value = "stacks")]
+    pub comment_name: String,
+
     /// Show the values of properties in comments too
     #[arg(long)]
     pub comment_values: bool,
 
     #[command(flatten)]
     pub aws: AwsArgs,
+
+    #[command(flatten)]
+    pub github: GithubArgs,
 }
 
 fn parse<T: std::str::FromStr<Err = String>>(text: &str) -> Result<T, String> {

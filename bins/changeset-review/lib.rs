@@ -5,10 +5,10 @@ mod args;
 mod plan;
 mod recorded;
 mod removal;
+mod show;
 mod undo;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use aws::Aws;
@@ -124,7 +124,7 @@ async fn run(args: ReviewArgs, cx: Cx) -> Result<Outcome, Failure> {
     check_types(&cx, &wishes);
     if !args.from_file.is_empty() {
         let stacks = recorded::review(&args.from_file, &rules)?;
-        return conclude(&args, &cx, wishes, None, stacks);
+        return conclude(&args, &cx, wishes, None, stacks).await;
     }
     let call = call(&args)?;
     call.check()?;
@@ -166,7 +166,7 @@ async fn run(args: ReviewArgs, cx: Cx) -> Result<Outcome, Failure> {
     if !kept.is_empty() {
         cx.output("change-set-arns", apply::kept_json(&kept));
     }
-    conclude(&args, &cx, wishes, place, stacks)
+    conclude(&args, &cx, wishes, place, stacks).await
 }
 
 /// A type that is spelt as none in the table is more likely a slip than one that nobody knows.
@@ -208,7 +208,7 @@ async fn prepare(
 }
 
 /// Approves what is approved, shows the review, and says whether it lets the release go on.
-fn conclude(
+async fn conclude(
     args: &ReviewArgs,
     cx: &Cx,
     wishes: Wishes,
@@ -222,12 +222,8 @@ fn conclude(
     let document =
         serde_json::to_value(&review).map_err(|error| Failure::failed("write the review").because(error))?;
     cx.observed(&document);
-    if let Some(file) = &args.report {
-        write(file, &format!("{document:#}\n"))?;
-        cx.output("report", file.display().to_string());
-    }
+    show::publish(args, cx, &review, &document).await?;
     let verdict = document.get("verdict").and_then(|verdict| verdict.as_str()).unwrap_or_default().to_owned();
-    cx.report().result(String::new(), "review", document);
     let has_changes = review.rows().next().is_some();
     let provisional: Vec<&str> = review
         .stacks
@@ -277,12 +273,4 @@ fn approve_all(args: &ReviewArgs, stacks: &mut [StackReview]) -> Result<Vec<Stri
         idle.extend(approve(&mut stack.rows, std::slice::from_ref(approval)));
     }
     Ok(idle)
-}
-
-fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(file, text).map_err(|error| {
-        Failure::failed(format!("write {}", file.display()))
-            .because(error)
-            .help("name a file that can be written")
-    })
 }

@@ -39,7 +39,7 @@ impl Rally {
     fn up(state: &Path, arguments: &[&str]) -> World {
         let output = rehearsal(&[&["world", "--background"], arguments].concat(), state);
         assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
-        rehearsal::world::running(state).unwrap().expect("it says that it is ready")
+        rehearsal::world::rally(state).unwrap().expect("it says that it is ready")
     }
 
     fn again(&mut self) {

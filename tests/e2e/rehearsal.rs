@@ -45,7 +45,7 @@ impl Rehearsal {
     }
 
     fn world(&self) -> World {
-        world::running(&self.state()).unwrap().expect("the world runs")
+        world::rally(&self.state()).unwrap().expect("the world runs")
     }
 
     /// Starts the world without a release.

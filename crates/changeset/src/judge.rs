@@ -9,6 +9,7 @@ use crate::answer::{
     ResourceChange,
 };
 use crate::fate::{Fate, Need, Old};
+use crate::redact::redact_value;
 use crate::review::{Cause, Property, Row, Tier, Verdict, Wishes};
 use crate::set::Set;
 use crate::types::Types;
@@ -512,6 +513,12 @@ fn properties(details: &[Detail]) -> Vec<Property> {
         }
     }
     for property in &mut properties {
+        // What may be a secret goes no further than this.
+        for value in [&mut property.before, &mut property.after].into_iter().flatten() {
+            if let Some(masked) = redact_value(&property.path, value) {
+                *value = masked;
+            }
+        }
         // The dynamic half of a pair says DirectModification of what the other half explains.
         if property.causes.len() > 1 {
             property.causes.retain(|cause| *cause != Cause::Template);

@@ -5,6 +5,8 @@
 
 mod client;
 mod comment;
+#[cfg(test)]
+mod comment_tests;
 mod error;
 #[cfg(test)]
 mod tests;

@@ -14,9 +14,18 @@ pub fn change_sets(skipped: &str) -> Option<PathBuf> {
     folder("CUTOVER_CHANGESETS", "changesets", skipped)
 }
 
-fn folder(variable: &str, name: &str, skipped: &str) -> Option<PathBuf> {
+/// Where recorded inputs are looked for, whether or not there are any.
+pub fn place() -> PathBuf {
+    place_of("CUTOVER_INPUTS", "inputs")
+}
+
+fn place_of(variable: &str, name: &str) -> PathBuf {
     let beside = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared")).join(name);
-    let folder = std::env::var_os(variable).map_or_else(beside, PathBuf::from);
+    std::env::var_os(variable).map_or_else(beside, PathBuf::from)
+}
+
+fn folder(variable: &str, name: &str, skipped: &str) -> Option<PathBuf> {
+    let folder = place_of(variable, name);
     if folder.is_dir() {
         return Some(folder);
     }

@@ -6,45 +6,20 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::World;
+use super::Description;
 
 pub(super) const DESCRIPTION: &str = "world.json";
 pub(super) const LOCK: &str = "world.lock";
+/// Ports and passwords stay the same from run to run.
 const KEPT: &str = "kept.json";
 
 /// A folder that this process alone uses; the lock ends with the process, however that ends.
 pub(super) struct Folder {
     root: PathBuf,
     _lock: File,
-}
-
-/// Ports and passwords stay the same from run to run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Kept {
-    pub(super) superuser_password: String,
-    pub(super) password: String,
-    pub(super) front_port: u16,
-    pub(super) balancer_port: u16,
-    pub(super) postgres_port: u16,
-    pub(super) github_port: u16,
-}
-
-impl Kept {
-    pub(super) fn with_ports(self, world: &World) -> io::Result<Self> {
-        let port = |url: &str| {
-            let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-            port.ok_or_else(|| io::Error::other(format!("{url} has no port")))
-        };
-        Ok(Self {
-            front_port: port(&world.aws.endpoint)?,
-            balancer_port: port(&world.service.url)?,
-            postgres_port: world.database.port,
-            github_port: port(&world.github.api)?,
-            ..self
-        })
-    }
 }
 
 impl Folder {
@@ -79,7 +54,7 @@ impl Folder {
     }
 
     /// From now on the world can be found.
-    pub(super) fn publish(&self, world: &World) -> io::Result<()> {
+    pub(super) fn publish(&self, world: &Description) -> io::Result<()> {
         self.write(DESCRIPTION, &serde_json::to_vec_pretty(world)?)
     }
 
@@ -90,28 +65,16 @@ impl Folder {
         }
     }
 
-    /// What was kept, or new passwords for a new world.
-    pub(super) fn kept(&self) -> io::Result<Kept> {
+    /// What the world kept from an earlier run.
+    pub(super) fn kept<T: DeserializeOwned>(&self) -> io::Result<Option<T>> {
         match fs::read(self.path(KEPT)) {
-            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let kept = Kept {
-                    superuser_password: password(),
-                    password: password(),
-                    front_port: 0,
-                    balancer_port: 0,
-                    postgres_port: 0,
-                    github_port: 0,
-                };
-                // Before the server is made with them.
-                self.keep(&kept)?;
-                Ok(kept)
-            }
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    pub(super) fn keep(&self, kept: &Kept) -> io::Result<()> {
+    pub(super) fn keep<T: Serialize>(&self, kept: &T) -> io::Result<()> {
         self.write(KEPT, &serde_json::to_vec_pretty(kept)?)
     }
 
@@ -126,8 +89,4 @@ impl Folder {
 
 fn lock_file(root: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(root.join(LOCK))
-}
-
-fn password() -> String {
-    uuid::Uuid::new_v4().simple().to_string()
 }

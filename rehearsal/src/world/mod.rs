@@ -1,47 +1,108 @@
-//! The world in which a release is rehearsed: AWS, PostgreSQL, GitHub, and a service that runs and serves, each as real as it
-//! can be here.
+//! The world in which a release is rehearsed, one kind for each runbook.
 //!
 //! It is a process of its own with a state folder, and outlives the runs of the driver as production does. Started again on the
 //! same folder, it is where it was. What others need to know of it stands in `world.json` while it runs.
 
-mod definition;
-mod description;
+mod boss;
 mod folder;
-mod images;
-mod seed;
+mod jenkins;
+mod rally;
+mod stacks;
 
-use std::collections::BTreeMap;
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use testkit::ecs::{Balancer, Ecs, ProcessLauncher, ProcessOptions, Settings};
-use testkit::emulator::{self, Emulator};
-use testkit::front::Front;
-use testkit::github::{self, GithubWorld};
-use testkit::postgres::{self, Postgres};
-use testkit::same_port;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::definition::Definition;
-pub use self::description::{Aws, Backups, Database, Github, Pids, Registry, Release, Service, World};
 use self::folder::Folder;
+pub use self::rally::{Backups, Database, Github, Pids, Registry, Release, Service, World};
+pub(crate) use self::stacks::texts;
+pub use self::stacks::{Copied, Deployed, Inputs, StackPids, Stacks};
+
+/// Whose release it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runbook {
+    /// An ECS service, its database and its image
+    #[default]
+    Rally,
+    /// Eight stacks of a production system, updated in order
+    Boss,
+    /// A new service in stacks of its own beside the old one
+    Jenkins,
+}
 
 /// What goes wrong with the release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fail {
-    /// The second migration fails in its second statement
+    /// Rally: the second migration fails in its second statement
     Migration,
-    /// The new image ends at once with exit code 1
+    /// Rally: the new image ends at once with exit code 1
     Deploy,
-    /// The new image serves, and says that it is another version
+    /// Rally: the new image serves, and says that it is another version
     Sanity,
+    /// Boss: the new template renames a table, which would be replaced
+    Table,
+    /// Boss: the new template changes two indexes of a table at once
+    Indexes,
+    /// Jenkins: the parameters are the example as it is published
+    Parameters,
+}
+
+impl Fail {
+    fn runbook(self) -> Runbook {
+        match self {
+            Self::Migration | Self::Deploy | Self::Sanity => Runbook::Rally,
+            Self::Table | Self::Indexes => Runbook::Boss,
+            Self::Parameters => Runbook::Jenkins,
+        }
+    }
+}
+
+/// The value as the command line has it.
+fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// `world.json`: what others need to know of a world that runs. All addresses are on loopback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "runbook", rename_all = "lowercase")]
+pub enum Description {
+    Rally(Box<World>),
+    Boss(Box<Stacks>),
+    Jenkins(Box<Stacks>),
+}
+
+impl Description {
+    fn pid(&self) -> u32 {
+        match self {
+            Self::Rally(world) => world.pids.world,
+            Self::Boss(stacks) | Self::Jenkins(stacks) => stacks.pids.world,
+        }
+    }
+
+    /// What there is to see before the release.
+    fn stands(&self) -> String {
+        match self {
+            Self::Rally(world) => format!("{} serves {}", world.service.url, world.release.from),
+            Self::Boss(stacks) | Self::Jenkins(stacks) => {
+                format!("{} has {} stacks", stacks.aws.endpoint, stacks.stacks.len() + stacks.untouched.len())
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aws {
+    /// The front's, for `AWS_ENDPOINT_URL`.
+    pub endpoint: String,
+    pub account: String,
+    pub region: String,
 }
 
 /// Starts the world and keeps it until SIGTERM or `rehearsal stop`.
@@ -50,18 +111,70 @@ pub struct Options {
     /// The folder of its state, made if absent
     #[arg(long)]
     pub state: PathBuf,
-    /// What goes wrong with the release
-    #[arg(long)]
-    pub fail: Option<Fail>,
-    /// Your own SQL migrations in place of Rally's
-    #[arg(long, value_name = "DIR", conflicts_with = "fail")]
-    pub migrations: Option<PathBuf>,
-    /// A recorded task definition (an answer of `DescribeTaskDefinition`) in place of Rally's
-    #[arg(long, value_name = "FILE")]
-    pub task_definition: Option<PathBuf>,
+    #[command(flatten)]
+    pub release: ReleaseOptions,
     /// Return when it is ready; its output goes to world.log in the folder. A world that runs already is left as it is
     #[arg(long)]
     pub background: bool,
+}
+
+/// Which release, and what is particular about it.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ReleaseOptions {
+    /// Whose release it is
+    #[arg(long, value_enum, default_value_t)]
+    pub runbook: Runbook,
+    /// What goes wrong with the release
+    #[arg(long)]
+    pub fail: Option<Fail>,
+    /// Rally: your own SQL migrations in place of Rally's
+    #[arg(long, value_name = "DIR", conflicts_with = "fail")]
+    pub migrations: Option<PathBuf>,
+    /// Rally: a recorded task definition (an answer of `DescribeTaskDefinition`) in place of Rally's
+    #[arg(long, value_name = "FILE")]
+    pub task_definition: Option<PathBuf>,
+    /// Boss and Jenkins: where the templates are
+    #[arg(long, value_name = "DIR")]
+    pub inputs: Option<PathBuf>,
+}
+
+impl ReleaseOptions {
+    /// What doesn't fit together or is absent, in a line for the person who asked.
+    ///
+    /// # Errors
+    /// The line.
+    pub fn check(&self) -> Result<(), String> {
+        let runbook = name(self.runbook);
+        if let Some(fail) = self.fail.filter(|fail| fail.runbook() != self.runbook) {
+            let other = name(fail.runbook());
+            return Err(format!("`{}` goes wrong with {other}, not with {runbook}", name(fail)));
+        }
+        if self.runbook != Runbook::Rally && (self.migrations.is_some() || self.task_definition.is_some()) {
+            return Err(format!("migrations and task definitions are Rally's; {runbook} has none"));
+        }
+        match self.runbook {
+            Runbook::Rally => Ok(()),
+            Runbook::Boss => boss::inputs(self.inputs.as_deref(), self.fail).map(drop),
+            Runbook::Jenkins => jenkins::inputs(self.inputs.as_deref(), self.fail).map(drop),
+        }
+    }
+
+    /// The same on the command line of another process.
+    fn arguments(&self) -> Vec<std::ffi::OsString> {
+        let mut arguments = vec!["--runbook".into(), name(self.runbook).into()];
+        if let Some(fail) = self.fail {
+            arguments.extend(["--fail".into(), name(fail).into()]);
+        }
+        let paths = [
+            ("--migrations", &self.migrations),
+            ("--task-definition", &self.task_definition),
+            ("--inputs", &self.inputs),
+        ];
+        for (flag, path) in paths {
+            arguments.extend(path.iter().flat_map(|path| [flag.into(), path.into()]));
+        }
+        arguments
+    }
 }
 
 /// What names a world that exists.
@@ -87,36 +200,74 @@ async fn foreground(options: &Options) -> io::Result<()> {
     // In place before anything is started that would have to be stopped.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    options.release.check().map_err(|what| io::Error::new(io::ErrorKind::InvalidInput, what))?;
     let folder = Folder::claim(&options.state)?;
-    let migrations = options.migrations.as_deref().map(std::fs::canonicalize).transpose()?;
-    let definition = options.task_definition.as_deref().map_or_else(Definition::rally, Definition::read)?;
 
     let running = tokio::select! {
-        running = Running::start(&folder, options.fail, migrations, definition) => running?,
+        running = Running::start(&folder, &options.release) => running?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    folder.publish(&running.description)?;
-    say(&format!(
-        "the world is ready: {} serves {} ({})",
-        running.description.service.url,
-        running.description.release.from,
-        folder.description().display()
-    ));
+    let description = running.description();
+    folder.publish(&description)?;
+    say(&format!("the world is ready: {} ({})", description.stands(), folder.description().display()));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     folder.unpublish()?;
-    running.ecs.shutdown().await;
-    drop(running);
+    running.stop().await;
     say("the world has stopped");
     Ok(())
 }
 
+/// Everything that runs, whichever release it is for.
+enum Running {
+    Rally(Box<rally::Running>),
+    Stacks(Box<stacks::Running>, Runbook),
+}
+
+impl Running {
+    async fn start(folder: &Folder, release: &ReleaseOptions) -> io::Result<Self> {
+        let inputs = release.inputs.as_deref();
+        Ok(match release.runbook {
+            Runbook::Rally => {
+                let (migrations, definition) =
+                    (release.migrations.as_deref(), release.task_definition.as_deref());
+                Self::Rally(Box::new(
+                    rally::Running::start(folder, release.fail, migrations, definition).await?,
+                ))
+            }
+            Runbook::Boss => {
+                Self::Stacks(Box::new(boss::start(folder, inputs, release.fail).await?), release.runbook)
+            }
+            Runbook::Jenkins => {
+                Self::Stacks(Box::new(jenkins::start(folder, inputs, release.fail).await?), release.runbook)
+            }
+        })
+    }
+
+    fn description(&self) -> Description {
+        match self {
+            Self::Rally(running) => Description::Rally(Box::new(running.description.clone())),
+            Self::Stacks(running, Runbook::Jenkins) => {
+                Description::Jenkins(Box::new(running.description.clone()))
+            }
+            Self::Stacks(running, _) => Description::Boss(Box::new(running.description.clone())),
+        }
+    }
+
+    async fn stop(self) {
+        match self {
+            Self::Rally(running) => running.stop().await,
+            Self::Stacks(running, _) => drop(running),
+        }
+    }
+}
+
 async fn background(options: &Options) -> io::Result<()> {
     if let Some(world) = running(&options.state)? {
-        say(&format!("the world runs already: {} ({})", world.service.url, options.state.display()));
+        say(&format!("the world runs already: {} ({})", world.stands(), options.state.display()));
         return Ok(());
     }
     std::fs::create_dir_all(&options.state)?;
@@ -124,15 +275,7 @@ async fn background(options: &Options) -> io::Result<()> {
     let log = std::fs::File::create(&path)?;
     let mut command = std::process::Command::new(std::env::current_exe()?);
     command.arg("world").arg("--state").arg(&options.state);
-    if let Some(fail) = options.fail.and_then(|fail| fail.to_possible_value()) {
-        command.arg("--fail").arg(fail.get_name());
-    }
-    if let Some(migrations) = &options.migrations {
-        command.arg("--migrations").arg(migrations);
-    }
-    if let Some(definition) = &options.task_definition {
-        command.arg("--task-definition").arg(definition);
-    }
+    command.args(options.release.arguments());
     // A group of its own: Ctrl-C at the terminal is meant for the driver.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
@@ -143,7 +286,7 @@ async fn background(options: &Options) -> io::Result<()> {
             return Err(io::Error::other(format!("the world ended with {status}:\n{}", text.trim_end())));
         }
         if let Some(world) = running(&options.state)? {
-            say(&format!("the world is ready: {} serves {}", world.service.url, world.release.from));
+            say(&format!("the world is ready: {}", world.stands()));
             return Ok(());
         }
         if Instant::now() > deadline {
@@ -161,7 +304,7 @@ async fn background(options: &Options) -> io::Result<()> {
 ///
 /// # Errors
 /// The description is there and cannot be read.
-pub fn running(state: &Path) -> io::Result<Option<World>> {
+pub fn running(state: &Path) -> io::Result<Option<Description>> {
     if !Folder::is_claimed(state)? {
         return Ok(None);
     }
@@ -169,6 +312,18 @@ pub fn running(state: &Path) -> io::Result<Option<World>> {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// The description of Rally's world, if it runs on this folder and is ready.
+///
+/// # Errors
+/// As [`running`]; or the world is another release's.
+pub fn rally(state: &Path) -> io::Result<Option<World>> {
+    match running(state)? {
+        None => Ok(None),
+        Some(Description::Rally(world)) => Ok(Some(*world)),
+        Some(_) => Err(io::Error::other(format!("the world in {} is not Rally's", state.display()))),
     }
 }
 
@@ -181,13 +336,13 @@ pub async fn stop(options: &StateOptions) -> io::Result<()> {
         say(&format!("no world runs in {}", options.state.display()));
         return Ok(());
     };
-    let pid = i32::try_from(world.pids.world).ok().and_then(rustix::process::Pid::from_raw);
-    let pid = pid.ok_or_else(|| io::Error::other(format!("{} is no process number", world.pids.world)))?;
+    let pid = i32::try_from(world.pid()).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = pid.ok_or_else(|| io::Error::other(format!("{} is no process number", world.pid())))?;
     rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
     let deadline = Instant::now() + PATIENCE;
     while Folder::is_claimed(&options.state)? {
         if Instant::now() > deadline {
-            return Err(io::Error::other(format!("the world (process {}) does not end", world.pids.world)));
+            return Err(io::Error::other(format!("the world (process {}) does not end", world.pid())));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -209,144 +364,6 @@ pub async fn reset(options: &StateOptions) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     std::fs::remove_dir_all(&options.state)
-}
-
-/// Everything that runs. Fields are dropped in this order: what serves ends before what it needs.
-struct Running {
-    description: World,
-    _front: Front,
-    _github: GithubWorld,
-    _balancer: Balancer,
-    ecs: Ecs,
-    _postgres: Postgres,
-    _emulator: Emulator,
-}
-
-impl Running {
-    async fn start(
-        folder: &Folder,
-        fail: Option<Fail>,
-        migrations: Option<PathBuf>,
-        definition: Definition,
-    ) -> io::Result<Self> {
-        let kept = folder.kept()?;
-        let emulator = Emulator::start(emulator::Options {
-            account: seed::ACCOUNT.to_owned(),
-            region: seed::REGION.to_owned(),
-            state: Some(folder.path("aws")),
-            port: 0,
-        });
-        let postgres = Postgres::start(postgres::Options {
-            data: Some(folder.path("postgres")),
-            database: Some(seed::DATABASE.to_owned()),
-            password: Some(kept.superuser_password.clone()),
-            port: kept.postgres_port,
-            ..postgres::Options::default()
-        });
-        let (emulator, postgres) = tokio::try_join!(emulator, postgres)?;
-        seed::database(&postgres, &kept.password).await?;
-        let url = format!(
-            "postgresql://{}:{}@127.0.0.1:{}/{}",
-            seed::USER,
-            kept.password,
-            postgres.port,
-            seed::DATABASE
-        );
-        let digests = seed::aws(&emulator, &url).await?;
-        definition.references(&emulator).await?;
-        let target_group = definition::target_group(&emulator).await?;
-
-        let catalogue = folder.path("images.json");
-        std::fs::write(
-            &catalogue,
-            images::catalogue(&digests, fail, migrations.is_some(), definition.sidecars())?,
-        )?;
-        let migrations = match migrations {
-            Some(own) => own,
-            None => seed::migrations(&folder.path("migrations"), fail)?,
-        };
-        let logs = folder.path("task-logs");
-        std::fs::create_dir_all(&logs)?;
-        let mut secrets: BTreeMap<String, String> =
-            definition.secrets().into_iter().map(|from| (from, "of this world alone".to_owned())).collect();
-        secrets.insert(seed::DATABASE_URL_PARAMETER.to_owned(), url);
-        let launcher = ProcessLauncher::new(ProcessOptions {
-            program: std::env::current_exe()?,
-            leading_args: vec!["app".to_owned()],
-            catalogue,
-            secrets,
-            logs: Some(logs),
-        })?;
-        let settings = Settings {
-            account: seed::ACCOUNT.to_owned(),
-            region: seed::REGION.to_owned(),
-            principal: format!("arn:aws:iam::{}:role/release", seed::ACCOUNT),
-            ..Settings::default()
-        };
-        let ecs = Ecs::open(folder.path("ecs.json"), launcher, settings)?;
-        seed::service(&ecs, &definition, &target_group).await?;
-
-        let loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let listen = loopback(same_port(kept.balancer_port).await?);
-        let balancer = Balancer::start(listen, ecs.clone(), seed::CLUSTER, seed::SERVICE).await?;
-        let front = Front::builder()
-            .upstream(emulator.url())
-            .service(Arc::new(ecs.clone()))
-            .record(folder.path("calls.jsonl"))
-            .port(same_port(kept.front_port).await?)
-            .start()
-            .await?;
-        let github = GithubWorld::start(github::Options {
-            port: same_port(kept.github_port).await?,
-            state: Some(folder.path("github.json")),
-        })
-        .await?;
-        let commit = seed::repository(&github)?;
-        serving(&ecs).await?;
-
-        let description = World {
-            pids: Pids { world: std::process::id(), emulator: emulator.pid(), postgres: postgres.pid() },
-            aws: Aws {
-                endpoint: front.url().to_owned(),
-                account: seed::ACCOUNT.to_owned(),
-                region: seed::REGION.to_owned(),
-            },
-            service: Service::new(balancer.url(), &definition),
-            registry: Registry::new(digests),
-            database: Database::new(&postgres, &kept.password),
-            backups: Backups { bucket: seed::BUCKET.to_owned() },
-            github: Github::new(&github, commit),
-            release: Release::new(migrations, fail),
-        };
-        folder.keep(&kept.with_ports(&description)?)?;
-        Ok(Self {
-            description,
-            _front: front,
-            _github: github,
-            _balancer: balancer,
-            ecs,
-            _postgres: postgres,
-            _emulator: emulator,
-        })
-    }
-}
-
-/// Waits until as many tasks serve as the service wants.
-async fn serving(ecs: &Ecs) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        ecs.tick().await.map_err(io::Error::other)?;
-        let (steady, wanted) = seed::steady(ecs).await?;
-        if steady && ecs.targets(seed::CLUSTER, seed::SERVICE).await.len() >= wanted {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return Err(io::Error::other(
-                "the tasks of the service do not come to serve: see task-logs in the folder",
-            ));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// A closed standard output must not end the world.

@@ -223,13 +223,11 @@ struct Subgraph<'a> {
 impl<'a> Subgraph<'a> {
     fn add(&mut self, mut path: impl Iterator<Item = &'a str>, node: usize) {
         let Some(name) = path.next() else { return self.nodes.push(node) };
-        let place = match self.inner.iter().position(|(inner, _)| *inner == name) {
-            Some(place) => place,
-            None => {
-                self.inner.push((name, Subgraph::default()));
-                self.inner.len() - 1
-            }
-        };
+        let known = self.inner.iter().position(|(inner, _)| *inner == name);
+        let place = known.unwrap_or(self.inner.len());
+        if known.is_none() {
+            self.inner.push((name, Subgraph::default()));
+        }
         if let Some((_, inner)) = self.inner.get_mut(place) {
             inner.add(path, node);
         }

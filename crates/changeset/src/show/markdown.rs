@@ -4,8 +4,8 @@ use kit::{markdown_code as code, markdown_inline as inline, markdown_marker};
 
 use super::graph::graph;
 use super::words::{
-    self, ByName, Class, allow, becomes, by_name, causes, chains, console_url, count, deciding, forces,
-    headline, plan_line, property_name, rows_of, safe_line,
+    self, ByName, Class, MAY_STAY, allow, becomes, by_name, causes, chains, console_url, count, deciding,
+    forces, headline, may_stay, plan_line, property_name, rows_of, safe_line,
 };
 use crate::fate::{Fate, Need};
 use crate::review::{Review, Row, StackReview, State};
@@ -90,13 +90,15 @@ impl<'a> Page<'a> {
     }
 
     fn within(&self, limit: usize) -> String {
-        let levels =
-            [Detail::Safe, Detail::Notices, Detail::Graph, Detail::Reasons, Detail::Stacks, Detail::Blockers];
-        for detail in levels {
-            let text = self.write(detail);
-            if text.len() <= limit {
-                return text;
-            }
+        let whole = self.write(Detail::Safe);
+        if whole.len() <= limit {
+            return whole;
+        }
+        let more = [Detail::Blockers, Detail::Stacks, Detail::Reasons, Detail::Graph, Detail::Notices];
+        let fitting =
+            more.into_iter().map(|detail| self.write(detail)).take_while(|text| text.len() <= limit);
+        if let Some(most) = fitting.last() {
+            return most;
         }
         // The longest that fits, between one that does and one that does not.
         let (mut fits, mut too_many) = (0, self.blockers.len());
@@ -226,6 +228,9 @@ impl<'a> Page<'a> {
                 forces(property)
             ));
         }
+        if may_stay(row) {
+            out.push_str(&format!("  - {MAY_STAY}\n"));
+        }
         for chain in chains(row, &self.rows) {
             out.push_str(&format!("  - {}\n", inline(&chain)));
         }
@@ -281,7 +286,8 @@ impl<'a> Page<'a> {
             }
         }
         if let Some(address) = console_url(stack) {
-            out.push_str(&format!("[The change set in the console]({})\n\n", url(&address)));
+            let what = if stack.change_set.is_some() { "change set" } else { "stack" };
+            out.push_str(&format!("[The {what} in the console]({})\n\n", url(&address)));
         }
         for warning in &stack.warnings {
             out.push_str(&format!("- **warning**: {}\n", inline(warning)));

@@ -3,6 +3,8 @@
 
 mod graph;
 mod markdown;
+#[cfg(test)]
+mod page_tests;
 mod terminal;
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,8 @@
 use kit::{log_line, one_line};
 
 use super::words::{
-    self, ByName, Class, allow, becomes, by_name, causes, chains, console_url, count, deciding, forces,
-    headline, plan_line, property_name, rows_of, safe_line, sign,
+    self, ByName, Class, MAY_STAY, allow, becomes, by_name, causes, chains, console_url, count, deciding,
+    forces, headline, may_stay, plan_line, property_name, rows_of, safe_line, sign,
 };
 use crate::review::{Review, Row, StackReview, State};
 
@@ -50,7 +50,8 @@ pub fn terminal(review: &Review, style: Style) -> Vec<String> {
     page.parts(Some(HEADING), "", "  ", &[plan_line(review)]);
     page.whole(&format!("Fingerprint: {}", review.fingerprint));
     for (stack, url) in review.stacks.iter().filter_map(|stack| Some((stack, console_url(stack)?))) {
-        page.whole(&format!("Change set of {}: {url}", stack.label));
+        let what = if stack.change_set.is_some() { "Change set of" } else { "Stack" };
+        page.whole(&format!("{what} {}: {url}", stack.label));
     }
     page.lines
 }
@@ -114,8 +115,13 @@ impl Page {
     }
 
     fn prose(&mut self, first: &str, text: &str) {
+        self.coloured_prose(None, first, text);
+    }
+
+    /// A sentence after what it begins with, its further lines beneath its first word.
+    fn coloured_prose(&mut self, ansi: Option<&str>, first: &str, text: &str) {
         let hang = " ".repeat(first.chars().count());
-        self.parts(None, first, &hang, &[text.to_owned()]);
+        self.parts(ansi, first, &hang, &[text.to_owned()]);
     }
 
     /// `-/+ api/TileTable  AWS::DynamoDB::Table  REPLACE, the old one is DELETED  [data]  LOSS  KeySchema (template)`
@@ -134,6 +140,9 @@ impl Page {
                 self.parts(None, "      - ", "        ", &[name, before, format!("-> {after}")]);
             }
         }
+        if may_stay(row) {
+            self.prose("      - ", MAY_STAY);
+        }
         for chain in chains(row, rows) {
             self.prose("      - ", &chain);
         }
@@ -145,7 +154,7 @@ impl Page {
         let title = format!("{number}. {}{name}: {}", stack.label, words::operation(stack.operation));
         match &stack.state {
             State::Reviewed if stack.rows.is_empty() => {
-                self.line(HEADING, &format!("{title}, no resource changes"))
+                self.line(HEADING, &format!("{title}, no resource changes"));
             }
             State::Reviewed => self.line(HEADING, &title),
             State::NoChanges => self.line(HEADING, &format!("{title}, no changes")),
@@ -155,7 +164,7 @@ impl Page {
             }
         }
         for warning in &stack.warnings {
-            self.parts(Some(CAREFUL), "  ", "    ", &["warning:".to_owned(), warning.clone()]);
+            self.coloured_prose(Some(CAREFUL), "  warning: ", warning);
         }
         let waiting = rows_of(stack, Class::Waits).len();
         if waiting > 0 {

@@ -320,10 +320,20 @@ pub fn allow(row: &Row) -> String {
 /// Everything but what is plain in the query that the console puts behind its `#`.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The page of AWS's console that shows a change set, by its ARN.
+/// The page of AWS's console that shows the change set, else the one that shows the stack; none where neither is there.
 pub fn console_url(stack: &StackReview) -> Option<String> {
-    let change_set = stack.change_set.as_deref()?;
-    let arn: aws::Arn = change_set.parse().ok()?;
+    let id = |text: &str| utf8_percent_encode(text, COMPONENT).to_string();
+    let stack_id = stack.stack_id.as_deref();
+    let change_set = stack.change_set.as_deref();
+    let page = match (change_set, stack_id) {
+        (Some(change_set), Some(stack)) => {
+            format!("changesets/changes?stackId={}&changeSetId={}", id(stack), id(change_set))
+        }
+        (Some(change_set), None) => format!("changesets/changes?changeSetId={}", id(change_set)),
+        (None, Some(stack)) => format!("stackinfo?stackId={}", id(stack)),
+        (None, None) => return None,
+    };
+    let arn: aws::Arn = change_set.or(stack_id)?.parse().ok()?;
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if arn.region.is_empty() || !plain(&arn.region) {
         return None;
@@ -333,14 +343,25 @@ pub fn console_url(stack: &StackReview) -> Option<String> {
         "aws-us-gov" => "console.amazonaws-us-gov.com",
         _ => "console.aws.amazon.com",
     };
-    let id = |text: &str| utf8_percent_encode(text, COMPONENT).to_string();
-    let of = stack.stack_id.as_deref().map(|stack| format!("stackId={}&", id(stack))).unwrap_or_default();
-    Some(format!(
-        "https://{region}.{host}/cloudformation/home?region={region}#/stacks/changesets/changes?{of}changeSetId={}",
-        id(change_set),
-        region = arn.region,
-    ))
+    let region = arn.region;
+    Some(format!("https://{region}.{host}/cloudformation/home?region={region}#/stacks/{page}"))
 }
+
+/// A value that AWS does not know before the change set runs.
+const LATER: &str = "{{changeSet:KNOWN_AFTER_APPLY}}";
+
+/// Whether AWS counts with a change of a value that it does not know yet, and that may turn out to be as it was.
+/// <https://github.com/aws-cloudformation/cloudformation-coverage-roadmap/issues/2113>
+pub(super) fn may_stay(row: &Row) -> bool {
+    row.fate.ends_the_old() && {
+        let deciding = deciding(row);
+        !deciding.is_empty() && deciding.iter().all(|property| property.after.as_deref() == Some(LATER))
+    }
+}
+
+/// What is said of such a row.
+pub(super) const MAY_STAY: &str =
+    "it may not happen: what decides it is known only when the change set runs, and may be as it was";
 
 /// How much of a value is shown.
 const VALUE: usize = 160;
@@ -358,6 +379,7 @@ pub(super) fn values(property: &Property) -> Option<(String, String)> {
     let part = |value: Option<&str>| match value {
         None => "(none)".to_owned(),
         Some("") => "(empty)".to_owned(),
+        Some(LATER) => "(known after apply)".to_owned(),
         Some(value) => {
             let length = value.chars().count();
             if length <= VALUE {

@@ -92,7 +92,7 @@ pub fn check_parameters(
         let check = Check { declaration, hidden: no_echo(declaration) };
         let found = match entry.map(|entry| &entry.value) {
             Some(GivenValue::Text(value)) => check.value(value, ""),
-            Some(GivenValue::Previous) if kept => Vec::new(),
+            Some(GivenValue::Previous) | None if kept => Vec::new(),
             Some(GivenValue::Previous) => {
                 let why = match previous {
                     None => "asks for the previous value, and the stack does not exist yet",
@@ -100,7 +100,6 @@ pub fn check_parameters(
                 };
                 vec![(ProblemKind::NoPreviousValue, why.to_owned())]
             }
-            None if kept => Vec::new(),
             None => match declaration.get("Default").and_then(as_text) {
                 Some(default) => check.value(&default, "its default "),
                 None => vec![(ProblemKind::Missing, check.missing())],

@@ -116,7 +116,7 @@ fn indexes(properties: &Value) -> Option<Vec<Index<'_>>> {
 
 impl Index<'_> {
     /// Whether an index of the same name must be deleted and made again: its key or its projection differs, which
-    /// UpdateTable can't change. Throughput it can. None where that is not known.
+    /// `UpdateTable` can't change. Throughput it can. None where that is not known.
     fn is_rebuilt_as(&self, other: &Self) -> Option<bool> {
         let pairs = [
             (by_role(self.key_schema), by_role(other.key_schema)),
@@ -156,8 +156,10 @@ fn unordered(projection: &Value) -> Value {
     projection
 }
 
-/// The updates that work: each deletes or makes one index, deletions first. DynamoDB wants AttributeDefinitions to name the
-/// attributes of keys and no others, so an attribute that only one index uses comes and goes with it.
+/// The updates that work: each deletes or makes one index, deletions first. An attribute that only one index uses comes and
+/// goes with it: CloudFormation finds the "property `AttributeDefinitions` inconsistent with the `KeySchema` of the table and the
+/// secondary indexes" otherwise (<https://github.com/aws-cloudformation/cfn-lint/issues/1037>). It does not wait for an index, and
+/// the table can't be updated before the index is ACTIVE.
 fn split(
     properties: &Value,
     old: &[Index<'_>],
@@ -190,10 +192,9 @@ fn split(
             [] => String::new(),
             wanted => format!(" and {} to AttributeDefinitions", wanted.join(", ")),
         };
-        let place = if deleted.contains(name) { "with its new key or projection" } else { "" };
-        let spaced = if place.is_empty() { String::new() } else { format!(" {place}") };
+        let anew = if deleted.contains(name) { " with its new key or projection" } else { "" };
         steps.push(format!(
-            "add the index {name}{spaced} to GlobalSecondaryIndexes{definitions}, update the stack, and wait until the index is ACTIVE"
+            "add the index {name}{anew} to GlobalSecondaryIndexes{definitions}, update the stack, and wait until the index is ACTIVE"
         ));
         present.push(index);
     }

@@ -112,7 +112,7 @@ fn flaws(text: &str, first: &serde_json::Error, secret: &[&str]) -> Vec<Flaw> {
     found
 }
 
-/// Where, why, and what to do about it. serde_json's own words come before ` at line`.
+/// Where, why, and what to do about it. The reader's own words come before ` at line`.
 fn explain(error: &serde_json::Error, lines: &[String]) -> (usize, usize, String, Mend) {
     let words = error.to_string();
     let words = words.split(" at line ").next().unwrap_or_default().to_owned();

@@ -27,7 +27,7 @@ enum Absent {
 
 /// Numbers of which a smaller one drops what is older, and the unit they count.
 #[rustfmt::skip]
-const RETENTIONS: [(&str, &[&str], Absent, &str); 15] = [
+const RETENTIONS: [(&str, &[&str], Absent, &str); 22] = [
     // https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-logs-loggroup.html
     ("AWS::Logs::LogGroup", &["RetentionInDays"], Absent::Forever, "days of log events"),
     // https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-kinesis-stream.html
@@ -42,6 +42,14 @@ const RETENTIONS: [(&str, &[&str], Absent, &str); 15] = [
     ("AWS::RDS::DBInstance", &["BackupRetentionPeriod"], Absent::Is(1.0), "days of automated backups"),
     ("AWS::RDS::DBCluster", &["BackupRetentionPeriod"], Absent::Is(1.0), "days of automated backups"),
     ("AWS::DocDB::DBCluster", &["BackupRetentionPeriod"], Absent::Is(1.0), "days of automated backups"),
+    ("AWS::DocDBElastic::Cluster", &["BackupRetentionPeriod"], Absent::Is(1.0), "days of automatic snapshots"),
+    ("AWS::FSx::FileSystem", &["LustreConfiguration", "AutomaticBackupRetentionDays"], Absent::Is(0.0), "days of automatic backups"),
+    ("AWS::FSx::FileSystem", &["OntapConfiguration", "AutomaticBackupRetentionDays"], Absent::Unknown, "days of automatic backups"),
+    ("AWS::FSx::FileSystem", &["OpenZFSConfiguration", "AutomaticBackupRetentionDays"], Absent::Unknown, "days of automatic backups"),
+    ("AWS::FSx::FileSystem", &["WindowsConfiguration", "AutomaticBackupRetentionDays"], Absent::Unknown, "days of automatic backups"),
+    ("AWS::APS::Workspace", &["WorkspaceConfiguration", "RetentionPeriodInDays"], Absent::Unknown, "days of metrics"),
+    // https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-events-archive.html
+    ("AWS::Events::Archive", &["RetentionDays"], Absent::Forever, "days of events"),
     ("AWS::Neptune::DBCluster", &["BackupRetentionPeriod"], Absent::Is(1.0), "days of automated backups"),
     // https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-redshift-cluster.html
     ("AWS::Redshift::Cluster", &["AutomatedSnapshotRetentionPeriod"], Absent::Is(1.0), "days of automated snapshots"),
@@ -96,8 +104,18 @@ const IMAGES: &str = "images that the policy names expire, those that are deploy
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-dynamodb-table.html
 const STREAM: &str = "the stream is replaced: what was not read from the old one is lost";
 
+/// Properties that may be added, and of which any other value and their absence are a risk once they are there.
+const KEPT: [(&str, &str, &str); 3] = [
+    ("AWS::DynamoDB::Table", "StreamSpecification", STREAM),
+    ("AWS::DynamoDB::GlobalTable", "StreamSpecification", STREAM),
+    ("AWS::S3::Bucket", "ObjectLockConfiguration", LOCK),
+];
+
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html
+const LOCK: &str = "new objects are locked against deletion otherwise than before, or not at all";
+
 /// Switches of which one position guards data.
-const SWITCHES: [Switch; 7] = [
+const SWITCHES: [Switch; 8] = [
     Switch { kind: "AWS::KMS::Key", path: &["Enabled"], safe: true, absent: true, why: KEY_OFF },
     Switch { kind: "AWS::KMS::ReplicaKey", path: &["Enabled"], safe: true, absent: true, why: KEY_OFF },
     Switch {
@@ -110,6 +128,13 @@ const SWITCHES: [Switch; 7] = [
     Switch {
         kind: "AWS::DynamoDB::Table",
         path: &["PointInTimeRecoverySpecification", "PointInTimeRecoveryEnabled"],
+        safe: true,
+        absent: false,
+        why: "recovery to a point in time is turned off, and what it has recorded goes",
+    },
+    Switch {
+        kind: "AWS::Cassandra::Table",
+        path: &["PointInTimeRecoveryEnabled"],
         safe: true,
         absent: false,
         why: "recovery to a point in time is turned off, and what it has recorded goes",
@@ -159,19 +184,16 @@ pub fn in_place_risks(resource_type: &str, before: &Value, after: &Value) -> Vec
     for (_, path, why) in CHANGED.iter().filter(|(kind, ..)| *kind == resource_type) {
         risks.extend(changed(path, why, before, after));
     }
+    for (_, property, why) in KEPT.iter().filter(|(kind, ..)| *kind == resource_type) {
+        risks.extend(kept(property, why, before, after));
+    }
     for switch in SWITCHES.iter().filter(|switch| switch.kind == resource_type) {
         risks.extend(switched(switch, before, after));
     }
     match resource_type {
         "AWS::S3::Bucket" => bucket(before, after, &mut risks),
-        "AWS::DynamoDB::Table" => {
-            risks.extend(stream(before, after));
-            risks.extend(recovery_period(before, after));
-        }
-        "AWS::DynamoDB::GlobalTable" => {
-            risks.extend(stream(before, after));
-            replicas(before, after, &mut risks);
-        }
+        "AWS::DynamoDB::Table" => risks.extend(recovery_period(before, after)),
+        "AWS::DynamoDB::GlobalTable" => replicas(before, after, &mut risks),
         _ => {}
     }
     risks
@@ -313,16 +335,14 @@ fn bucket(before: &Value, after: &Value, risks: &mut Vec<InPlaceRisk>) {
     }
 }
 
-/// Turning a stream on loses nothing; turning it off or changing its view makes another stream.
-fn stream(before: &Value, after: &Value) -> Option<InPlaceRisk> {
-    let path = ["StreamSpecification"];
-    at(before, &path)?;
-    match sides(&path, before, after) {
-        Sides::Known(Some(old), new) if new.is_none_or(|new| !same(old, new)) => {
-            Some(risk(&path, STREAM.to_owned()))
-        }
-        _ => None,
+fn kept(property: &str, why: &str, before: &Value, after: &Value) -> Option<InPlaceRisk> {
+    let old = at(before, &[property])?;
+    match sides(&[property], before, after) {
+        Sides::SaysNothing => None,
+        Sides::UnknownAfter => Some(format!("it may change, which can't be known here: {why}")),
+        Sides::Known(_, new) => new.is_none_or(|new| !same(old, new)).then(|| why.to_owned()),
     }
+    .map(|why| risk(&[property], why))
 }
 
 /// How far back a table can be recovered, where that is turned on: 35 days unless it says another number.

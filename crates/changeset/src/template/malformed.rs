@@ -21,7 +21,7 @@ impl Format {
 /// One thing that is wrong with a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flaw {
-    /// From 1.
+    /// From 1; 0 where it is not known.
     pub line: usize,
     /// In characters, from 1; 0 where the line as a whole is meant.
     pub column: usize,
@@ -33,6 +33,9 @@ pub struct Flaw {
 
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 {
+            return f.write_str(&self.why);
+        }
         write!(f, "line {}", self.line)?;
         if self.column > 0 {
             write!(f, ", column {}", self.column)?;

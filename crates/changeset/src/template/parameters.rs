@@ -1,6 +1,6 @@
 //! Files of parameters, in the three forms that people have: the AWS CLI's list
 //! (<https://docs.aws.amazon.com/cli/latest/reference/cloudformation/create-change-set.html>), an object of names and values, and
-//! CodePipeline's `{"Parameters": .., "Tags": ..}`
+//! that of `CodePipeline`, `{"Parameters": .., "Tags": ..}`
 //! (<https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/continuous-delivery-codepipeline-cfn-artifacts.html>).
 
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ pub struct Given {
 pub struct ParameterFile {
     /// In the order of the file; no name twice.
     pub given: Vec<Given>,
-    /// Tags of the stack, in CodePipeline's form.
+    /// Tags of the stack, in the form of `CodePipeline`.
     pub tags: Vec<(String, String)>,
     /// What the file does not say quite as AWS wants it, and what was made of it.
     pub notes: Vec<String>,
@@ -200,7 +200,7 @@ impl Reading<'_> {
                             self.file.notes.push("the file's StackPolicy is not used here".to_owned());
                         }
                         other => {
-                            self.flaw(content, format!("beside Parameters and Tags there is no {other}"))
+                            self.flaw(content, format!("beside Parameters and Tags there is no {other}"));
                         }
                     }
                 }
@@ -272,7 +272,7 @@ impl Reading<'_> {
     }
 
     /// CloudFormation takes texts only, and the AWS CLI refuses everything else ("Invalid type for parameter
-    /// Parameters[0].ParameterValue"). A boolean or a whole number means one text, so it is taken and said; of other
+    /// `Parameters[0].ParameterValue`"). A boolean or a whole number means one text, so it is taken and said; of other
     /// numbers the writing is lost (1.10 is 1.1), and a list has none.
     fn value(&mut self, name: &str, entry: &Entry) -> Option<String> {
         match &entry.data {

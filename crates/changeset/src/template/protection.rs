@@ -26,15 +26,17 @@ pub fn protections_off(resource_type: &str, before: &Value, after: &Value) -> Ve
     found
 }
 
-/// The names under which services have it: DeletionProtection(Enabled) of RDS, DocDB, Neptune, DynamoDB, Cognito, Logs, QLDB,
-/// EKS, VerifiedPermissions and others; DeleteProtection of Network Firewall; TerminationProtected and
-/// EnableTerminationProtection of EMR and CloudFormation; DisableApiTermination of EC2.
+/// The names under which services have it: `DeletionProtection` (RDS, Neptune, Cognito, EKS and others), with `Enabled` behind
+/// it (DynamoDB, Logs), `DeleteProtection` (Network Firewall), `TerminationProtected` (EMR), `EnableTerminationProtection`,
+/// `DisableApiTermination` (EC2), and `ReplicationOverwriteProtection` (EFS).
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-template-resource-type-ref.html>
 fn is_protection(name: &str) -> bool {
-    name.contains("DeletionProtection")
-        || name.contains("DeleteProtection")
-        || name.contains("TerminationProtect")
-        || name == "DisableApiTermination"
+    // An auto scaling group's instances are not data.
+    name != "ManagedTerminationProtection"
+        && (["DeletionProtect", "DeleteProtection", "TerminationProtect", "OverwriteProtection"]
+            .iter()
+            .any(|part| name.contains(part))
+            || name == "DisableApiTermination")
 }
 
 /// Whether it is on; none where that is not known.
@@ -47,7 +49,7 @@ fn is_on(value: &Value) -> Option<bool> {
         return map.values().next().map_or(Some(false), is_on);
     }
     let word = as_text(value).unwrap_or_default().to_ascii_lowercase();
-    Some(matches!(word.as_str(), "true" | "active" | "enabled" | "on") || word.starts_with("prevent-"))
+    Some(matches!(word.as_str(), "true" | "active" | "enabled" | "apply") || word.starts_with("prevent-"))
 }
 
 /// What stands in the same place after the update.

@@ -281,7 +281,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// `[map, first key, second key]`, and a default with the transform AWS::LanguageExtensions.
+    /// `[map, first key, second key]`, and a default with the transform `AWS::LanguageExtensions`.
     fn mapping(&self, argument: &Value) -> Option<Value> {
         let arguments = argument.as_array()?;
         let keys: Vec<String> = arguments.iter().take(3).map(as_text).collect::<Option<_>>()?;

@@ -287,8 +287,7 @@ fn plain_scalar(text: &str) -> Value {
     }
     if text.starts_with(|first: char| first.is_ascii_digit() || first == '-')
         && let Ok(number) = text.parse::<f64>()
-        && number.is_finite()
-        && text == Value::from(number).to_string()
+        && serde_json::Number::from_f64(number).is_some_and(|number| number.to_string() == text)
     {
         return Value::from(number);
     }

@@ -6,9 +6,9 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::state::{Release, Repo, State, TagObject, now, user};
-use super::{Answer, READ_TOKEN, TOKEN};
+use super::{Answer, READ_TOKEN, TOKEN, comments};
 
-type Result = std::result::Result<Answer, Answer>;
+pub(super) type Result = std::result::Result<Answer, Answer>;
 
 pub(super) fn answer(
     state: &mut State,
@@ -22,21 +22,29 @@ pub(super) fn answer(
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("token ")));
+    // A GitHub Enterprise Server has its API beneath this path.
+    let path = uri.path().strip_prefix("/api/v3").unwrap_or(uri.path());
+    let graphql = ["/graphql", "/api/graphql"].contains(&uri.path());
     match token {
         None => return error(StatusCode::UNAUTHORIZED, "Requires authentication"),
         Some(TOKEN) => {}
-        Some(READ_TOKEN) if method == Method::GET => {}
+        Some(READ_TOKEN) if method == Method::GET || graphql => {}
         Some(READ_TOKEN) => {
+            let accepted = if path.contains("/issues/") {
+                "issues=write; pull_requests=write"
+            } else {
+                "contents=write"
+            };
             let mut denied = error(StatusCode::FORBIDDEN, "Resource not accessible by integration");
-            denied
-                .headers
-                .insert("x-accepted-github-permissions", HeaderValue::from_static("contents=write"));
+            denied.headers.insert("x-accepted-github-permissions", HeaderValue::from_static(accepted));
             return denied;
         }
         Some(_) => return error(StatusCode::UNAUTHORIZED, "Bad credentials"),
     }
-    // A GitHub Enterprise Server has its API beneath this path.
-    let path = uri.path().strip_prefix("/api/v3").unwrap_or(uri.path());
+    if graphql && method == Method::POST {
+        let question = serde_json::from_slice(body).unwrap_or(Value::Null);
+        return comments::graphql(state, &question);
+    }
     let parts: Vec<String> = path.split('/').skip(1).map(decoded).collect();
     let [repos, owner, name, rest @ ..] = parts.as_slice() else { return not_found() };
     let full = format!("{owner}/{name}");
@@ -63,20 +71,20 @@ fn decoded(segment: &str) -> String {
 }
 
 /// <https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api>
-fn error(status: StatusCode, message: &str) -> Answer {
+pub(super) fn error(status: StatusCode, message: &str) -> Answer {
     let body = json!({"message": message, "documentation_url": "https://docs.github.com/rest", "status": status.as_u16().to_string()});
     Answer::json(status, body)
 }
 
-fn not_found() -> Answer {
+pub(super) fn not_found() -> Answer {
     error(StatusCode::NOT_FOUND, "Not Found")
 }
 
-fn unprocessable(message: &str) -> Answer {
+pub(super) fn unprocessable(message: &str) -> Answer {
     error(StatusCode::UNPROCESSABLE_ENTITY, message)
 }
 
-fn invalid(resource: &str, field: &str, code: &str) -> Answer {
+pub(super) fn invalid(resource: &str, field: &str, code: &str) -> Answer {
     let mut answer = unprocessable("Validation Failed");
     if let Some(body) = &mut answer.body {
         body["errors"] = json!([{"resource": resource, "code": code, "field": field}]);
@@ -84,11 +92,11 @@ fn invalid(resource: &str, field: &str, code: &str) -> Answer {
     answer
 }
 
-struct Request<'a> {
-    repo: &'a mut Repo,
-    url: &'a str,
-    full: &'a str,
-    id: u64,
+pub(super) struct Request<'a> {
+    pub(super) repo: &'a mut Repo,
+    pub(super) url: &'a str,
+    pub(super) full: &'a str,
+    pub(super) id: u64,
     uri: &'a Uri,
     body: Value,
 }
@@ -160,11 +168,13 @@ impl Request<'_> {
             }
             ("POST", ["statuses", sha]) => self.create_status(sha),
             ("POST", ["check-runs"]) => self.create_check_run(),
+            ("GET" | "POST", ["issues", issue, "comments"]) => self.comments(method, issue),
+            ("PATCH", ["issues", "comments", id]) => self.edit_comment(id),
             _ => Err(not_found()),
         }
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    pub(super) fn text(&self, name: &str) -> Option<String> {
         self.body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
@@ -179,7 +189,7 @@ impl Request<'_> {
     /// One page of a list, with the `Link` header.
     ///
     /// Source: <https://docs.github.com/en/rest/using-the-rest-api/using-pagination-in-the-rest-api>
-    fn page(&self, list: Vec<Value>) -> Answer {
+    pub(super) fn page(&self, list: Vec<Value>) -> Answer {
         let number = |name: &str, default: usize| {
             self.query(name).and_then(|text| text.parse().ok()).unwrap_or(default)
         };
@@ -640,7 +650,7 @@ impl Request<'_> {
     }
 }
 
-fn ok(body: Value) -> Answer {
+pub(super) fn ok(body: Value) -> Answer {
     Answer::json(StatusCode::OK, body)
 }
 

@@ -1,12 +1,13 @@
 //! A small, stateful GitHub: what the steps read and write through its REST API, on a loopback port.
 //!
 //! Git objects, refs and releases are kept and answered in the shapes of <https://docs.github.com/en/rest>; commit
-//! statuses and check runs are kept too. What nobody models is answered with 404, as GitHub answers what it does not know.
+//! statuses, check runs and comments are kept too. What nobody models is answered with 404, as GitHub answers what it does not know.
 //!
-//! Not modelled: contents and trees, pull requests, assets, rulesets, immutable releases, secondary rate limits (a
+//! Not modelled: contents and trees, what pull requests have beside comments, assets, rulesets, immutable releases, secondary rate limits (a
 //! [`Fault`] gives them).
 
 mod api;
+mod comments;
 mod fault;
 mod state;
 
@@ -26,6 +27,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use self::comments::Comment;
 use self::fault::Rules;
 pub use self::fault::{Effect, Fault, When};
 use self::state::{Repo, State};
@@ -164,6 +166,36 @@ impl GithubWorld {
                 release.edit(fields);
             }
         });
+    }
+
+    /// Opens a pull request, or an issue, of this number.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn pull_request(&self, repository: &str, number: u64) {
+        self.change(|state| {
+            repo(state, repository).issues.insert(number);
+        });
+    }
+
+    /// Writes a comment as `author`; answers its id.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn comment(&self, repository: &str, number: u64, author: &str, body: &str) -> u64 {
+        self.change(|state| {
+            let id = state.next_id();
+            repo(state, repository).comments.push(Comment::new(id, number, author, body));
+            id
+        })
+    }
+
+    /// The comments of an issue or pull request as the API answers them, the oldest first.
+    pub fn comments(&self, repository: &str, number: u64) -> Vec<Value> {
+        let state = lock(&self.shared.state);
+        let comments = state.repos.get(repository).map(|repo| repo.comments.as_slice()).unwrap_or_default();
+        let of = comments.iter().filter(|comment| comment.issue == number);
+        of.map(|comment| comment.json(&self.shared.url, repository)).collect()
     }
 
     /// The refs of a repository with the commit that each peels to.

@@ -8,6 +8,8 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::comments::Comment;
+
 pub(super) type Sha = String;
 
 #[derive(Default, Serialize, Deserialize)]
@@ -29,6 +31,11 @@ pub(super) struct Repo {
     /// Check runs and statuses as they were posted, with the commit.
     pub(super) checks: Vec<(Sha, Value)>,
     pub(super) statuses: Vec<(Sha, Value)>,
+    /// The numbers of its issues and pull requests, of which nothing else is kept.
+    #[serde(default)]
+    pub(super) issues: BTreeSet<u64>,
+    #[serde(default)]
+    pub(super) comments: Vec<Comment>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -96,6 +103,8 @@ impl Repo {
             releases: Vec::new(),
             checks: Vec::new(),
             statuses: Vec::new(),
+            issues: BTreeSet::new(),
+            comments: Vec::new(),
         }
     }
 

@@ -1,4 +1,5 @@
 mod comparing;
+mod indexes;
 mod parameters;
 mod reading;
 mod recorded;

@@ -50,6 +50,8 @@ fn what_stands_without_quotes_is_a_text() {
     assert_eq!(read.notes.len(), 2);
     assert!(read.notes[0].contains("Port stands without quotes"), "{:?}", read.notes);
     assert_eq!(read.given[1].line, Some(3));
+    let tabs = file("{\r\n\t\"A\": \"1\",\r\n\t\"B\": \"2\"\r\n}\r\n");
+    assert_eq!(tabs.given[1].line, Some(3), "with tabs and the line ends of Windows");
     // What YAML would make another value of is meant as it is written.
     assert_eq!(
         pairs("Version: 1.10\nAccount: 012345678901\nAnswer: yes\n"),
@@ -83,6 +85,7 @@ fn what_can_t_be_a_parameter_is_told_with_its_line() {
         ),
         ("[{\"ParameterValue\": \"1\"}]", "the ParameterKey is missing"),
         ("{\"Parameters\": {}, \"Capabilities\": {}}", "beside Parameters and Tags there is no Capabilities"),
+        ("{\n\t\"A\": null\n}", "line 2: A has no value"),
         ("{\"A\": \"x\" // why\n}", "after the value only `,` or `}` may stand"),
         ("{\"A\": \"say \"hi\" now\"}", r#"a `"` within a text must be written `\"`"#),
     ] {

@@ -95,6 +95,9 @@ fn every_recorded_template_is_read_and_its_parameters_fit() {
             continue;
         }
         let template = Template::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        // JSON is YAML: both readers must say the same of it.
+        let as_yaml = yaml::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(as_yaml.as_object(), Some(template.sections()), "{}", path.display());
         let resolved = template.resolve(&BTreeMap::new(), &Pseudo::default());
         assert!(!resolved.resources.is_empty(), "{}", path.display());
         assert_eq!(compare(&resolved, &resolved), [], "{}", path.display());

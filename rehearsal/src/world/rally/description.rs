@@ -1,4 +1,4 @@
-//! `world.json`: what the driver, the Makefile and tests need to know of a world that runs.
+//! What the driver, the Makefile and tests need to know of Rally's world.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +8,8 @@ use testkit::github::{self, GithubWorld};
 use testkit::postgres::Postgres;
 
 use super::definition::Definition;
-use super::{Fail, seed};
+use super::seed;
+use crate::world::{Aws, Fail};
 
 /// The document. All addresses are on loopback; the password is of this world alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,14 +31,6 @@ pub struct Pids {
     pub world: u32,
     pub emulator: u32,
     pub postgres: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Aws {
-    /// The front's, for `AWS_ENDPOINT_URL`.
-    pub endpoint: String,
-    pub account: String,
-    pub region: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,8 @@ use std::io;
 
 use testkit::ecs::ImageSpec;
 
-use super::{Fail, seed};
+use super::seed;
+use crate::world::Fail;
 
 /// True once both migrations of the release are there.
 const MIGRATED: &str = "SELECT to_regclass('public.consent') IS NOT NULL AND EXISTS (SELECT FROM \

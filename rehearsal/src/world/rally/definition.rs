@@ -10,8 +10,8 @@ use testkit::emulator::Emulator;
 
 use super::seed;
 
-const RALLY: &str = include_str!("rally/task-definition.json");
-const SERVICE: &str = include_str!("rally/service.json");
+const RALLY: &str = include_str!("task-definition.json");
+const SERVICE: &str = include_str!("service.json");
 
 /// A task definition that this world can run.
 #[derive(Clone, Debug)]

@@ -11,8 +11,8 @@ use testkit::emulator::Emulator;
 use testkit::github::GithubWorld;
 use testkit::postgres::Postgres;
 
-use super::Fail;
 use super::definition::Definition;
+use crate::world::Fail;
 
 /// A release of Rally in its spellings.
 #[derive(Clone, Copy)]
@@ -41,13 +41,12 @@ pub(super) const USER: &str = "rally";
 pub(super) const DATABASE_URL_PARAMETER: &str =
     "arn:aws:ssm:us-east-1:123456789012:parameter/rally-prod/database-url";
 
-const SCHEMA: &str = include_str!("rally/schema.sql");
-const CONSENT: (&str, &str) =
-    ("2.1.0.0_01_consent.sql", include_str!("rally/migrations/2.1.0.0_01_consent.sql"));
+const SCHEMA: &str = include_str!("schema.sql");
+const CONSENT: (&str, &str) = ("2.1.0.0_01_consent.sql", include_str!("migrations/2.1.0.0_01_consent.sql"));
 const STUDY_REVIEW: (&str, &str) =
-    ("2.1.0.0_02_study_review.sql", include_str!("rally/migrations/2.1.0.0_02_study_review.sql"));
+    ("2.1.0.0_02_study_review.sql", include_str!("migrations/2.1.0.0_02_study_review.sql"));
 const FAILING_STUDY_REVIEW: (&str, &str) =
-    ("2.1.0.0_02_study_review.sql", include_str!("rally/failing/2.1.0.0_02_study_review.sql"));
+    ("2.1.0.0_02_study_review.sql", include_str!("failing/2.1.0.0_02_study_review.sql"));
 
 /// The repository as task definitions name it.
 pub(super) fn repository_uri() -> String {

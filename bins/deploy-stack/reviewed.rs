@@ -1,0 +1,102 @@
+//! What was approved: the review and the fingerprint that vouches for it. Pure but for reading the file.
+
+use std::path::Path;
+
+use changeset::approve::{Approval, approve};
+use changeset::compare::{Beyond, approve_as_reviewed};
+use changeset::review::{Review, Row, SCHEMA, StackReview, State};
+use kit::Failure;
+
+/// The approvals of this run.
+#[derive(Debug)]
+pub(crate) struct Reviewed {
+    pub(crate) review: Option<Review>,
+    pub(crate) allow: Vec<Approval>,
+}
+
+/// Reads a review, and believes it only when it is what the fingerprint names.
+pub(crate) fn read(file: &Path, fingerprint: &str) -> Result<Review, Failure> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Failure::usage(format!("read the review {name}"))
+            .because(error)
+            .help("give the file that changeset-review wrote with --report")
+    })?;
+    let review: Review = serde_json::from_str(&text).map_err(|error| {
+        Failure::usage(format!("read the review {name}"))
+            .because(error)
+            .help("give the file that changeset-review wrote with --report, with the same version")
+    })?;
+    if review.schema != SCHEMA {
+        return Err(Failure::usage(format!("read the review {name}"))
+            .because(format!("it is of the schema {}, and this version reads {SCHEMA}", review.schema))
+            .help("review again with this version"));
+    }
+    if review.own_fingerprint() != fingerprint {
+        return Err(Failure::refused(format!("believe the review {name}"))
+            .because(format!("its content has the fingerprint {}, and {fingerprint} was approved", review.own_fingerprint()))
+            .help("give the review whose fingerprint was approved; a file that was edited is no review"));
+    }
+    Ok(review)
+}
+
+/// Refuses a review that was made elsewhere.
+pub(crate) fn check_place(review: &Review, account: &str, region: &str) -> Result<(), Failure> {
+    let other = |was: &Option<String>, is: &str| was.as_deref().is_some_and(|was| was != is);
+    if other(&review.account, account) || other(&review.region, region) {
+        return Err(Failure::refused("run what was reviewed")
+            .because(format!(
+                "it was reviewed on account {} in {}, and this is account {account} in {region}",
+                review.account.as_deref().unwrap_or("unknown"),
+                review.region.as_deref().unwrap_or("unknown")
+            ))
+            .help("use the credentials and the region of the review"));
+    }
+    Ok(())
+}
+
+impl Reviewed {
+    /// Why a stack could not be planned when it was reviewed, where that is so.
+    pub(crate) fn provisional(&self, label: &str) -> Option<&str> {
+        let stack = self.review.as_ref()?.stacks.iter().find(|stack| stack.label == label)?;
+        match &stack.state {
+            State::Provisional(why) => Some(why),
+            State::Reviewed | State::NoChanges => None,
+        }
+    }
+
+    /// Marks what is approved; what is not is a refusal that lists it.
+    pub(crate) fn admit(&self, now: &mut StackReview) -> Result<Vec<String>, Failure> {
+        let beyond = match &self.review {
+            Some(review) => approve_as_reviewed(review, now),
+            None => Vec::new(),
+        };
+        let own: Vec<Approval> = self
+            .allow
+            .iter()
+            .filter(|approval| approval.name.split('/').next() == Some(now.label.as_str()))
+            .cloned()
+            .collect();
+        let idle = approve(&mut now.rows, &own);
+        // What the review does not know of the stack itself no --allow of a resource mends.
+        let whole: Vec<&Beyond> = beyond.iter().filter(|beyond| beyond.name == now.label).collect();
+        let open: Vec<&Row> = now.rows.iter().filter(|row| row.blocks()).collect();
+        if whole.is_empty() && open.is_empty() {
+            return Ok(idle);
+        }
+        let mut lines: Vec<String> =
+            whole.iter().map(|beyond| format!("{}: {}", beyond.name, beyond.why)).collect();
+        lines.extend(open.iter().map(|row| {
+            let why = beyond.iter().find(|beyond| beyond.name == row.name());
+            match why {
+                Some(beyond) => format!("{}: {}", beyond.name, beyond.why),
+                None => {
+                    let needs: Vec<&str> = row.open().map(changeset::fate::Need::word).collect();
+                    format!("{}: {} ({}) is not approved", row.name(), row.verdict.title(), needs.join(", "))
+                }
+            }
+        }));
+        lines.extend(idle);
+        Err(Failure::refused(format!("run stack {}", now.label)).because(lines.join("\n")))
+    }
+}

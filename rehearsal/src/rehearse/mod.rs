@@ -1,0 +1,212 @@
+//! A whole rehearsal: the world, the production workflow driven against it, and what a person asks afterwards.
+
+mod rally;
+mod stacks;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::driver;
+use crate::world::{self, Description, ReleaseOptions};
+
+/// Rehearse a release: start its world, drive the workflow file against it, and look from outside at what came of it.
+///
+/// Ends as the driver does, with 2 when what was asked for can't be rehearsed, and with 1 when the world does not look as the
+/// workflow's result says it should.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// The folder of the world's state
+    #[arg(long)]
+    pub state: PathBuf,
+    /// The project: the workflow file and the local actions are read from here
+    #[arg(long, default_value = ".")]
+    pub repo: PathBuf,
+    /// The workflow file; the runbook's own unless another is given
+    #[arg(long)]
+    pub workflow: Option<PathBuf>,
+    /// An input of the workflow, which goes before the rehearsal's own
+    #[arg(long = "input", value_name = "NAME=VALUE", value_parser = driver::pair)]
+    pub workflow_inputs: Vec<(String, String)>,
+    #[command(flatten)]
+    pub release: ReleaseOptions,
+}
+
+/// What a world gives to the driver.
+struct Given {
+    workflow: &'static str,
+    inputs: Vec<(String, String)>,
+    env: Vec<(String, String)>,
+    github: Vec<(String, String)>,
+    secrets: Vec<(String, String)>,
+}
+
+/// Runs it and returns the exit code.
+///
+/// # Errors
+/// The world can't be started, or the multi-call executable is not beside this one.
+pub async fn rehearse(options: &Options) -> io::Result<u8> {
+    if let Err(what) = options.release.check() {
+        writeln!(io::stderr(), "error: {what}")?;
+        return Ok(2);
+    }
+    let state = options.state.clone();
+    world::world(&world::Options { state, release: options.release.clone(), background: true }).await?;
+    let world = world::running(&options.state)?.ok_or_else(|| io::Error::other("the world has stopped"))?;
+    let bins = links(&options.state.join("bin"))?;
+    let artifacts = options.state.join("artifacts");
+    let summary = options.state.join("summary.md");
+    let _ = fs::remove_file(&summary);
+
+    let given = match &world {
+        Description::Rally(world) => rally::given(world),
+        Description::Boss(world) => stacks::given(world, ".github/workflows/update-boss-stack.yml"),
+        Description::Jenkins(world) => stacks::given(world, ".github/workflows/upgrade-jenkins-parallel.yml"),
+    };
+    let workflow = options.workflow.clone().unwrap_or_else(|| given.workflow.into());
+    let calls = options.state.join("calls.jsonl");
+    let called = stacks::operations(&calls)?.len();
+    let before = Look::at(&world).await?;
+    let title = format!("== The release, as {} has it", workflow.display());
+    say(&format!("\n== Before\n\n{before}\n\n{title}\n\n"));
+    let mut inputs = given.inputs;
+    inputs.extend(options.workflow_inputs.clone());
+    let code = driver::drive(
+        &driver::Options {
+            workflow: options.repo.join(&workflow),
+            repo: options.repo.clone(),
+            bin_dir: bins,
+            artifacts: artifacts.clone(),
+            summary: Some(summary.clone()),
+            inputs,
+            env: given.env,
+            github: given.github,
+            secrets: given.secrets,
+            vars: Vec::new(),
+            approve: Vec::new(),
+            aws_credentials: "ASIAREHEARSALONLY000:rehearsal-secret-key".to_owned(),
+        },
+        Box::new(io::stdout()),
+    )
+    .await?;
+    let after = Look::at(&world).await?;
+    say(&format!(
+        "\n== Before\n\n{before}\n\n== After\n\n{after}\n\n== Time line, from the receipts\n\n{}",
+        time_line(&artifacts)?
+    ));
+    say(&format!(
+        "\nThe job summary is in {}, the receipts are below {}.\n",
+        summary.display(),
+        artifacts.display()
+    ));
+    let (stays, (line, as_it_should)) = match (&world, &before, &after) {
+        (
+            Description::Boss(world) | Description::Jenkins(world),
+            Look::Stacks(before),
+            Look::Stacks(after),
+        ) => {
+            let ran = stacks::operations(&calls)?.split_off(called);
+            let stays = format!("AWS is at {}", world.aws.endpoint);
+            (stays, stacks::verdict(before, after, &ran, code == 0))
+        }
+        (Description::Rally(world), ..) => {
+            (format!("{} serves", world.service.url), rally::verdict(world, code == 0).await)
+        }
+        _ => return Err(io::Error::other("the world has become another")),
+    };
+    say(&format!(
+        "The world still runs: {stays}; `make rehearse` again continues, `make rehearse-reset` forgets it.\n\n{line}\n"
+    ));
+    Ok(if as_it_should { code } else { code.max(1) })
+}
+
+/// What is seen of a world from outside.
+enum Look {
+    Rally(String),
+    Stacks(stacks::Look),
+}
+
+impl Look {
+    async fn at(world: &Description) -> io::Result<Self> {
+        Ok(match world {
+            Description::Rally(world) => Self::Rally(rally::look(world).await),
+            Description::Boss(world) | Description::Jenkins(world) => {
+                Self::Stacks(stacks::Look::at(world).await?)
+            }
+        })
+    }
+}
+
+impl fmt::Display for Look {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rally(text) => formatter.write_str(text),
+            Self::Stacks(look) => look.fmt(formatter),
+        }
+    }
+}
+
+/// A link for each step to the multi-call executable, as in the container image.
+fn links(folder: &Path) -> io::Result<PathBuf> {
+    let beside = std::env::current_exe()?.with_file_name("cutover");
+    if !beside.is_file() {
+        return Err(io::Error::other(format!("{} is absent: build the project first", beside.display())));
+    }
+    let list = Command::new(&beside).arg("--list").output()?;
+    let _ = fs::remove_dir_all(folder);
+    fs::create_dir_all(folder)?;
+    for step in String::from_utf8_lossy(&list.stdout).lines() {
+        symlink(&beside, folder.join(step))?;
+    }
+    folder.canonicalize()
+}
+
+fn pair(name: &str, value: impl Into<String>) -> (String, String) {
+    (name.to_owned(), value.into())
+}
+
+/// The receipts of the artefacts in the order in which their runs began.
+fn time_line(artifacts: &Path) -> io::Result<String> {
+    let mut runs: BTreeMap<String, String> = BTreeMap::new();
+    let mut folders = vec![artifacts.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let Ok(receipt) = serde_json::from_slice::<Value>(&fs::read(&path)?) else { continue };
+            let (Some(started), Some(step)) = (receipt["started"].as_str(), receipt["step"].as_str()) else {
+                continue;
+            };
+            let mut lines = format!(
+                "  {}  {step}: {}\n",
+                started.get(11..19).unwrap_or(started),
+                receipt["verdict"]["message"].as_str().unwrap_or("was killed")
+            );
+            for action in receipt["actions"].as_array().into_iter().flatten() {
+                let text = |key: &str| action[key].as_str().unwrap_or_default().to_owned();
+                lines.push_str(&format!("            {}: {}\n", text("state"), text("does")));
+            }
+            let outputs = receipt["outputs"].as_object().into_iter().flatten();
+            for (name, value) in outputs.filter(|(name, _)| !matches!(name.as_str(), "changed" | "receipt")) {
+                let value = value.as_str().unwrap_or_default().lines().next().unwrap_or_default();
+                lines.push_str(&format!("            {name} = {value}\n"));
+            }
+            runs.insert(format!("{started} {step}"), lines);
+        }
+    }
+    Ok(if runs.is_empty() { "  none\n".to_owned() } else { runs.into_values().collect() })
+}
+
+fn say(text: &str) {
+    // A reader that has gone away must not stop the release that is being rehearsed.
+    let _ = io::stdout().write_all(text.as_bytes());
+}

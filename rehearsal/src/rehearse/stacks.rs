@@ -1,0 +1,209 @@
+//! A release of CloudFormation stacks: what it is started with, and what the stacks are before and after.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Given, pair};
+use crate::world::{Aws, Stacks, texts};
+
+/// The calls that change a stack. Making and deleting a change set changes none.
+const OPERATIONS: [&str; 7] = [
+    "ContinueUpdateRollback",
+    "CreateStack",
+    "DeleteStack",
+    "ExecuteChangeSet",
+    "RollbackStack",
+    "UpdateStack",
+    "CancelUpdateStack",
+];
+
+/// What the workflow is started with.
+pub(super) fn given(world: &Stacks, workflow: &'static str) -> Given {
+    let path = std::env::var("PATH").unwrap_or_default();
+    Given {
+        workflow,
+        inputs: world.inputs.clone().into_iter().collect(),
+        env: vec![pair("AWS_ENDPOINT_URL", &world.aws.endpoint), pair("PATH", path)],
+        github: Vec::new(),
+        secrets: Vec::new(),
+    }
+}
+
+/// The stacks as DescribeStacks tells them, and the items of the table that must not be lost.
+pub(super) struct Look {
+    release: Vec<Seen>,
+    untouched: Vec<Seen>,
+    items: Option<(String, u64)>,
+    copies: Vec<String>,
+}
+
+#[derive(PartialEq)]
+struct Seen {
+    name: String,
+    /// `None` where there is no such stack.
+    stack: Option<State>,
+}
+
+#[derive(PartialEq)]
+struct State {
+    id: String,
+    status: String,
+    /// When it was updated last, or created.
+    changed: String,
+}
+
+impl Look {
+    pub(super) async fn at(world: &Stacks) -> io::Result<Self> {
+        let mut release = Vec::new();
+        for deployed in &world.stacks {
+            release.push(Seen::of(&world.aws, &deployed.name).await?);
+        }
+        let mut untouched = Vec::new();
+        for name in &world.untouched {
+            untouched.push(Seen::of(&world.aws, name).await?);
+        }
+        let items = match &world.table {
+            Some(table) => Some((table.clone(), items(&world.aws, table).await?)),
+            None => None,
+        };
+        let copy = |copied: &crate::world::Copied| {
+            format!(
+                "  {} is a copy; in it stand for themselves no more: {}",
+                copied.template,
+                copied.changes.join(", ")
+            )
+        };
+        Ok(Self { release, untouched, items, copies: world.copies.iter().map(copy).collect() })
+    }
+}
+
+impl fmt::Display for Look {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = || self.release.iter().chain(&self.untouched);
+        let width = all().map(|seen| seen.name.len()).max().unwrap_or(0);
+        for seen in all() {
+            match &seen.stack {
+                None => writeln!(formatter, "  {:width$}  absent", seen.name)?,
+                Some(State { id, status, changed }) => {
+                    let id = id.rsplit('/').next().unwrap_or_default();
+                    let id = id.get(..8).unwrap_or(id);
+                    let time = changed.get(11..19).unwrap_or(changed);
+                    writeln!(formatter, "  {:width$}  {status:24} {time}  {id}", seen.name)?;
+                }
+            }
+        }
+        if let Some((table, count)) = &self.items {
+            writeln!(formatter, "  {table} holds {count} items")?;
+        }
+        for copy in &self.copies {
+            writeln!(formatter, "{copy}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Seen {
+    async fn of(aws: &Aws, name: &str) -> io::Result<Self> {
+        let form = [("Action", "DescribeStacks"), ("Version", "2010-05-15"), ("StackName", name)];
+        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let answer = ask(aws, "cloudformation", |request| {
+            request.header("content-type", "application/x-www-form-urlencoded").body(form)
+        })
+        .await?;
+        let first = |element: &str| texts(&answer, element).into_iter().next();
+        let stack = first("StackStatus").map(|status| State {
+            id: first("StackId").unwrap_or_default(),
+            status,
+            changed: first("LastUpdatedTime").or_else(|| first("CreationTime")).unwrap_or_default(),
+        });
+        Ok(Self { name: name.to_owned(), stack })
+    }
+
+    fn is_good(&self) -> bool {
+        let good = |status: &str| status.ends_with("_COMPLETE") && !status.contains("ROLLBACK");
+        self.stack.as_ref().is_some_and(|stack| good(&stack.status))
+    }
+}
+
+async fn items(aws: &Aws, table: &str) -> io::Result<u64> {
+    let document = json!({ "TableName": table, "Select": "COUNT" }).to_string();
+    let answer = ask(aws, "dynamodb", |request| {
+        let request = request.header("x-amz-target", "DynamoDB_20120810.Scan");
+        request.header("content-type", "application/x-amz-json-1.0").body(document)
+    })
+    .await?;
+    let answer: Value = serde_json::from_str(&answer)?;
+    Ok(answer["Count"].as_u64().unwrap_or(0))
+}
+
+async fn ask(
+    aws: &Aws,
+    service: &str,
+    request: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+) -> io::Result<String> {
+    let client = reqwest::Client::builder().no_proxy().build().map_err(io::Error::other)?;
+    let scope = format!("AKIAIOSFODNN7EXAMPLE/20260101/{}/{service}/aws4_request", aws.region);
+    let signed = client.post(&aws.endpoint).header(
+        "authorization",
+        format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=unverified"),
+    );
+    let answer = request(signed).send().await.map_err(io::Error::other)?;
+    answer.text().await.map_err(io::Error::other)
+}
+
+/// The operations on stacks that had an effect, of all runs, in their order.
+pub(super) fn operations(calls: &Path) -> io::Result<Vec<String>> {
+    let text = match fs::read_to_string(calls) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        text => text?,
+    };
+    let mut operations = Vec::new();
+    for line in text.lines() {
+        let call: Value = serde_json::from_str(line)?;
+        let operation = call["operation"].as_str().unwrap_or_default();
+        if call["service"] == "cloudformation" && call["effect"] == true && OPERATIONS.contains(&operation) {
+            operations.push(operation.to_owned());
+        }
+    }
+    Ok(operations)
+}
+
+/// The last line of the rehearsal, and whether the stacks look as the workflow's result says they should.
+pub(super) fn verdict(before: &Look, after: &Look, ran: &[String], succeeded: bool) -> (String, bool) {
+    let touched: Vec<&str> = before
+        .untouched
+        .iter()
+        .zip(&after.untouched)
+        .filter(|(before, after)| before != after)
+        .map(|(_, after)| after.name.as_str())
+        .collect();
+    if !touched.is_empty() {
+        return (format!("WRONG: {} should have been left alone", touched.join(", ")), false);
+    }
+    if before.items != after.items {
+        return ("WRONG: a table has lost its items".to_owned(), false);
+    }
+    let kept = match (&after.items, after.untouched.is_empty()) {
+        (Some((table, count)), _) => format!("{table} still holds its {count} items"),
+        (None, false) => "what ran before is as it was".to_owned(),
+        (None, true) => String::new(),
+    };
+    let bad: Vec<&str> =
+        after.release.iter().filter(|seen| !seen.is_good()).map(|seen| seen.name.as_str()).collect();
+    match (succeeded, ran.len()) {
+        (true, _) if !bad.is_empty() => (format!("WRONG: not as it should be: {}", bad.join(", ")), false),
+        (true, 0) => (format!("DONE: there was nothing to do; {kept}"), true),
+        (true, count) => (format!("DONE: {count} operations on stacks, and {kept}"), true),
+        (false, 0) => {
+            let same = before.release == after.release;
+            (format!("STOPPED: no stack was created, changed or deleted; {kept}"), same)
+        }
+        (false, count) => {
+            (format!("PART-WAY: the release failed after {count} operations on stacks; {kept}"), true)
+        }
+    }
+}
