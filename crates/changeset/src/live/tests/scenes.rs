@@ -113,6 +113,7 @@ async fn an_update_is_over_when_it_has_cleaned_up_and_not_before_it_began() {
             "12:30:05 UPDATE_COMPLETE S3Res (AWS::CloudFormation::Stack)",
             "12:30:06 UPDATE_COMPLETE_CLEANUP_IN_PROGRESS jenkins-infra (AWS::CloudFormation::Stack)",
             "waiting for stack jenkins-infra: UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
+            "12:30:03 UPDATE_COMPLETE S3Res/Policy (AWS::S3::BucketPolicy)",
             "12:30:09 UPDATE_COMPLETE_CLEANUP_IN_PROGRESS S3Res (AWS::CloudFormation::Stack)",
             "12:30:10 DELETE_IN_PROGRESS S3Res/Bucket (AWS::S3::Bucket)",
             "12:30:17 DELETE_FAILED S3Res/Bucket (AWS::S3::Bucket)",
