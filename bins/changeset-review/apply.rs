@@ -63,7 +63,13 @@ pub(crate) async fn review(
     }
     cx.report().end_group();
     match looked? {
-        Looked::Review(review) => Ok((*review, kept.then_some(set))),
+        Looked::Review(mut review) => {
+            if !kept {
+                // It is gone: a link to it would lead nowhere.
+                review.change_set = None;
+            }
+            Ok((*review, kept.then_some(set)))
+        }
         Looked::Failed { reason, details } => {
             if let Some(because) = provisional(&reason, &details, ahead) {
                 return Ok((ready.review(State::Provisional(because), Vec::new()), None));

@@ -18,6 +18,7 @@ use changeset::live::{Bucket, Cfn, SetRef};
 use changeset::prepare::{Call, Prepared};
 use changeset::request::StackArg;
 use changeset::review::{Review, StackReview, State, Verdict, Wishes};
+use changeset::show::allow;
 use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
 
 pub use crate::args::ReviewArgs;
@@ -256,7 +257,7 @@ async fn conclude(
     });
     for row in blockers.iter().take(20) {
         let line = format!("{}: {} ({})", row.name(), row.verdict.title(), row.fate);
-        failure = failure.help(format!("{line}; if that is what is wanted: {}", row.allow_argument()));
+        failure = failure.help(format!("{line}; if that is what is wanted: {}", allow(row)));
     }
     Err(failure)
 }

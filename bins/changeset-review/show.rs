@@ -22,13 +22,13 @@ pub(crate) async fn publish(
     cx.report().result(text, "review", document.clone());
     cx.report().summarize(&summary(review));
     if let Some(file) = &args.report {
-        write(file, &format!("{:#}\n", document))?;
+        write(file, &kit::redact(&format!("{document:#}\n")))?;
         cx.output("report", file.display().to_string());
     }
     let mut options = CommentOptions::new(&args.comment_name, run_page(cx));
     options.values = args.comment_values;
     if let Some(file) = &args.comment_file {
-        write(file, &comment(review, &options))?;
+        write(file, &kit::redact(&comment(review, &options)))?;
     }
     if let Some(number) = args.pull_request {
         post(args, cx, number, &options, review).await;

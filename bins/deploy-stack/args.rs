@@ -114,7 +114,9 @@ impl DeployArgs {
                 .help("name a folder, or s3://BUCKET/PREFIX, which outlives the runner"));
         }
         if !self.skip.is_empty() && (self.action != Act::Recover || self.stack.len() != 1) {
-            return Err(Failure::usage("skip resources").because("--skip belongs to the recovery of one stack"));
+            return Err(
+                Failure::usage("skip resources").because("--skip belongs to the recovery of one stack")
+            );
         }
         let needs_template = matches!(self.action, Act::Create | Act::Recreate);
         for stack in self.stack.iter().filter(|stack| needs_template && stack.template.is_none()) {

@@ -34,7 +34,10 @@ pub(crate) fn read(file: &Path, fingerprint: &str) -> Result<Review, Failure> {
     }
     if review.own_fingerprint() != fingerprint {
         return Err(Failure::refused(format!("believe the review {name}"))
-            .because(format!("its content has the fingerprint {}, and {fingerprint} was approved", review.own_fingerprint()))
+            .because(format!(
+                "its content has the fingerprint {}, and {fingerprint} was approved",
+                review.own_fingerprint()
+            ))
             .help("give the review whose fingerprint was approved; a file that was edited is no review"));
     }
     Ok(review)

@@ -59,6 +59,11 @@ impl Event {
         }
     }
 
+    /// What it is known by among the events of all stacks.
+    pub(super) fn key(&self) -> (String, String) {
+        (self.stack_id.clone(), self.id.clone())
+    }
+
     /// Whether it is of the stack itself, not of a resource in it.
     pub fn is_of_the_stack(&self) -> bool {
         self.resource_type == STACK && self.physical_id.as_deref() == Some(self.stack_id.as_str())
@@ -168,6 +173,7 @@ impl Cfn {
             for event in page.stack_events().iter().map(Event::of) {
                 match stop(&event) {
                     Stop::No => events.push(event),
+                    Stop::Past => {}
                     Stop::After => {
                         events.push(event);
                         break 'pages;
@@ -189,6 +195,8 @@ fn unheard(stack: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     No,
+    /// Not yet, but that event is not wanted.
+    Past,
     /// That event is still wanted.
     After,
     /// It is not.

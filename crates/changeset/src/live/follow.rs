@@ -47,6 +47,9 @@ impl Ended {
     }
 }
 
+/// For so long an event can come that is older than one that was read.
+const UNSETTLED_MILLIS: i64 = 30_000;
+
 /// A stack whose events are read.
 #[derive(Debug)]
 struct Watched {
@@ -54,6 +57,8 @@ struct Watched {
     path: Vec<String>,
     /// Its own last event tells that it is through. A later event of its parent about it opens it again.
     over: bool,
+    /// The time of its newest event that was read.
+    newest: Option<i64>,
 }
 
 struct Follower<'a> {
@@ -65,7 +70,8 @@ struct Follower<'a> {
     /// Parents before those nested in them, so that what a nested stack did is read after its parent says that it is through.
     order: Vec<String>,
     watched: BTreeMap<String, Watched>,
-    seen: BTreeSet<String>,
+    /// By stack and id: AWS makes the ids of a resource of its name, its status and the time.
+    seen: BTreeSet<(String, String)>,
     events: Vec<Event>,
     said: usize,
 }
@@ -143,6 +149,7 @@ impl<'a> Follower<'a> {
 
     async fn read(&mut self, cx: &Cx, stack: &str) -> Result<(), Failure> {
         let is_root = stack == self.root;
+        let settled = self.watched(stack).newest.map(|newest| newest - UNSETTLED_MILLIS);
         let (began, seen, since) = (self.began, &self.seen, &self.since);
         if !is_root && began.is_none() {
             return Ok(());
@@ -150,8 +157,8 @@ impl<'a> Follower<'a> {
         let new = self
             .cfn
             .events_until(cx, stack, |event| {
-                if seen.contains(&event.id) {
-                    return Stop::Before;
+                if seen.contains(&event.key()) {
+                    return if Some(event.millis) < settled { Stop::Before } else { Stop::Past };
                 }
                 match since {
                     _ if !is_root => {
@@ -174,7 +181,9 @@ impl<'a> Follower<'a> {
         };
         let path = self.watched(stack).path.clone();
         for mut event in new {
-            self.seen.insert(event.id.clone());
+            self.seen.insert(event.key());
+            let watched = self.watched(stack);
+            watched.newest = watched.newest.max(Some(event.millis));
             if event.is_of_the_stack() {
                 if is_root {
                     self.began.get_or_insert(event.millis);
@@ -201,7 +210,7 @@ impl<'a> Follower<'a> {
         if !self.watched.contains_key(id) {
             self.order.push(id.to_owned());
         }
-        self.watched.entry(id.to_owned()).or_insert(Watched { path: Vec::new(), over: false })
+        self.watched.entry(id.to_owned()).or_insert(Watched { path: Vec::new(), over: false, newest: None })
     }
 
     /// Says what was not said, in the order of time.
@@ -224,7 +233,7 @@ impl<'a> Follower<'a> {
                 && event.is_of_the_stack()
                 && Phase::of(&event.status) != Phase::Review
         };
-        self.events.iter().rev().find(own).map(|event| event.status.clone())
+        self.events.iter().filter(own).max_by_key(|event| event.millis).map(|event| event.status.clone())
     }
 
     fn reopen(&mut self) {

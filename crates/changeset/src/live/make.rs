@@ -48,7 +48,7 @@ impl fmt::Debug for ParameterValue {
 ///
 /// What an update leaves out, AWS keeps: role and notification ARNs by documentation, tags as experience tells
 /// (<https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateChangeSet.html> says nothing of them,
-/// UpdateStack's page that they stay; <https://github.com/aws/aws-sdk-cpp/issues/1616> saw them stay). Give the stack's own
+/// that of `UpdateStack` that they stay; <https://github.com/aws/aws-sdk-cpp/issues/1616> saw them stay). Give the stack's own
 /// tags again to rely on neither. An omitted parameter is *not* kept but takes the template's default, if there is one.
 #[derive(Clone, Debug)]
 pub struct Want {

@@ -45,7 +45,7 @@ pub struct Cfn {
 }
 
 impl Cfn {
-    /// `CloudFormation`, and S3 for large templates, where `aws` is connected to.
+    /// CloudFormation, and S3 for large templates, where `aws` is connected to.
     pub fn new(aws: &Aws) -> Self {
         Self {
             client: Client::new(&aws.config),

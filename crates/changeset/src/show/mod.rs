@@ -13,4 +13,4 @@ mod words;
 pub use graph::graph;
 pub use markdown::{COMMENT_LIMIT, CommentOptions, comment, marker, summary};
 pub use terminal::{Style, terminal};
-pub use words::{allow, console_url, headline, plan_line};
+pub use words::{allow, becomes, console_url, headline, plan_line};

@@ -100,7 +100,7 @@ pub(super) fn sign(fate: &Fate) -> &'static str {
 }
 
 /// What becomes of a resource.
-pub(super) fn becomes(fate: &Fate) -> &'static str {
+pub fn becomes(fate: &Fate) -> &'static str {
     match fate {
         Fate::Sync => "record brought in line",
         Fate::Add => "add",

@@ -1,4 +1,6 @@
-//! Against the emulator, and against a scenario for what it lacks.
+//! Against the emulator; [`scenes`] has what it lacks.
+
+mod scenes;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -11,7 +13,6 @@ use kit::{Code, Cx};
 use serde_json::{Value, json};
 use testkit::emulator::{self, Emulator};
 use testkit::front::{Effect, Fault, Front};
-use testkit::scenario::Scenario;
 
 use super::*;
 use crate::answer::{Action, PolicyAction, Replacement, ResourceChange};
@@ -389,113 +390,124 @@ async fn a_policy_of_the_stack_is_set_and_read() {
     assert_eq!(cfn.stack_policy(cx, &set.stack_id).await.unwrap(), Some(policy));
 }
 
-const ROOT: &str = "arn:aws:cloudformation:us-east-1:123456789012:changeSet/cutover-review-1/0b1e7c40-0000-4000-8000-000000000001";
-const INFRA: &str =
-    "arn:aws:cloudformation:us-east-1:123456789012:stack/jenkins-infra/5f0c1a00-0000-4000-8000-000000000001";
-
-/// A scenario alone: no emulator answers what it does not.
-async fn scene(name: &str) -> (Scenario, Front, Cfn, Cx) {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/scenarios/cloudformation");
-    let scenario = Scenario::load(&std::path::Path::new(folder).join(name)).unwrap();
-    let front = scenario.serve(Front::builder()).start().await.unwrap();
-    let cfn = cfn_at(&front).await;
-    (scenario, front, cfn, kit::testing::cx())
+/// A resource that is made only when it is signalled, and one that comes after it.
+fn waiting(name: &str) -> Value {
+    let mut template = tiles(name, "two");
+    template["Resources"]["Wait"] = json!({"Type": "AWS::CloudFormation::WaitCondition",
+        "CreationPolicy": {"ResourceSignal": {"Count": 1, "Timeout": "PT5M"}}});
+    template["Resources"]["Late"] = json!({"Type": "AWS::SNS::Topic", "DependsOn": "Wait"});
+    template
 }
 
-fn used_up(scenario: &Scenario, front: &Front) {
-    assert_eq!(front.unmatched(), Vec::<String>::new());
-    assert_eq!(scenario.unused(), Vec::<String>::new());
-}
+impl World {
+    /// Executes an update that stays in progress until it is signalled.
+    async fn hang(&self, stack: &str) -> SetRef {
+        self.run(&want(stack, Kind::Create, &tiles(stack, "one")), "cutover-test-1").await;
+        let set = self.made(&want(stack, Kind::Update, &waiting(stack)), "cutover-test-2").await;
+        self.cfn.execute(&set, "update").await.unwrap();
+        self.until("the update to hang", async || {
+            let mut hangs = false;
+            let look = |event: &Event| {
+                hangs |= event.logical_id == "Wait";
+                events::Stop::No
+            };
+            self.cfn.events_until(&self.cx, &set.stack_id, look).await.unwrap();
+            hangs
+        })
+        .await;
+        set
+    }
 
-#[tokio::test]
-async fn every_page_of_both_descriptions_and_of_nested_sets_is_read() {
-    let (scenario, front, cfn, cx) = scene("nested-paged-values.json").await;
-    assert_eq!(cfn.await_set(&cx, ROOT).await.unwrap(), Made::Ready);
-    let described = cfn.describe(&cx, ROOT).await.unwrap();
-    used_up(&scenario, &front);
+    async fn until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        while !is_so().await {
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "waited in vain for {what}: {:?}",
+                self.cx.report().story()
+            );
+            self.cx.pause(Duration::from_millis(20)).await;
+        }
+    }
 
-    let nodes: Vec<(String, bool, Option<&str>)> = described
-        .nodes
-        .iter()
-        .map(|node| (node.path_beneath("infra"), node.set.is_some(), node.stack_name()))
-        .collect();
-    assert_eq!(
-        nodes,
-        [
-            ("infra".to_owned(), true, Some("jenkins-infra")),
-            ("infra/S3Res".to_owned(), true, Some("jenkins-infra-S3Res-ABC")),
-            ("infra/S3Res/Inner".to_owned(), true, Some("jenkins-infra-S3Res-ABC-Inner-GHI")),
-            // It goes: there is no set of its own.
-            ("infra/IamRes".to_owned(), false, Some("jenkins-infra-IamRes-DEF")),
-        ]
-    );
-    // The values of the innermost one could not be had; the table that it removes is told all the same.
-    assert_eq!(described.warnings.len(), 1);
-    assert!(described.warnings[0].contains("Property values are not available"), "{:?}", described.warnings);
-
-    let set = assemble(described.pages).unwrap().remove(0);
-    let ids: Vec<&str> = set.changes.iter().map(|change| change.logical_resource_id.as_str()).collect();
-    assert_eq!(ids, ["Topic", "Queue", "S3Res", "IamRes"], "the queue is only in the plain description");
-    assert!(set.warnings[0].contains("No export named core-queue found"), "{:?}", set.warnings);
-    let topic = change(&set, "Topic");
-    assert_eq!(topic.details[0].target.as_ref().unwrap().after_value.as_deref(), Some("two"));
-    let bucket = change(&set.children["S3Res"], "Bucket");
-    assert_eq!(bucket.policy_action, Some(PolicyAction::ReplaceAndDelete));
-    assert!(bucket.after_context.as_ref().unwrap().contains("jenkins-backups-2"));
-    let table = change(&set.children["S3Res"].children["Inner"], "Table");
-    assert_eq!(
-        (table.action.clone(), table.policy_action.clone()),
-        (Some(Action::Remove), Some(PolicyAction::Delete))
-    );
+    async fn signal(&self, stack: &str) {
+        let parameters = [
+            ("Action", "SignalResource"),
+            ("Version", "2010-05-15"),
+            ("StackName", stack),
+            ("LogicalResourceId", "Wait"),
+            ("UniqueId", "1"),
+            ("Status", "SUCCESS"),
+        ];
+        let (status, text) = self.emulator.query("cloudformation", &parameters).await.unwrap();
+        assert_eq!(status, 200, "{text}");
+    }
 }
 
 #[tokio::test]
-async fn why_a_nested_set_failed_is_asked_there() {
-    let (scenario, front, cfn, cx) = scene("nested-set-fails.json").await;
-    let Made::Failed { reason, details } = cfn.await_set(&cx, ROOT).await.unwrap() else {
-        panic!("it failed")
+async fn a_running_operation_is_attached_to() {
+    let world = World::start().await;
+    let (cfn, cx) = (&world.cfn, &world.cx);
+    let set = world.hang("attach").await;
+    let operation = cfn.last_operation(cx, &set.stack_id).await.unwrap().unwrap();
+    assert_eq!(operation.first.token.as_deref(), Some("update"));
+    assert!(!Phase::of(&operation.last.status).is_over(), "{}", operation.last.status);
+    let follow = cfn.follow(cx, &set.stack_id, Since::from(&operation));
+    let signal = async {
+        // Only when it has looked in vain.
+        let line = "waiting for stack attach: UPDATE_IN_PROGRESS";
+        let said = async || cx.report().story().iter().any(|said| said.starts_with(line));
+        world.until("the follower", said).await;
+        world.signal("attach").await;
     };
-    used_up(&scenario, &front);
-    assert!(reason.starts_with("Nested change set arn:"), "{reason}");
-    assert_eq!(
-        details[0],
-        "jenkins-infra-S3Res-ABC: Bucket (AWS::S3::Bucket) at /Resources/Bucket/Properties/BucketName: Resource of type \
-         'AWS::S3::Bucket' with identifier 'jenkins-backups' already exists. [NAME_CONFLICT_VALIDATION]"
-    );
-    assert!(details[1].contains("ResourceExistenceCheck"), "{details:?}");
+    let (ended, ()) = tokio::join!(follow, signal);
+    assert_eq!(ended.unwrap().status, "UPDATE_COMPLETE");
+    let story = cx.report().story();
+    assert!(story.iter().any(|line| line.contains("_COMPLETE Late (AWS::SNS::Topic)")), "{story:?}");
 }
 
 #[tokio::test]
-async fn an_update_is_over_when_it_has_cleaned_up_and_not_before_it_began() {
-    let (scenario, front, cfn, cx) = scene("update-cleans-up.json").await;
-    let mark = cfn.mark(&cx, INFRA).await.unwrap();
-    assert_eq!(mark, Since::After(Some("r-00".into())));
-    let set = SetRef { arn: ROOT.into(), stack_id: INFRA.into() };
-    cfn.execute(&set, "deploy-7").await.unwrap();
-    let ended = cfn.follow(&cx, INFRA, mark).await.unwrap();
-    used_up(&scenario, &front);
-    assert_eq!((ended.status.as_str(), ended.phase()), ("UPDATE_COMPLETE", Phase::Settled));
-    assert_eq!(ended.first_failure, None, "a resource that is left over fails nothing");
-    assert_eq!(ended.undeleted.iter().map(|event| event.path.as_str()).collect::<Vec<_>>(), ["S3Res/Bucket"]);
-    assert_eq!(ended.undeleted[0].physical_id.as_deref(), Some("jenkins-backups"));
-    assert_eq!(ended.outputs["JenkinsS3Bucket"].value, "jenkins-backups-2");
+async fn a_cancelled_update_is_rolled_back() {
+    let world = World::start().await;
+    let (cfn, cx) = (&world.cfn, &world.cx);
+    let set = world.hang("cancel").await;
+    let mark = cfn.mark(cx, &set.stack_id).await.unwrap();
+    cfn.cancel_update(&set.stack_id, "cancel").await.unwrap();
+    world.signal("cancel").await;
+    let ended = cfn.follow(cx, &set.stack_id, mark).await.unwrap();
+    assert_eq!(ended.status, "UPDATE_ROLLBACK_COMPLETE");
+    assert_eq!(ended.first_failure, None, "nothing failed: a person wanted it");
+    let late = cfn.cancel_update(&set.stack_id, "again").await.unwrap_err();
+    assert!(late.chain()[0].contains("current stack status"), "{late:?}");
+}
+
+#[tokio::test]
+async fn an_update_that_failed_without_a_roll_back_is_rolled_back() {
+    let world = World::start().await;
+    let (cfn, cx) = (&world.cfn, &world.cx);
+    let (set, _) = world.run(&want("halted", Kind::Create, &tiles("halted", "one")), "cutover-test-1").await;
+    let mut broken = tiles("halted", "two");
+    broken["Resources"]["New"] = json!({"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": {"Fn::ImportValue": "nobody-exports-this"}}});
+    let mark = cfn.mark(cx, &set.stack_id).await.unwrap();
+    let parameters = [
+        ("Action", "UpdateStack"),
+        ("Version", "2010-05-15"),
+        ("StackName", "halted"),
+        ("TemplateBody", &broken.to_string()),
+        ("DisableRollback", "true"),
+    ];
+    let (status, text) = world.emulator.query("cloudformation", &parameters).await.unwrap();
+    assert_eq!(status, 200, "{text}");
+    let ended = cfn.follow(cx, &set.stack_id, mark).await.unwrap();
     assert_eq!(
-        cx.report().story(),
-        [
-            "waiting for stack jenkins-infra: it has not begun",
-            "12:30:00 UPDATE_IN_PROGRESS jenkins-infra (AWS::CloudFormation::Stack): User Initiated",
-            "12:30:01 UPDATE_IN_PROGRESS S3Res (AWS::CloudFormation::Stack)",
-            "waiting for stack jenkins-infra: UPDATE_IN_PROGRESS",
-            "12:30:02 UPDATE_IN_PROGRESS S3Res/Bucket (AWS::S3::Bucket)",
-            "12:30:04 UPDATE_COMPLETE S3Res/Bucket (AWS::S3::Bucket)",
-            "12:30:05 UPDATE_COMPLETE S3Res (AWS::CloudFormation::Stack)",
-            "12:30:06 UPDATE_COMPLETE_CLEANUP_IN_PROGRESS jenkins-infra (AWS::CloudFormation::Stack)",
-            "waiting for stack jenkins-infra: UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
-            "12:30:09 UPDATE_COMPLETE_CLEANUP_IN_PROGRESS S3Res (AWS::CloudFormation::Stack)",
-            "12:30:10 DELETE_IN_PROGRESS S3Res/Bucket (AWS::S3::Bucket)",
-            "12:30:17 DELETE_FAILED S3Res/Bucket (AWS::S3::Bucket)",
-            "12:30:19 UPDATE_COMPLETE S3Res (AWS::CloudFormation::Stack)",
-            "12:30:20 UPDATE_COMPLETE jenkins-infra (AWS::CloudFormation::Stack)",
-        ]
+        (ended.status.as_str(), ended.phase()),
+        ("UPDATE_FAILED", Phase::NeedsRecovery(Recovery::Rollback))
     );
+    assert_eq!(ended.first_failure.unwrap().path, "New");
+
+    let mark = cfn.mark(cx, &set.stack_id).await.unwrap();
+    cfn.rollback_stack(&set.stack_id, "back").await.unwrap();
+    let ended = cfn.follow(cx, &set.stack_id, mark).await.unwrap();
+    assert_eq!((ended.status.as_str(), ended.phase()), ("UPDATE_ROLLBACK_COMPLETE", Phase::RolledBack));
+    assert_eq!(ended.first_failure, None, "this operation did what it was to do");
 }

@@ -1,0 +1,193 @@
+//! What will be done to which stack, in order. Pure.
+
+use changeset::live::{Phase, Recovery, Stack};
+use changeset::request::StackArg;
+use changeset::review::{Row, StackReview};
+use changeset::show::becomes;
+use kit::{Action, Failure, Note, Plan};
+use serde::Serialize;
+
+use crate::args::Act;
+
+/// What is done to one stack.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "does")]
+pub(crate) enum Work {
+    /// A change set is made, compared with the review, and executed.
+    Change { label: String, stack: String, is_new: bool },
+    /// It is deleted.
+    Delete { label: String, stack: String, stack_id: String, removes: Vec<String>, saved_to: String },
+    /// It is made again.
+    MakeAgain { label: String, stack: String },
+    /// A running update is ended.
+    Cancel { label: String, stack: String },
+    /// A failed roll-back goes on.
+    ContinueRollback { label: String, stack: String, skip: Vec<String> },
+    /// A failed update is rolled back.
+    Rollback { label: String, stack: String },
+}
+
+/// The whole call.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct DeployPlan {
+    pub(crate) work: Vec<Work>,
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Names the action that makes a stack's change set in the receipt.
+pub(crate) fn set_id(label: &str) -> String {
+    format!("change-set-{label}")
+}
+
+/// Names the action that runs it.
+pub(crate) fn run_id(label: &str) -> String {
+    format!("run-{label}")
+}
+
+/// Names the action that deletes a stack.
+pub(crate) fn delete_id(label: &str) -> String {
+    format!("delete-{label}")
+}
+
+/// Names the action that repairs a stack.
+pub(crate) fn repair_id(label: &str) -> String {
+    format!("repair-{label}")
+}
+
+impl Plan for DeployPlan {
+    fn actions(&self) -> Vec<Action> {
+        self.work.iter().flat_map(actions).collect()
+    }
+
+    fn notes(&self) -> Vec<Note> {
+        self.notes.clone()
+    }
+
+    fn unchanged(&self) -> String {
+        "every stack is as it is to be".to_owned()
+    }
+}
+
+fn actions(work: &Work) -> Vec<Action> {
+    let change = |label: &str, stack: &str, verb: &str, back: &str| {
+        vec![
+            Action::new(
+                set_id(label),
+                format!("make a change set for stack {stack} and compare it with what was approved"),
+                "delete it, when it is not executed",
+            ),
+            Action::irreversible(
+                run_id(label),
+                format!("{verb} stack {stack} by executing exactly that change set"),
+                back,
+            ),
+        ]
+    };
+    match work {
+        Work::Change { label, stack, is_new: true } => change(
+            label,
+            stack,
+            "make",
+            "a new stack is taken back with --action delete, after a look at what it holds by then",
+        ),
+        Work::Change { label, stack, is_new: false } => {
+            change(label, stack, "update", "an update is taken back by an update to the former template")
+        }
+        Work::MakeAgain { label, stack } => {
+            change(label, stack, "make", "it was deleted; what it was is saved")
+        }
+        Work::Delete { label, stack, removes, saved_to, .. } => vec![
+            Action::irreversible(
+                delete_id(label),
+                format!("delete stack {stack}, after what it was is saved to {saved_to}"),
+                "it can be made again from what is saved, without the data that are deleted with it",
+            )
+            .detail(removes.join("\n")),
+        ],
+        Work::Cancel { label, stack } => vec![Action::irreversible(
+            repair_id(label),
+            format!("cancel the running update of stack {stack}, which is rolled back"),
+            "the update is run again with --action update",
+        )],
+        Work::ContinueRollback { label, stack, skip } => vec![Action::irreversible(
+            repair_id(label),
+            match skip.as_slice() {
+                [] => format!("go on with the roll-back of stack {stack}"),
+                skip => format!(
+                    "go on with the roll-back of stack {stack}, and leave {} as it is though CloudFormation takes it for rolled back",
+                    skip.join(", ")
+                ),
+            },
+            "what is rolled back is updated again with --action update",
+        )],
+        Work::Rollback { label, stack } => vec![Action::irreversible(
+            repair_id(label),
+            format!("roll the failed update of stack {stack} back"),
+            "what is rolled back is updated again with --action update",
+        )],
+    }
+}
+
+/// What of a stack's resources goes, a line each, the dangerous ones first.
+pub(crate) fn removal_lines(review: &StackReview) -> Vec<String> {
+    let mut rows: Vec<&Row> = review.rows.iter().collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.verdict));
+    rows.iter()
+        .map(|row| {
+            let held = if row.needs.is_empty() { "" } else { "  (approved)" };
+            format!("{}  {}  {}{held}", row.name(), row.resource_type, becomes(&row.fate))
+        })
+        .collect()
+}
+
+/// Whether a stack may be created or updated as the action says; what is unfinished is followed before this is asked.
+pub(crate) fn check_change(act: Act, arg: &StackArg, stack: Option<&Stack>) -> Result<(), Failure> {
+    let exists = stack.is_some_and(|stack| !matches!(stack.phase(), Phase::Review | Phase::Deleted));
+    if act == Act::Update && !exists {
+        return Err(Failure::refused(format!("update stack {}", arg.stack))
+            .because("it does not exist")
+            .help("correct its name, or make it with --action create"));
+    }
+    Ok(())
+}
+
+/// How a stuck stack is brought back.
+pub(crate) fn recovery(arg: &StackArg, stack: &Stack, skip: &[String]) -> Result<Option<Work>, Failure> {
+    let (label, name) = (arg.label.clone(), arg.stack.clone());
+    let refused = |why: String| Failure::refused(format!("recover stack {name}")).because(why);
+    match stack.phase() {
+        Phase::NeedsRecovery(Recovery::ContinueRollback) => {
+            Ok(Some(Work::ContinueRollback { label, stack: name, skip: skip.to_vec() }))
+        }
+        Phase::NeedsRecovery(Recovery::Rollback) if skip.is_empty() => {
+            Ok(Some(Work::Rollback { label, stack: name }))
+        }
+        Phase::NeedsRecovery(Recovery::Rollback) => Err(refused(
+            "it is UPDATE_FAILED: resources can be skipped only when a roll-back has failed".to_owned(),
+        )
+        .help("recover it without --skip first")),
+        Phase::NeedsRecovery(Recovery::Delete) => {
+            Err(refused(format!("it is {}, and can only be deleted", stack.status))
+                .help("look at what is left of it, then: --action delete"))
+        }
+        Phase::NeedsRecovery(Recovery::Person) => Err(refused(format!("it is {}", stack.status))
+            .help("look at it in the console: there is no call that brings it back")),
+        Phase::Settled | Phase::RolledBack => Ok(None),
+        Phase::Review | Phase::Deleted | Phase::InProgress => {
+            Err(refused(format!("it is {}", stack.status)).help("there is nothing to recover"))
+        }
+    }
+}
+
+/// Whether the running operation of a stack is one that can be cancelled.
+pub(crate) fn cancellation(arg: &StackArg, stack: &Stack) -> Result<Option<Work>, Failure> {
+    match stack.status.as_str() {
+        "UPDATE_IN_PROGRESS" => Ok(Some(Work::Cancel { label: arg.label.clone(), stack: arg.stack.clone() })),
+        // Already on its way back.
+        "UPDATE_ROLLBACK_IN_PROGRESS" | "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS" => Ok(None),
+        _ if stack.phase() == Phase::RolledBack => Ok(None),
+        other => Err(Failure::refused(format!("cancel the update of stack {}", arg.stack))
+            .because(format!("it is {other}: there is no update to cancel"))
+            .help("only an update in progress can be cancelled, and not any more while it is cleaning up")),
+    }
+}

@@ -1,0 +1,201 @@
+//! What a stack was, kept before it is deleted.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use aws::Aws;
+use changeset::live::{Bucket, Cfn, Stack};
+use changeset::prepare::Former;
+use kit::{Cx, Failure};
+use serde::{Deserialize, Serialize};
+
+/// What CloudFormation can tell of a stack that goes. `NoEcho` values are not among it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Saved {
+    schema: String,
+    pub(crate) stack: String,
+    stack_id: String,
+    saved: String,
+    status: String,
+    template: Option<String>,
+    parameters: BTreeMap<String, String>,
+    tags: BTreeMap<String, String>,
+    capabilities: Vec<String>,
+    role_arn: Option<String>,
+    notification_arns: Vec<String>,
+    stack_policy: Option<String>,
+    outputs: BTreeMap<String, String>,
+}
+
+const SCHEMA: &str = "cutover/saved-stack/1";
+
+impl Saved {
+    /// Reads it from AWS.
+    pub(crate) async fn of(cx: &Cx, cfn: &Cfn, stack: &Stack) -> Result<Self, Failure> {
+        Ok(Self {
+            schema: SCHEMA.to_owned(),
+            stack: stack.name.clone(),
+            stack_id: stack.id.clone(),
+            saved: cx.now().to_string(),
+            status: stack.status.clone(),
+            template: cfn.original_template(cx, &stack.id).await?,
+            parameters: stack.parameters.clone(),
+            tags: stack.tags.clone(),
+            capabilities: stack.capabilities.clone(),
+            role_arn: stack.role_arn.clone(),
+            notification_arns: stack.notification_arns.clone(),
+            stack_policy: cfn.stack_policy(cx, &stack.id).await?,
+            outputs: stack
+                .outputs
+                .iter()
+                .map(|(name, output)| (name.clone(), output.value.clone()))
+                .collect(),
+        })
+    }
+
+    /// For making it again.
+    pub(crate) fn former(&self) -> Former {
+        Former { parameters: self.parameters.clone(), tags: self.tags.clone() }
+    }
+
+    /// One stack has one place, whatever run saves it: the ARN's id is in the name, so that two stacks of one name have two.
+    fn name(&self) -> String {
+        let id = self.stack_id.rsplit('/').next().unwrap_or_default();
+        format!("{}-{id}.stack.json", self.stack)
+    }
+}
+
+/// Where it is kept.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    Folder(PathBuf),
+    S3 { client: aws_sdk_s3::Client, bucket: Bucket, account: String },
+}
+
+impl Place {
+    /// `DIR` or `s3://BUCKET[/PREFIX]`.
+    pub(crate) fn parse(text: &str, aws: &Aws) -> Result<Self, Failure> {
+        if text.starts_with("s3://") {
+            return Ok(Self::S3 {
+                client: aws_sdk_s3::Client::new(&aws.config),
+                bucket: Bucket::parse(text)?,
+                account: aws.account.clone(),
+            });
+        }
+        Ok(Self::Folder(PathBuf::from(text)))
+    }
+
+    /// Where a stack is or will be.
+    pub(crate) fn of(&self, saved: &Saved) -> String {
+        match self {
+            Self::Folder(folder) => folder.join(saved.name()).display().to_string(),
+            Self::S3 { bucket, .. } => format!("s3://{}/{}", bucket.name, key(bucket, &saved.name())),
+        }
+    }
+
+    /// Saves it for good before anything is deleted: nobody else may read it, as passwords stand in templates of the world.
+    pub(crate) async fn save(&self, cx: &Cx, saved: &Saved) -> Result<String, Failure> {
+        let at = self.of(saved);
+        let attempt = || format!("save what stack {} was to {at}", saved.stack);
+        let text =
+            serde_json::to_string_pretty(saved).map_err(|error| Failure::failed(attempt()).because(error))?;
+        match self {
+            Self::Folder(folder) => {
+                write(folder, &folder.join(saved.name()), &text).map_err(|error| {
+                    Failure::failed(attempt()).because(error).help("name a folder that can be written")
+                })?;
+            }
+            Self::S3 { client, bucket, account } => {
+                let key = key(bucket, &saved.name());
+                let put = client
+                    .put_object()
+                    .bucket(&bucket.name)
+                    .key(&key)
+                    .expected_bucket_owner(account)
+                    .content_type("application/json")
+                    .body(text.into_bytes().into());
+                let arn = format!("arn:aws:s3:::{}/{key}", bucket.name);
+                cx.or_cancelled(put.send())
+                    .await?
+                    .map_err(|error| aws::failure(attempt(), "s3:PutObject", &arn, error))?;
+            }
+        }
+        Ok(at)
+    }
+
+    /// The newest that is kept of a stack of this name; none where nothing is.
+    pub(crate) async fn newest(&self, cx: &Cx, stack: &str) -> Result<Option<Saved>, Failure> {
+        let attempt = || format!("look for what stack {stack} was");
+        let mut found: Vec<Saved> = Vec::new();
+        let read = |text: &str| serde_json::from_str::<Saved>(text).ok().filter(|saved| saved.stack == stack);
+        match self {
+            Self::Folder(folder) => {
+                let Ok(entries) = fs::read_dir(folder) else { return Ok(None) };
+                for entry in entries.flatten() {
+                    if !is_of(stack, &entry.file_name().to_string_lossy()) {
+                        continue;
+                    }
+                    let text = fs::read_to_string(entry.path())
+                        .map_err(|error| Failure::failed(attempt()).because(error))?;
+                    found.extend(read(&text));
+                }
+            }
+            Self::S3 { client, bucket, account } => {
+                let prefix = key(bucket, &format!("{stack}-"));
+                let arn = format!("arn:aws:s3:::{}", bucket.name);
+                let mut pages = client
+                    .list_objects_v2()
+                    .bucket(&bucket.name)
+                    .prefix(&prefix)
+                    .expected_bucket_owner(account)
+                    .into_paginator()
+                    .send();
+                let mut keys = Vec::new();
+                while let Some(page) = cx.or_cancelled(pages.next()).await? {
+                    let page = page.map_err(|error| aws::failure(attempt(), "s3:ListBucket", &arn, error))?;
+                    keys.extend(page.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
+                }
+                for key in keys.iter().filter(|key| is_of(stack, key.rsplit('/').next().unwrap_or(key))) {
+                    let get =
+                        client.get_object().bucket(&bucket.name).key(key).expected_bucket_owner(account);
+                    let object = cx.or_cancelled(get.send()).await?.map_err(|error| {
+                        aws::failure(attempt(), "s3:GetObject", &format!("{arn}/{key}"), error)
+                    })?;
+                    let body = cx
+                        .or_cancelled(object.body.collect())
+                        .await?
+                        .map_err(|error| Failure::failed(attempt()).because(error))?;
+                    found.extend(read(&String::from_utf8_lossy(&body.into_bytes())));
+                }
+            }
+        }
+        found.sort_by(|one, other| one.saved.cmp(&other.saved));
+        Ok(found.pop())
+    }
+}
+
+fn is_of(stack: &str, name: &str) -> bool {
+    name.strip_prefix(stack).is_some_and(|rest| rest.starts_with('-')) && name.ends_with(".stack.json")
+}
+
+fn key(bucket: &Bucket, name: &str) -> String {
+    match bucket.prefix.trim_matches('/') {
+        "" => name.to_owned(),
+        prefix => format!("{prefix}/{name}"),
+    }
+}
+
+fn write(folder: &Path, path: &Path, text: &str) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let unfinished = path.with_extension("tmp");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    File::open(folder)?.sync_all()
+}

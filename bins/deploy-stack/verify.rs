@@ -1,0 +1,104 @@
+//! Whether an operation came to the wished end. Pure.
+
+use changeset::live::{Ended, Phase};
+use kit::Failure;
+
+/// The end that is wished for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wished {
+    Settled,
+    Deleted,
+    RolledBack,
+}
+
+/// The end of an operation of stack `label`.
+pub(crate) fn verify(label: &str, ended: &Ended, wished: Wished) -> Result<(), Failure> {
+    let reached = match wished {
+        Wished::Settled => ended.phase() == Phase::Settled,
+        Wished::Deleted => ended.phase() == Phase::Deleted,
+        Wished::RolledBack => ended.phase() == Phase::RolledBack,
+    };
+    if reached {
+        return Ok(());
+    }
+    let attempt = match wished {
+        Wished::Settled => format!("run stack {label}"),
+        Wished::Deleted => format!("delete stack {label}"),
+        Wished::RolledBack => format!("roll stack {label} back"),
+    };
+    let mut failure = Failure::unverified(attempt);
+    failure = failure.because(match &ended.first_failure {
+        Some(first) => format!(
+            "{} ({}): {}",
+            first.path,
+            first.resource_type,
+            first.reason.as_deref().unwrap_or("AWS gives no reason")
+        ),
+        None => match &ended.reason {
+            Some(reason) => reason.clone(),
+            None => "AWS gives no reason".to_owned(),
+        },
+    });
+    let status = &ended.status;
+    failure = failure.state(format!("stack {label} is {status}"));
+    Err(match ended.phase() {
+        Phase::RolledBack => {
+            failure.help("it is as it was before; correct what failed, review and run again")
+        }
+        Phase::NeedsRecovery(changeset::live::Recovery::ContinueRollback | changeset::live::Recovery::Rollback) => {
+            failure.help(format!("bring it back: deploy-stack --action recover --stack {label}"))
+        }
+        Phase::NeedsRecovery(changeset::live::Recovery::Delete) if wished == Wished::Deleted => failure
+            .help("look at what could not be deleted, empty or keep it, and delete again; nothing is retained by force"),
+        Phase::NeedsRecovery(changeset::live::Recovery::Delete) => failure.help(format!(
+            "it never came to work: deploy-stack --action delete --stack {label} --save-to DIR, then create it again"
+        )),
+        _ => failure.help("look at it in the console"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use changeset::live::Event;
+
+    fn ended(status: &str) -> Ended {
+        let first = Event {
+            path: "S3Res/Bucket".into(),
+            resource_type: "AWS::S3::Bucket".into(),
+            reason: Some("jenkins-backups already exists".into()),
+            ..Event::default()
+        };
+        Ended {
+            status: status.into(),
+            reason: None,
+            first_failure: Some(first),
+            kept: Vec::new(),
+            undeleted: Vec::new(),
+            outputs: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn only_the_wished_end_is_success() {
+        for status in ["CREATE_COMPLETE", "UPDATE_COMPLETE"] {
+            assert!(verify("core", &ended(status), Wished::Settled).is_ok(), "{status}");
+        }
+        assert!(verify("core", &ended("DELETE_COMPLETE"), Wished::Deleted).is_ok());
+        assert!(verify("core", &ended("UPDATE_ROLLBACK_COMPLETE"), Wished::RolledBack).is_ok());
+        for (status, help) in [
+            ("UPDATE_ROLLBACK_COMPLETE", "it is as it was before"),
+            ("ROLLBACK_COMPLETE", "it never came to work"),
+            ("UPDATE_ROLLBACK_FAILED", "--action recover"),
+            ("UPDATE_FAILED", "--action recover"),
+        ] {
+            let failure = verify("core", &ended(status), Wished::Settled).unwrap_err();
+            assert_eq!(failure.code(), kit::Code::Unverified, "{status}");
+            assert_eq!(failure.chain(), ["S3Res/Bucket (AWS::S3::Bucket): jenkins-backups already exists"]);
+            assert!(format!("{failure:?}").contains(help), "{failure:?}");
+        }
+        let failure = verify("core", &ended("DELETE_FAILED"), Wished::Deleted).unwrap_err();
+        assert!(format!("{failure:?}").contains("nothing is retained by force"), "{failure:?}");
+        assert!(verify("core", &ended("DELETE_COMPLETE"), Wished::Settled).is_err());
+    }
+}
