@@ -34,6 +34,9 @@ pub struct Options {
     /// An input of the workflow, which goes before the rehearsal's own
     #[arg(long = "input", value_name = "NAME=VALUE", value_parser = driver::pair)]
     pub workflow_inputs: Vec<(String, String)>,
+    /// Approve this environment and no other; without it every gate opens, and says so
+    #[arg(long, value_name = "ENVIRONMENT")]
+    pub approve: Vec<String>,
     #[command(flatten)]
     pub release: ReleaseOptions,
 }
@@ -95,7 +98,7 @@ pub async fn rehearse(options: &Options) -> io::Result<u8> {
             github: given.github,
             secrets: given.secrets,
             vars: Vec::new(),
-            approve: Vec::new(),
+            approve: options.approve.clone(),
             aws_credentials: "ASIAREHEARSALONLY000:rehearsal-secret-key".to_owned(),
         },
         Box::new(io::stdout()),
