@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use changeset::judge::Rules;
-use changeset::live::{Cfn, Kind, SetRef, Shell, set_name};
+use changeset::live::{Cfn, SetRef, Shell, set_name};
 use changeset::look::{Looked, look};
 use changeset::prepare::{Call, Ready};
 use changeset::review::{StackReview, State};
@@ -35,7 +35,7 @@ pub(crate) async fn review(
     cx.report().group(&format!("{label}: change set"));
     let id = id(label);
     let name = set_name("review", &cx.run_id());
-    let is_new = ready.want.kind == Kind::Create;
+    let is_new = ready.absent;
     let inverse = Inverse { stack: ready.arg.stack.clone(), set: name.clone(), is_new };
     let mut want = ready.want.clone();
     want.description = "made by changeset-review to be looked at; safe to delete".to_owned();
@@ -52,11 +52,12 @@ pub(crate) async fn review(
     let broken = matches!(&looked, Ok(Looked::Failed { .. }) | Err(_));
     let kept = keep && !empty && !broken;
     if !kept {
-        let gone = cx.put_back(&id, take_away(cx, cfn, &set, is_new)).await;
+        let gone =
+            cx.put_back(&id, take_away(cx, cfn, Some(&set), is_new.then_some(set.stack_id.as_str()))).await;
         // What was found out is worth more than a set that is left; but when both failed, the first failure is the story.
         if let (Ok(_), Err(error)) = (&looked, gone) {
             cx.report().warn(&format!(
-                "the change set {name} could not be deleted again: {error}: {}",
+                "the change set {name} could not be deleted again, --undo with the receipt does it: {error}: {}",
                 error.chain().join(": ")
             ));
         }
@@ -91,11 +92,18 @@ fn provisional(reason: &str, details: &[String], ahead: &[&str]) -> Option<Strin
 }
 
 /// Deletes a change set, and the empty stack that the first one of a new stack leaves.
-pub(crate) async fn take_away(cx: &Cx, cfn: &Cfn, set: &SetRef, is_new: bool) -> Result<(), Failure> {
-    cfn.delete_set(set).await?;
-    if is_new {
+pub(crate) async fn take_away(
+    cx: &Cx,
+    cfn: &Cfn,
+    set: Option<&SetRef>,
+    shell: Option<&str>,
+) -> Result<(), Failure> {
+    if let Some(set) = set {
+        cfn.delete_set(set).await?;
+    }
+    if let Some(stack_id) = shell {
         let token = format!("shell-{}", cx.run_id());
-        if let Shell::Kept(why) = cfn.delete_shell(cx, &set.stack_id, &token).await? {
+        if let Shell::Kept(why) = cfn.delete_shell(cx, stack_id, &token).await? {
             cx.report().say(&format!("the empty stack is left: {why}"));
         }
     }

@@ -80,7 +80,7 @@ impl Deploy<'_> {
         let (cx, cfn, label) = (self.cx, self.cfn, &ready.arg.label);
         let id = set_id(label);
         let name = set_name("deploy", &cx.run_id());
-        let is_new = ready.want.kind == Kind::Create;
+        let is_new = ready.absent;
         let inverse = Inverse { stack: &ready.arg.stack, set: &name, is_new };
         let mut want = ready.want.clone();
         want.description = "made by deploy-stack to be executed at once".to_owned();

@@ -24,6 +24,8 @@ pub struct Ready {
     pub arg: StackArg,
     /// As it is; none where there is none, or only the empty one of an earlier change set.
     pub observed: Option<Stack>,
+    /// Whether there was no stack at all: the empty one that a change set leaves is this run's own then.
+    pub absent: bool,
     pub want: Want,
     /// The text that is to get to CloudFormation through a bucket, or within the request.
     pub body: Option<String>,
@@ -134,11 +136,13 @@ impl Call {
         arg: &StackArg,
         ahead: &[&str],
     ) -> Result<Prepared, Failure> {
-        let observed = match cfn.observe_stack(cx, &arg.stack).await? {
+        let found = cfn.observe_stack(cx, &arg.stack).await?;
+        let absent = found.as_ref().is_none_or(|stack| stack.phase() == Phase::Deleted);
+        let observed = match found {
             Some(stack) => updatable(stack)?,
             None => None,
         };
-        self.put_together(cx, cfn, arg, observed, None, ahead).await
+        self.put_together(cx, cfn, arg, Found { observed, absent }, None, ahead).await
     }
 
     /// Prepares a stack that is made again after its deletion: what is not given is as it was.
@@ -153,7 +157,9 @@ impl Call {
         former: &Former,
         ahead: &[&str],
     ) -> Result<Prepared, Failure> {
-        self.put_together(cx, cfn, arg, None, Some(former), ahead).await
+        // What is there by then is deleted by then.
+        let found = Found { observed: None, absent: true };
+        self.put_together(cx, cfn, arg, found, Some(former), ahead).await
     }
 
     async fn put_together(
@@ -161,10 +167,11 @@ impl Call {
         cx: &Cx,
         cfn: &Cfn,
         arg: &StackArg,
-        observed: Option<Stack>,
+        found: Found,
         former: Option<&Former>,
         ahead: &[&str],
     ) -> Result<Prepared, Failure> {
+        let Found { observed, absent } = found;
         let files = files(arg)?;
         let mut given = files.parameters.given.clone();
         for param in &self.params {
@@ -250,7 +257,14 @@ impl Call {
             monitoring_minutes: None,
             description: String::new(),
         };
-        Ok(Prepared::Ready(Box::new(Ready { arg: arg.clone(), observed, want, body: files.body, notes })))
+        Ok(Prepared::Ready(Box::new(Ready {
+            arg: arg.clone(),
+            observed,
+            absent,
+            want,
+            body: files.body,
+            notes,
+        })))
     }
 
     /// A parameter without a label that no template of the call has.
@@ -338,6 +352,12 @@ impl Call {
             }
         }
     }
+}
+
+/// What is there under a stack's name.
+struct Found {
+    observed: Option<Stack>,
+    absent: bool,
 }
 
 /// Gives the parameters that are not given the values that they had.
