@@ -150,12 +150,12 @@ async fn bossdb_is_updated_in_the_runbooks_order_and_keeps_its_data() {
         assert!(first.stdout.contains(copied), "{}", first.stdout);
     }
 
-    // The generated templates hold the passwords of both databases in clear.
+    // The generated templates hold a password in clear.
     let template =
-        rehearsal.inputs.join("jhuapl-boss+boss-manage-generated/production/ApiProductionBoss.template");
-    let template: Value = serde_json::from_str(&std::fs::read_to_string(template).unwrap()).unwrap();
+        std::fs::read_to_string(rehearsal.state().join("templates/ApiProductionBoss.template")).unwrap();
+    let template: Value = serde_json::from_str(&template).unwrap();
     let password = template.pointer("/Resources/EndpointDB/Properties/MasterUserPassword").unwrap();
-    let password = password.as_str().unwrap();
+    let password = password.as_str().filter(|password| password.len() > 8).unwrap();
     assert!(!rehearsal.handed_on().contains(password), "a password is in an artefact or a summary");
     assert!(!first.stdout.contains(password), "a password is in the log");
 
