@@ -156,6 +156,37 @@ fn both_workflows_are_within_what_can_be_rehearsed_and_within_the_policy() {
     }
 }
 
+#[test]
+fn what_somebody_breaks_in_the_order_or_the_approval_is_noticed_by_name() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let boss = "update-boss-stack.yml";
+    let jenkins = "upgrade-jenkins-parallel.yml";
+    for (file, from, to, named) in [
+        (boss, "    environment: ${{ inputs.environment }}\n", "", "job `core` writes (`deploy-stack`)"),
+        (
+            boss,
+            "          fingerprint: ${{ needs.review.outputs.fingerprint }}\n",
+            "",
+            "has no `fingerprint`",
+        ),
+        (boss, "          review: review/review.json\n", "", "has no `review`"),
+        (boss, "needs: [review, core]", "needs: core", "needs.review.outputs.fingerprint"),
+        (boss, "needs: [review, core]", "needs: [review, kore]", "`kore`"),
+        (jenkins, "    needs: infra\n", "", "`review-elb` needs nothing"),
+        (jenkins, "needs.review-elb.outputs.fingerprint", "needs.review-elb.outputs.finger", "finger"),
+    ] {
+        let text = std::fs::read_to_string(root.join(".github/workflows").join(file)).unwrap();
+        assert!(text.contains(from), "{file} has no `{from}`");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(file), text.replacen(from, to, 1)).unwrap();
+        let found = match Workflow::load(&dir.path().join(file), root) {
+            Ok(workflow) => policy::check(&workflow),
+            Err(findings) => findings,
+        };
+        assert!(found.iter().any(|finding| finding.what.contains(named)), "`{from}` -> `{to}`: {found:#?}");
+    }
+}
+
 #[tokio::test]
 async fn bossdb_is_updated_in_the_runbooks_order_and_keeps_its_data() {
     let Some(rehearsal) = Rehearsal::new("boss") else { return };
@@ -255,6 +286,26 @@ async fn redis_is_made_anew_only_after_it_has_drained() {
             "ExecuteChangeSet ApiProductionBoss"
         ]
     );
+}
+
+/// B23, with the commits of boss-manage that did it: the index goes with one, and comes back with the next.
+#[tokio::test]
+async fn two_indexes_at_once_are_refused_and_the_split_passes() {
+    let Some(rehearsal) = Rehearsal::new("boss") else { return };
+    let refused = rehearsal.rehearse(&["--fail", "indexes"]).await.expect(1);
+    assert!(refused.stdout.contains("api/tileIndex: WILL FAIL"), "{}", refused.stdout);
+    let history = rehearsal.inputs.join("jhuapl-boss+boss-manage-generated/gsi-history");
+    for commit in ["19f52d1", "3e84e82"] {
+        let name = "ApiProductionBoss.template";
+        std::fs::copy(history.join(commit).join(name), rehearsal.state().join("templates").join(name))
+            .unwrap();
+        let ran = rehearsal.rehearse(&["--fail", "indexes"]).await.expect(0);
+        assert!(!ran.stdout.contains("WILL FAIL"), "{commit}: {}", ran.stdout);
+        assert!(rehearsal.handed_on().contains("tileIndex"), "{commit}: the review does not name the table");
+    }
+    let operations = rehearsal.operations();
+    let api = operations.iter().filter(|operation| *operation == "ExecuteChangeSet ApiProductionBoss");
+    assert_eq!(api.count(), 2, "{operations:?}");
 }
 
 #[tokio::test]
