@@ -237,7 +237,7 @@ async fn what_is_wrong_in_a_file_is_said_with_its_place_and_nothing_is_written()
                 .into(),
             &["two containers have the name a"],
         ),
-        (container(r#""command":["a b"],"image":"again""#), &["the key image is there twice"]),
+        (container(r#""command":["a b"],"image":"again""#), &["the key `image` stands twice"]),
     ];
     for (text, says) in cases {
         from_file(&world, &text, &[]).await.expect(2).says(says).says(&["nothing was changed"]);
