@@ -20,7 +20,7 @@ pub(crate) async fn publish(
     let text: String = terminal(review, style).iter().map(|line| format!("{line}\n")).collect();
     // First of all, so that it is seen whatever becomes of the rest.
     cx.report().result(text, "review", document.clone());
-    cx.report().summarize(&summary(review));
+    cx.report().summarize(&format!("\n{}", summary(review)));
     if let Some(file) = &args.report {
         write(file, &kit::redact(&format!("{document:#}\n")))?;
         cx.output("report", file.display().to_string());

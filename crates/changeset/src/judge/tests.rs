@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::answer::Answer;
+use crate::review::Cause;
 use crate::set::{Page, assemble};
 
 fn set(changes: &[Value]) -> Set {
