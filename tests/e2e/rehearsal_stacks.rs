@@ -1,4 +1,4 @@
-//! The workflows of BossDB and Jenkins, driven whole with the real templates: what a person let pass is run in the runbook's order,
+//! The workflows of `BossDB` and Jenkins, driven whole with the real templates: what a person let pass is run in the runbook's order,
 //! what nobody let pass stops before anything is touched.
 
 use std::collections::BTreeMap;
