@@ -173,6 +173,7 @@ impl Judged {
             verdict: Verdict::Safe,
             needs: BTreeSet::new(),
             approved: BTreeSet::new(),
+            risks: BTreeSet::new(),
             reasons,
             properties: properties(&change.details),
         };
@@ -190,6 +191,12 @@ impl Judged {
 
     fn because(&mut self, reason: impl Into<String>) {
         self.row.reasons.push(reason.into());
+    }
+
+    /// A reason that an approval is of.
+    fn risk(&mut self, reason: String) {
+        self.row.risks.insert(reason.clone());
+        self.because(reason);
     }
 
     fn need_fate(&mut self, verdict: Verdict) {
@@ -357,7 +364,7 @@ impl Judged {
         let name = attribute.as_str();
         let (Some(before), Some(after)) = (before, after) else {
             if self.holds {
-                self.because(format!("its {name} changes, and to what is not told"));
+                self.risk(format!("its {name} changes, and to what is not told"));
                 self.need(Verdict::GuardRemoved, Need::WeakenGuard);
             } else {
                 self.worse(Verdict::Notice);
@@ -372,7 +379,7 @@ impl Judged {
         };
         let text = format!("its {name} goes from {before} to {after}");
         if self.holds && strength(&after) < strength(&before) {
-            self.because(text);
+            self.risk(text);
             self.need(Verdict::GuardRemoved, Need::WeakenGuard);
         } else {
             self.because(text);
@@ -392,7 +399,7 @@ impl Judged {
                 };
                 // What holds nothing has nothing to guard.
                 if self.holds || *need == Need::WillFail {
-                    self.because(hint.text.clone());
+                    self.risk(hint.text.clone());
                     self.need(verdict, need.clone());
                 } else {
                     self.because(hint.text.clone());
