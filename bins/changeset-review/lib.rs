@@ -118,7 +118,7 @@ async fn run(args: ReviewArgs, cx: Cx) -> Result<Outcome, Failure> {
         Wishes { strict: args.strict, stateful: args.stateful.clone(), stateless: args.stateless.clone() };
     let rules = Rules::new(&wishes);
     if let Some(receipt) = cx.undo() {
-        let cfn = Cfn::new(&Aws::connect(&cx, &args.aws).await?);
+        let cfn = Cfn::new(&Aws::connect(&cx, &args.aws).await?).every(args.interval);
         return undo::undo(&cx, &cfn, receipt).await;
     }
     args.check()?;
@@ -130,7 +130,7 @@ async fn run(args: ReviewArgs, cx: Cx) -> Result<Outcome, Failure> {
     let call = call(&args)?;
     call.check()?;
     let aws = Aws::connect(&cx, &args.aws).await?;
-    let cfn = Cfn::new(&aws);
+    let cfn = Cfn::new(&aws).every(args.interval);
     let place = Some((aws.account.clone(), aws.region.clone()));
     let prepared = prepare(&cx, &cfn, &call, &args).await?;
     let plan = plan::plan(&prepared, args.keep);

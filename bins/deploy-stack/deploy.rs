@@ -52,7 +52,7 @@ impl Deploy<'_> {
         let ended = self.cfn.follow(self.cx, &stack.id, Since::from(&running)).await?;
         self.cx.report().end_group();
         let wished = if stack.status.starts_with("DELETE_") { Wished::Deleted } else { Wished::Settled };
-        verify(&arg.label, &ended, wished)?;
+        verify(arg, &ended, wished)?;
         self.cfn.observe_stack(self.cx, &stack.id).await
     }
 
@@ -112,7 +112,7 @@ impl Deploy<'_> {
         cx.act(&run_id(label), &set, cfn.execute(&set, &token)).await?;
         let ended = cfn.follow(cx, &set.stack_id, since).await?;
         cx.report().end_group();
-        verify(label, &ended, Wished::Settled)?;
+        verify(&ready.arg, &ended, Wished::Settled)?;
         self.tell(label, &ended);
         Ok(true)
     }

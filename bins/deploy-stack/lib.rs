@@ -134,7 +134,7 @@ async fn run(args: DeployArgs, cx: Cx) -> Result<Outcome, Failure> {
     if let Some(review) = &review {
         reviewed::check_place(review, &aws.account, &aws.region)?;
     }
-    let cfn = Cfn::new(&aws);
+    let cfn = Cfn::new(&aws).every(args.interval);
     let reviewed = Reviewed { review, allow: args.allow.clone() };
     let deploy = Deploy { cx: &cx, cfn: &cfn, args: &args, call: &call, rules: &rules, reviewed: &reviewed };
     let changed = match args.action {

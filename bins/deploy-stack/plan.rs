@@ -54,6 +54,11 @@ pub(crate) fn repair_id(label: &str) -> String {
     format!("repair-{label}")
 }
 
+/// A stack as an operand without its files, for the commands that messages name: its label alone would be taken for its name.
+pub(crate) fn named(arg: &StackArg) -> String {
+    StackArg { template: None, parameters: None, ..arg.clone() }.to_string()
+}
+
 impl Plan for DeployPlan {
     fn actions(&self) -> Vec<Action> {
         self.work.iter().flat_map(actions).collect()

@@ -80,7 +80,7 @@ impl Deploy<'_> {
         cx.act(&delete_id(label), &inverse, cfn.delete_stack(&going.stack.id, &token)).await?;
         let ended = cfn.follow(cx, &going.stack.id, since).await?;
         cx.report().end_group();
-        verify(label, &ended, Wished::Deleted)?;
+        verify(arg, &ended, Wished::Deleted)?;
         self.tell(label, &ended);
         Ok(())
     }

@@ -18,5 +18,6 @@ mod register_inputs;
 mod register_task_def;
 mod rehearsal;
 mod run_task;
+mod stacks;
 mod workflow;
 mod world;
