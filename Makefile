@@ -4,6 +4,7 @@
 #                   RUNBOOK=rally    FAIL=migration|deploy|sanity MIGRATIONS=DIR TASK_DEFINITION=FILE
 #                   RUNBOOK=boss     FAIL=table|indexes INPUTS=DIR
 #                   RUNBOOK=jenkins  FAIL=parameters INPUTS=DIR
+#                   APPROVE=ENVIRONMENT opens this gate alone; without it every gate opens
 #   make test       what the tests need, and the tests
 
 CARGO ?= cargo
@@ -41,7 +42,8 @@ rehearse: setup
 	@CUTOVER_COMMIT=$(CUTOVER_COMMIT) $(CARGO) build --quiet --bin cutover --bin rehearsal
 	@$(CARGO) run --quiet --bin rehearsal -- rehearse --state $(WORLD) --runbook $(RUNBOOK) \
 	    $(if $(FAIL),--fail $(FAIL)) $(if $(MIGRATIONS),--migrations $(MIGRATIONS)) \
-	    $(if $(TASK_DEFINITION),--task-definition $(TASK_DEFINITION)) $(if $(INPUTS),--inputs $(INPUTS))
+	    $(if $(TASK_DEFINITION),--task-definition $(TASK_DEFINITION)) $(if $(INPUTS),--inputs $(INPUTS)) \
+	    $(if $(APPROVE),--approve $(APPROVE))
 
 rehearse-reset:
 	@for world in .rehearsal/*/; do [ -d "$$world" ] || continue; \

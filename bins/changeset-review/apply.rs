@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use changeset::judge::Rules;
-use changeset::live::{Cfn, SetRef, Shell, set_name};
+use changeset::live::{Cfn, SetRef, Shell, Want, set_name};
 use changeset::look::{Looked, look};
 use changeset::prepare::{Call, Ready};
 use changeset::review::{StackReview, State};
@@ -37,8 +37,10 @@ pub(crate) async fn review(
     let name = set_name("review", &cx.run_id());
     let is_new = ready.absent;
     let inverse = Inverse { stack: ready.arg.stack.clone(), set: name.clone(), is_new };
-    let mut want = ready.want.clone();
-    want.description = "made by changeset-review to be looked at; safe to delete".to_owned();
+    let mut want = Want {
+        description: "made by changeset-review to be looked at; safe to delete".to_owned(),
+        ..ready.want.clone()
+    };
     let set = cx
         .act(&id, &inverse, async {
             if let Some(body) = &ready.body {

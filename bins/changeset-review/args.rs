@@ -37,7 +37,7 @@ pub struct ReviewArgs {
     pub recreate: Vec<String>,
 
     /// Approve what is done to one resource, each by name: `api/TileTable:replace-retain`
-    #[arg(long, value_name = "STACK/LogicalId:ACTION[,ACTION]", value_parser = parse::<Approval>)]
+    #[arg(long, value_name = "STACK/LogicalId:ACTION[,ACTION]", value_delimiter = ' ', value_parser = parse::<Approval>)]
     pub allow: Vec<Approval>,
 
     /// Count a type of resources as one that holds data

@@ -42,7 +42,7 @@ pub struct DeployArgs {
     pub fingerprint: Option<String>,
 
     /// Approve what is done to one resource beside what the review approved, each by name: `api/TileTable:replace-retain`
-    #[arg(long, value_name = "STACK/LogicalId:ACTION[,ACTION]", value_parser = parse::<Approval>)]
+    #[arg(long, value_name = "STACK/LogicalId:ACTION[,ACTION]", value_delimiter = ' ', value_parser = parse::<Approval>)]
     pub allow: Vec<Approval>,
 
     /// Where what a stack was is saved before it is deleted: a folder, or a place in S3

@@ -17,6 +17,7 @@ mod recorded_change_sets;
 mod register_inputs;
 mod register_task_def;
 mod rehearsal;
+mod rehearsal_stacks;
 mod run_task;
 mod stacks;
 mod workflow;

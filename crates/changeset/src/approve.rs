@@ -127,7 +127,7 @@ mod tests {
         ] {
             assert!(wrong.parse::<Approval>().is_err(), "{wrong}");
         }
-        let nested: Approval = "infra/S3Res/Bucket:remove-delete, weaken-guard".parse().unwrap();
+        let nested: Approval = "infra/S3Res/Bucket:remove-delete,weaken-guard".parse().unwrap();
         assert_eq!(nested.name, "infra/S3Res/Bucket");
         assert_eq!(nested.needs.len(), 2);
     }

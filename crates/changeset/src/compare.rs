@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::fate::{Fate, Need};
-use crate::review::{Counts, Review, Row, SCHEMA, StackReview, Verdict, Wishes};
+use crate::review::{Counts, Operation, Review, Row, SCHEMA, StackReview, Verdict, Wishes};
 
 impl Review {
     /// A review of these stacks in an account and region, with what is counted and named of them.
@@ -100,6 +100,13 @@ pub fn approve_as_reviewed(reviewed: &Review, now: &mut StackReview) -> Vec<Beyo
         let why = format!("{} was reviewed, and this is {}", stack.stack, now.stack);
         return vec![Beyond { name: now.label.clone(), why }];
     }
+    if matches!(now.operation, Operation::Delete | Operation::Recreate)
+        && stack.operation != now.operation
+        && !now.rows.is_empty()
+    {
+        let why = "that it is deleted was not reviewed".to_owned();
+        return vec![Beyond { name: now.label.clone(), why }];
+    }
     now.rows.iter_mut().filter_map(|row| beyond(stack, row)).collect()
 }
 
@@ -146,7 +153,7 @@ fn beyond(stack: &StackReview, row: &mut Row) -> Option<Beyond> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::review::{Operation, State};
+    use crate::review::State;
     use crate::testing::row;
 
     fn stack(rows: Vec<Row>) -> StackReview {
@@ -213,6 +220,19 @@ mod tests {
             approve_as_reviewed(&reviewed(then()), &mut elsewhere)[0].why,
             "ApiProductionBoss was reviewed, and this is ApiIntegrationBoss"
         );
+    }
+
+    #[test]
+    fn a_deletion_is_reviewed_as_one() {
+        let mut now = stack(vec![row("api/Roles", &[])]);
+        now.operation = Operation::Delete;
+        assert_eq!(
+            approve_as_reviewed(&reviewed(vec![row("api/Roles", &[])]), &mut now)[0].why,
+            "that it is deleted was not reviewed"
+        );
+        let mut then = reviewed(vec![row("api/Roles", &[])]);
+        then.stacks[0].operation = Operation::Delete;
+        assert_eq!(approve_as_reviewed(&then, &mut now), []);
     }
 
     #[test]

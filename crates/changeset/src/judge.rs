@@ -55,6 +55,8 @@ pub struct Hint {
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     pub hints: BTreeMap<String, Vec<Hint>>,
+    /// The stacks whose templates were compared: the hints tell all that their policies lose.
+    pub compared: BTreeSet<String>,
     /// The resources of nested stacks that go, as path of the stack to (logical id, type).
     pub contents: BTreeMap<String, Vec<(String, String)>>,
 }
@@ -120,7 +122,7 @@ fn judge_change(
         judged.by_fate();
     }
     judged.renamed(change, set);
-    judged.attributes(change);
+    judged.attributes(change, known.compared.contains(path));
     for hint in hints.iter().filter(|hint| hint.logical_id == change.logical_resource_id) {
         judged.hint(hint);
     }
@@ -394,7 +396,7 @@ impl Judged {
     }
 
     /// What a change of something else than a property means.
-    fn attributes(&mut self, change: &ResourceChange) {
+    fn attributes(&mut self, change: &ResourceChange, compared: bool) {
         if change.resource_drift_status.as_deref() == Some("DELETED") && self.holds {
             self.because("it was deleted outside the stack; what is made in its place begins empty");
             self.need_fate(Verdict::Detach);
@@ -406,6 +408,9 @@ impl Judged {
                         "AWS says that its {word} changes, which this version does not know"
                     ));
                     self.need_fate(Verdict::PossibleLoss);
+                }
+                Attribute::DeletionPolicy | Attribute::UpdateReplacePolicy if compared => {
+                    self.worse(Verdict::Notice);
                 }
                 Attribute::DeletionPolicy | Attribute::UpdateReplacePolicy => self.policy(attribute, change),
                 _ => {}

@@ -215,7 +215,7 @@ impl Run<'_> {
         let uses = text(&step["uses"]);
         let with = all_rendered(&step["with"], contexts)?;
         for (key, value) in &with {
-            self.console.line(&format!("  {key}: {value}"));
+            self.console.line(&format!("  {key}: {}", value.trim_end().replace('\n', "\n    ")));
         }
         let (mut command, own) = match (self.workflow.actions.get(&uses), StandIn::of(&uses)) {
             (Some(action), _) => machine.container(self.options, &uses, action, &with, contexts)?,

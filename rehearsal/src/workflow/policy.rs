@@ -6,8 +6,9 @@ use super::check::needs;
 use super::expr::{self, Reference};
 use super::{Finding, Workflow, entries, items, local, text};
 
-/// Steps that only read: everything else writes unless its `dry-run` says literally true.
-const READ_ONLY: &[&str] = &["wait-healthy"];
+/// Steps that change nothing that serves or holds data: everything else writes unless its `dry-run` says literally true. A change
+/// set is made to be looked at, and nothing of this step executes one.
+const READ_ONLY: &[&str] = &["changeset-review", "wait-healthy"];
 
 /// The workflow's offences: a writing job that no gate precedes, an action that is not pinned to a full SHA,
 /// undeclared `permissions` or `concurrency`, an expression inside `run`, a permission that an action lacks, a

@@ -51,7 +51,7 @@ pub(super) async fn start(folder: &Folder, given: Option<&Path>, fail: Option<Fa
     for (label, name) in [("infra", INFRASTRUCTURE), ("elb", BALANCER), ("ec2", MASTER)] {
         let mut parameters = network.parameters(label, "old");
         parameters.extend(if label == "infra" { nested.clone() } else { outputs_into(label, &fed) });
-        let text = making.copy(&format!("{name} of the old service"), &template(name)?, &parameters)?;
+        let text = making.copy(name, &template(name)?, &parameters)?;
         let stack = format!("jenkins-old-{label}");
         making.create(&Stack { name: &stack, template: &text, parameters: &parameters }).await?;
         fed.extend(making.outputs(&stack).await?);
@@ -162,6 +162,7 @@ fn outputs_into(label: &str, outputs: &Parameters) -> Parameters {
 fn workflow_inputs(files: &Path) -> Inputs {
     let inputs = [
         ("templates", files.display().to_string()),
+        ("stacks", "jenkins-new".to_owned()),
         ("template-bucket", format!("s3://{TEMPLATES}/deployed")),
         ("account", ACCOUNT.to_owned()),
         ("region", REGION.to_owned()),

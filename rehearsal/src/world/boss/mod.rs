@@ -28,6 +28,15 @@ const SURROUNDINGS: &str = "BossSurroundings";
 /// Holds the secrets of everything else.
 const TABLE: &str = "vault.production.boss";
 
+/// What a person who has read the review lets pass: larger cache nodes, which AWS gives to the groups in place.
+const ALLOW: &str = "redis/Cache:in-place-risk redis/CacheState:in-place-risk";
+
+/// In clear in the generated api template, where the recording has nothing: the generator reads it from Vault.
+const PASSWORD: &str = "of-the-rehearsals-endpoint-db";
+
+/// Where what a recreated stack was is saved.
+const SAVED: &str = "boss-saved-stacks";
+
 /// As the runbook's own tool names a stack of `production.boss`.
 fn stack_name(label: &str) -> String {
     let mut letters = label.chars();
@@ -50,6 +59,7 @@ pub(super) async fn start(folder: &Folder, given: Option<&Path>, fail: Option<Fa
     let mut making = Making::new(folder).await?;
     let template = include_str!("surroundings.json");
     let none = BTreeMap::new();
+    making.emulator().create_bucket(SAVED).await?;
     making.create(&Stack { name: SURROUNDINGS, template, parameters: &none }).await?;
 
     let mut core = BTreeMap::new();
@@ -61,7 +71,7 @@ pub(super) async fn start(folder: &Folder, given: Option<&Path>, fail: Option<Fa
             _ => ("development", "production"),
         };
         let parameters = looked_up(&inputs.join(from).join(format!("{name}.arguments")), &core)?;
-        let text = stacks::read(&inputs.join(from).join(format!("{name}.template")))?;
+        let text = generated(&inputs.join(from).join(format!("{name}.template")))?;
         let text = making.copy(&name, &text, &parameters)?;
         making.create(&Stack { name: &name, template: &text, parameters: &parameters }).await?;
         if label == "core" {
@@ -70,7 +80,7 @@ pub(super) async fn start(folder: &Folder, given: Option<&Path>, fail: Option<Fa
         }
 
         let parameters = looked_up(&inputs.join(to).join(format!("{name}.arguments")), &core)?;
-        let mut text = stacks::read(&inputs.join(to).join(format!("{name}.template")))?;
+        let mut text = generated(&inputs.join(to).join(format!("{name}.template")))?;
         if fail == Some(Fail::Table) && label == API {
             text = with_a_renamed_table(&text)?;
         }
@@ -107,6 +117,12 @@ fn looked_up(arguments: &Path, core: &BTreeMap<String, String>) -> io::Result<BT
     Ok(parameters)
 }
 
+/// A recorded template, with the password that its generator would have put into it.
+fn generated(path: &Path) -> io::Result<String> {
+    let text = stacks::read(path)?;
+    Ok(text.replace(r#""MasterUserPassword": """#, &format!(r#""MasterUserPassword": "{PASSWORD}""#)))
+}
+
 /// The first table of the template under another name: CloudFormation would make a new, empty one and delete the old.
 fn with_a_renamed_table(text: &str) -> io::Result<String> {
     let mut template: Value = serde_json::from_str(text)?;
@@ -134,6 +150,8 @@ async fn put_secret(making: &Making<'_>) -> io::Result<()> {
 fn workflow_inputs(files: &Path) -> Inputs {
     let inputs = [
         ("templates", files.display().to_string()),
+        ("allow", ALLOW.to_owned()),
+        ("saved", format!("s3://{SAVED}/production")),
         ("account", ACCOUNT.to_owned()),
         ("region", REGION.to_owned()),
         ("role", format!("arn:aws:iam::{ACCOUNT}:role/release")),

@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""changeset-review over recorded pages: a change set of 500 resources in five nested stacks, described twice.
+
+    ours    cutover changeset-review --from-file PAGE ... --report FILE
+    jq      the same pages read by jq, one line for each change that removes or replaces (what people script today);
+            left out, and said so, where jq is not installed
+    python  the same by Python's json module
+
+The pages are made by this script after AWS's service model: a root with five nested stacks, each of 100 changes in four pages of
+25, plain and with property values; every tenth change replaces a table, half of which were given a name of their own. Ours also
+judges, compares the properties before and after, writes the report and prints the review. Runs alternate; printed are medians of
+CPU time (user and system, from wait4), wall time and peak resident memory. Goal of ours: 0.1 s of CPU time and 30 MiB.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+GOAL_CPU, GOAL_MEMORY = 0.1, 30.0
+NESTED, CHANGES, PAGE = 5, 100, 25
+ARN = "arn:aws:cloudformation:us-east-1:123456789012"
+
+READ = """
+import json, sys
+for path in sys.argv[1:]:
+    for change in json.load(open(path))["Changes"]:
+        change = change["ResourceChange"]
+        if change["Action"] == "Remove" or change.get("Replacement") == "True":
+            print(change["LogicalResourceId"], change["ResourceType"], change["Action"], change.get("PolicyAction"))
+"""
+JQ = (
+    '.Changes[].ResourceChange | select(.Action == "Remove" or .Replacement == "True")'
+    ' | [.LogicalResourceId, .ResourceType, .Action, .PolicyAction] | @tsv'
+)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--cutover", type=Path, help="the executable [default: the newest of the target folder, release first]")
+    arguments.add_argument("--runs", type=int, default=15, help="measured runs of each [default: 15]")
+    given = arguments.parse_args()
+    if given.runs < 1:
+        sys.exit("error: --runs must be at least 1")
+    cutover = (given.cutover or built()).resolve()
+    if not os.access(cutover, os.X_OK):
+        sys.exit(f"error: {cutover} is no executable\n  help: cargo build --release --bin cutover")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        pages = write_pages(folder)
+        report = folder / "review.json"
+        commands = {
+            "ours": [str(cutover), "changeset-review", *(f"--from-file={page}" for page in pages), f"--report={report}"],
+            "python": [sys.executable, "-c", READ, *pages],
+        }
+        if shutil.which("jq"):
+            commands["jq"] = ["jq", "-r", JQ, *pages]
+        measured = {name: [] for name in commands}
+        for run in range(given.runs + 1):
+            for name, command in commands.items():
+                # Once each, unmeasured: the first run reads executable and modules from disk.
+                figures = measure(command, 3 if name == "ours" else 0)
+                if run:
+                    measured[name].append(figures)
+        rows = sum(len(stack["rows"]) for stack in json.loads(report.read_text())["stacks"])
+        if rows != NESTED * CHANGES + NESTED:
+            sys.exit(f"error: the review has {rows} rows, and {NESTED * CHANGES + NESTED} changes were given")
+        print_table(cutover, pages, measured)
+
+
+def built() -> Path:
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+    for profile in ["release", "debug"]:
+        if (target / profile / "cutover").exists():
+            return target / profile / "cutover"
+    sys.exit(f"error: {target} has no cutover\n  help: cargo build --release --bin cutover")
+
+
+def write_pages(folder: Path) -> list[str]:
+    """Every page of both descriptions of the root and of the nested sets."""
+    pages = []
+
+    def put(name: str, stack: str, changes: list, token: str | None) -> None:
+        answer = {
+            "ChangeSetId": f"{ARN}:changeSet/bench/{stack}",
+            "ChangeSetName": "bench",
+            "StackId": f"{ARN}:stack/{stack}/1",
+            "StackName": stack,
+            "Status": "CREATE_COMPLETE",
+            "ExecutionStatus": "AVAILABLE" if stack == "root" else "UNAVAILABLE",
+            "Changes": [{"Type": "Resource", "ResourceChange": change} for change in changes],
+        }
+        if token:
+            answer["NextToken"] = token
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(answer))
+        pages.append(str(path))
+
+    nested = [
+        {
+            "Action": "Modify",
+            "LogicalResourceId": f"Nested{n}",
+            "PhysicalResourceId": f"{ARN}:stack/nested-{n}/1",
+            "ResourceType": "AWS::CloudFormation::Stack",
+            "Replacement": "False",
+            "Scope": ["Properties"],
+            "ChangeSetId": f"{ARN}:changeSet/bench/nested-{n}",
+            "Details": [],
+        }
+        for n in range(NESTED)
+    ]
+    put("root", "root", nested, None)
+    for n in range(NESTED):
+        for values in [False, True]:
+            for first in range(0, CHANGES, PAGE):
+                changes = [change(k, values) for k in range(first, first + PAGE)]
+                token = None if first + PAGE == CHANGES else str(first + PAGE)
+                put(f"nested-{n}-{'values' if values else 'plain'}-{first}", f"nested-{n}", changes, token)
+    return pages
+
+
+def change(k: int, values: bool) -> dict:
+    replaced = k % 10 == 0
+    kind = "AWS::DynamoDB::Table" if k % 2 == 0 else "AWS::Lambda::Function"
+    name = "KeySchema" if replaced else "Description"
+    target = {"Attribute": "Properties", "Name": name, "RequiresRecreation": "Always" if replaced else "Never"}
+    made = {
+        "Action": "Modify",
+        "LogicalResourceId": f"Resource{k}",
+        "PhysicalResourceId": f"resource-{k}",
+        "ResourceType": kind,
+        "Replacement": "True" if replaced else "False",
+        "Scope": ["Properties"],
+        "Details": [{"Target": target, "Evaluation": "Static", "ChangeSource": "ParameterReference", "CausingEntity": "Key"}],
+    }
+    if replaced:
+        made["PolicyAction"] = "ReplaceAndDelete"
+    if values:
+        target["Path"] = f"/Properties/{name}"
+        properties = {"Description": "x" * 200, "KeySchema": [{"AttributeName": "a", "KeyType": "HASH"}]}
+        if k % 20 == 0:
+            properties["TableName"] = f"table-{k}"
+        made["BeforeContext"] = json.dumps({"Properties": properties})
+        made["AfterContext"] = json.dumps({"Properties": {**properties, name: "y"}})
+        target["BeforeValue"], target["AfterValue"] = "x" * 200, "y"
+    return made
+
+
+def measure(command: list[str], expected: int) -> tuple[float, float, float]:
+    """CPU seconds, wall seconds, and peak MiB of one run."""
+    began = time.monotonic()
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    wall = time.monotonic() - began
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != expected:
+        sys.exit(f"error: {command[0]} ended with {child.returncode}, {expected} was expected")
+    return usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024
+
+
+def print_table(cutover: Path, pages: list[str], measured: dict) -> None:
+    size = sum(os.path.getsize(page) for page in pages) / 1024
+    print(f"{len(pages)} pages, {size:.0f} KiB, {NESTED * CHANGES} changes in {NESTED} nested stacks")
+    print(f"{cutover} ({cutover.stat().st_size / 1e6:.1f} MB), {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {platform.platform()}")
+    floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"no process measures as less than this script, {floor:.1f} MiB, before it became the one measured\n")
+    medians = {name: [statistics.median(column) for column in zip(*runs)] for name, runs in measured.items()}
+    print("| | CPU time | wall time | peak memory |\n|---|---|---|---|")
+    for name, (cpu, wall, memory) in medians.items():
+        print(f"| {name} | {cpu * 1000:.0f} ms | {wall * 1000:.0f} ms | {memory:.1f} MiB |")
+    cpu, _, memory = medians["ours"]
+    print(f"\nCPU {'met' if cpu <= GOAL_CPU else 'missed'} (goal {GOAL_CPU} s), memory {'met' if memory <= GOAL_MEMORY else 'missed'} (goal {GOAL_MEMORY:.0f} MiB)")
+    for name in [name for name in medians if name != "ours"]:
+        print(f"ours to {name}: CPU {cpu / medians[name][0]:.1f}, memory {memory / medians[name][2]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
