@@ -126,15 +126,31 @@ impl Deploy<'_> {
                     .help("correct what it names, review and run again"))
             }
             Looked::Review(mut review) => {
-                if self.args.action == Act::Create
-                    && review.state != State::NoChanges
-                    && ready.want.kind == Kind::Update
-                {
+                let is_there = ready.want.kind == Kind::Update;
+                if self.args.action == Act::Update && !is_there {
+                    return Err(Failure::refused(format!("update stack {label}"))
+                        .because("it does not exist any more")
+                        .help("make it with --action create, when that is what is wanted"));
+                }
+                if self.args.action == Act::Recreate && is_there && review.state != State::NoChanges {
+                    review.change_set = None;
+                    self.show(&mut review);
+                    return Err(Failure::refused(format!("make stack {label} again"))
+                        .because(
+                            "it was made anew since it was reviewed, and is not as the template and the parameters say",
+                        )
+                        .help("review it again: what was approved is gone"));
+                }
+                if self.args.action == Act::Create && review.state != State::NoChanges && is_there {
+                    review.change_set = None;
+                    self.show(&mut review);
                     return Err(Failure::refused(format!("create stack {label}"))
                         .because("it exists, and is not as the template and the parameters say")
                         .help("change it with --action update; nothing is deleted to make room"));
                 }
                 if let Err(refused) = self.admit(&mut review) {
+                    // It will be gone: a link to it would lead nowhere.
+                    review.change_set = None;
                     self.show(&mut review);
                     return Err(
                         refused.help(format!("review again: {}", self.args.review_command(&ready.arg)))

@@ -117,7 +117,10 @@ impl Stage {
             .append_pair("Version", version)
             .extend_pairs(parameters)
             .finish();
-        self.ask(service, |request| request.header("content-type", "application/x-www-form-urlencoded").body(form)).await
+        self.ask(service, |request| {
+            request.header("content-type", "application/x-www-form-urlencoded").body(form)
+        })
+        .await
     }
 
     pub(crate) async fn cloudformation(&self, action: &str, parameters: &[(&str, &str)]) -> String {
@@ -136,7 +139,11 @@ impl Stage {
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error} in {answer}"))
     }
 
-    async fn ask(&self, service: &str, request: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder) -> String {
+    async fn ask(
+        &self,
+        service: &str,
+        request: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
+    ) -> String {
         let scope = format!("{}/20260101/{REGION}/{service}/aws4_request", self.account);
         let signed = client().post(shared_emulator().await.url()).header(
             "authorization",
@@ -162,9 +169,11 @@ impl Stage {
         texts(&answer, "LogicalResourceId").into_iter().zip(texts(&answer, "PhysicalResourceId")).collect()
     }
 
-    /// The names of a stack's change sets.
+    /// The names of a stack's change sets that were not executed.
     pub(crate) async fn sets(&self, stack: &str) -> Vec<String> {
-        texts(&self.cloudformation("ListChangeSets", &[("StackName", stack)]).await, "ChangeSetName")
+        let answer = self.cloudformation("ListChangeSets", &[("StackName", stack)]).await;
+        let names = texts(&answer, "ChangeSetName").into_iter().zip(texts(&answer, "ExecutionStatus"));
+        names.filter(|(_, status)| status != "EXECUTE_COMPLETE").map(|(name, _)| name).collect()
     }
 
     /// How many items a table has.
@@ -194,10 +203,8 @@ pub(crate) fn texts(xml: &str, element: &str) -> Vec<String> {
 
 /// CloudFormation's file of parameters.
 pub(crate) fn arguments(parameters: &BTreeMap<String, String>) -> String {
-    let list: Vec<Value> = parameters
-        .iter()
-        .map(|(key, value)| json!({"ParameterKey": key, "ParameterValue": value}))
-        .collect();
+    let list: Vec<Value> =
+        parameters.iter().map(|(key, value)| json!({"ParameterKey": key, "ParameterValue": value})).collect();
     json!(list).to_string()
 }
 
