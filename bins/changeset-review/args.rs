@@ -1,6 +1,7 @@
 //! The arguments.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aws::AwsArgs;
 use changeset::approve::Approval;
@@ -82,6 +83,10 @@ pub struct ReviewArgs {
     /// Show the values of properties in comments too
     #[arg(long)]
     pub comment_values: bool,
+
+    /// Time between two looks at a change set that is being worked out
+    #[arg(long, value_name = "DURATION", value_parser = kit::parse_duration, default_value = "3s")]
+    pub interval: Duration,
 
     #[command(flatten)]
     pub aws: AwsArgs,

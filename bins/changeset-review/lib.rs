@@ -17,7 +17,7 @@ use changeset::judge::Rules;
 use changeset::live::{Bucket, Cfn, SetRef};
 use changeset::prepare::{Call, Prepared};
 use changeset::request::StackArg;
-use changeset::review::{Review, StackReview, State, Verdict, Wishes};
+use changeset::review::{Operation, Review, StackReview, State, Verdict, Wishes};
 use changeset::show::allow;
 use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
 
@@ -118,7 +118,7 @@ async fn run(args: ReviewArgs, cx: Cx) -> Result<Outcome, Failure> {
         Wishes { strict: args.strict, stateful: args.stateful.clone(), stateless: args.stateless.clone() };
     let rules = Rules::new(&wishes);
     if let Some(receipt) = cx.undo() {
-        let cfn = Cfn::new(&Aws::connect(&cx, &args.aws).await?);
+        let cfn = Cfn::new(&Aws::connect(&cx, &args.aws).await?).every(args.interval);
         return undo::undo(&cx, &cfn, receipt).await;
     }
     args.check()?;
@@ -130,7 +130,7 @@ async fn run(args: ReviewArgs, cx: Cx) -> Result<Outcome, Failure> {
     let call = call(&args)?;
     call.check()?;
     let aws = Aws::connect(&cx, &args.aws).await?;
-    let cfn = Cfn::new(&aws);
+    let cfn = Cfn::new(&aws).every(args.interval);
     let place = Some((aws.account.clone(), aws.region.clone()));
     let prepared = prepare(&cx, &cfn, &call, &args).await?;
     let plan = plan::plan(&prepared, args.keep);
@@ -142,7 +142,13 @@ async fn run(args: ReviewArgs, cx: Cx) -> Result<Outcome, Failure> {
     let mut ahead: Vec<&str> = Vec::new();
     for arg in &call.stacks {
         let review = if let Some(operation) = args.removes(&arg.label) {
-            removal::review(&cx, &cfn, &call, arg, operation, &rules, &ahead).await?
+            let earlier = call.stacks.iter().take_while(|other| *other != arg);
+            let deleted: Vec<&str> = earlier
+                .filter(|other| args.removes(&other.label) == Some(Operation::Delete))
+                .map(|other| other.stack.as_str())
+                .collect();
+            let before = removal::Before { changing: &ahead, deleted: &deleted };
+            removal::review(&cx, &cfn, &call, arg, operation, &rules, before).await?
         } else {
             match prepared
                 .iter()

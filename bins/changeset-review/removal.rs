@@ -8,6 +8,15 @@ use changeset::request::StackArg;
 use changeset::review::{Operation, StackReview, State};
 use kit::{Cx, Failure};
 
+/// What runs before a stack.
+#[derive(Clone, Copy)]
+pub(crate) struct Before<'a> {
+    /// The labels of those that change.
+    pub(crate) changing: &'a [&'a str],
+    /// The names of those that go.
+    pub(crate) deleted: &'a [&'a str],
+}
+
 pub(crate) async fn review(
     cx: &Cx,
     cfn: &Cfn,
@@ -15,18 +24,23 @@ pub(crate) async fn review(
     arg: &StackArg,
     operation: Operation,
     rules: &Rules,
-    ahead: &[&str],
+    before: Before<'_>,
 ) -> Result<StackReview, Failure> {
-    let stack = cfn.observe_stack(cx, &arg.stack).await?.filter(|stack| stack.phase() != Phase::Deleted);
+    let stack = cfn.observe_stack(cx, &arg.stack).await?.filter(|stack| match stack.phase() {
+        Phase::Deleted => false,
+        // The empty stack of a change set is no stack that could be made again.
+        Phase::Review => operation == Operation::Delete,
+        _ => true,
+    });
     let Some(stack) = stack else {
         let mut review = blank(arg, operation, State::NoChanges);
         review.warnings.push("there is no such stack, so nothing is deleted".to_owned());
         return Ok(review);
     };
-    check_removable(cx, cfn, &arg.label, &stack).await?;
+    check_removable(cx, cfn, &arg.label, &stack, before.deleted).await?;
     // What it is to be made of again must be there before it is approved to go.
     if operation == Operation::Recreate {
-        call.prepare_again(cx, cfn, arg, &Former::from(&stack), ahead).await?;
+        call.prepare_again(cx, cfn, arg, &Former::from(&stack), before.changing).await?;
     }
     look_at_removal(cx, cfn, &arg.label, &stack, operation, rules).await
 }

@@ -1,6 +1,7 @@
 //! The arguments.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aws::AwsArgs;
 use changeset::approve::Approval;
@@ -59,6 +60,10 @@ pub struct DeployArgs {
     /// Afterwards, write a stack policy that denies replacing and deleting what holds data
     #[arg(long)]
     pub protect: bool,
+
+    /// Time between two looks at a change set or an operation
+    #[arg(long, value_name = "DURATION", value_parser = kit::parse_duration, default_value = "3s")]
+    pub interval: Duration,
 
     #[command(flatten)]
     pub aws: AwsArgs,

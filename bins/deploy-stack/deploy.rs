@@ -52,7 +52,7 @@ impl Deploy<'_> {
         let ended = self.cfn.follow(self.cx, &stack.id, Since::from(&running)).await?;
         self.cx.report().end_group();
         let wished = if stack.status.starts_with("DELETE_") { Wished::Deleted } else { Wished::Settled };
-        verify(&arg.label, &ended, wished)?;
+        verify(arg, &ended, wished)?;
         self.cfn.observe_stack(self.cx, &stack.id).await
     }
 
@@ -112,7 +112,7 @@ impl Deploy<'_> {
         cx.act(&run_id(label), &set, cfn.execute(&set, &token)).await?;
         let ended = cfn.follow(cx, &set.stack_id, since).await?;
         cx.report().end_group();
-        verify(label, &ended, Wished::Settled)?;
+        verify(&ready.arg, &ended, Wished::Settled)?;
         self.tell(label, &ended);
         Ok(true)
     }
@@ -126,15 +126,31 @@ impl Deploy<'_> {
                     .help("correct what it names, review and run again"))
             }
             Looked::Review(mut review) => {
-                if self.args.action == Act::Create
-                    && review.state != State::NoChanges
-                    && ready.want.kind == Kind::Update
-                {
+                let is_there = ready.want.kind == Kind::Update;
+                if self.args.action == Act::Update && !is_there {
+                    return Err(Failure::refused(format!("update stack {label}"))
+                        .because("it does not exist any more")
+                        .help("make it with --action create, when that is what is wanted"));
+                }
+                if self.args.action == Act::Recreate && is_there && review.state != State::NoChanges {
+                    review.change_set = None;
+                    self.show(&mut review);
+                    return Err(Failure::refused(format!("make stack {label} again"))
+                        .because(
+                            "it was made anew since it was reviewed, and is not as the template and the parameters say",
+                        )
+                        .help("review it again: what was approved is gone"));
+                }
+                if self.args.action == Act::Create && review.state != State::NoChanges && is_there {
+                    review.change_set = None;
+                    self.show(&mut review);
                     return Err(Failure::refused(format!("create stack {label}"))
                         .because("it exists, and is not as the template and the parameters say")
                         .help("change it with --action update; nothing is deleted to make room"));
                 }
                 if let Err(refused) = self.admit(&mut review) {
+                    // It will be gone: a link to it would lead nowhere.
+                    review.change_set = None;
                     self.show(&mut review);
                     return Err(
                         refused.help(format!("review again: {}", self.args.review_command(&ready.arg)))

@@ -17,14 +17,14 @@ use std::time::Duration;
 use aws::Aws;
 use changeset::judge::Rules;
 use changeset::live::{Bucket, Cfn, Phase, Stack};
-use changeset::prepare::{Call, files};
+use changeset::prepare::{Call, files, no_label};
 use changeset::request::StackArg;
 use kit::{Code, Cx, ExitCode, Failure, Go, Note, Outcome, Output, Permission, Step};
 
 pub use crate::args::{Act, DeployArgs};
 use crate::deploy::Deploy;
 use crate::plan::{DeployPlan, Work};
-use crate::remove::Going;
+use crate::remove::Found;
 use crate::reviewed::Reviewed;
 use crate::saved::Place;
 
@@ -60,7 +60,10 @@ pub const STEP: Step = Step {
         permission("cloudformation:ContinueUpdateRollback", "--action recover"),
         permission("cloudformation:RollbackStack", "--action recover"),
         permission("cloudformation:GetStackPolicy", "--action delete, recreate; --protect"),
-        permission("cloudformation:SetStackPolicy", "--protect"),
+        permission(
+            "cloudformation:SetStackPolicy",
+            "--protect; --action recreate of a stack that has a policy",
+        ),
         Permission {
             action: "cloudformation:DescribeEvents",
             resource: "*",
@@ -126,6 +129,13 @@ async fn run(args: DeployArgs, cx: Cx) -> Result<Outcome, Failure> {
         bucket: args.template_bucket.as_deref().map(Bucket::parse).transpose()?,
     };
     call.check()?;
+    let labels: Vec<&str> = call.stacks.iter().map(|stack| stack.label.as_str()).collect();
+    for approval in &args.allow {
+        let label = approval.name.split('/').next().unwrap_or_default();
+        if !labels.contains(&label) {
+            return Err(no_label(&format!("approve {}", approval.name), label, &labels));
+        }
+    }
     // Every file, before the first stack is touched.
     for stack in &call.stacks {
         files(stack)?;
@@ -134,8 +144,9 @@ async fn run(args: DeployArgs, cx: Cx) -> Result<Outcome, Failure> {
     if let Some(review) = &review {
         reviewed::check_place(review, &aws.account, &aws.region)?;
     }
-    let cfn = Cfn::new(&aws);
+    let cfn = Cfn::new(&aws).every(args.interval);
     let reviewed = Reviewed { review, allow: args.allow.clone() };
+    reviewed.check(&call.stacks)?;
     let deploy = Deploy { cx: &cx, cfn: &cfn, args: &args, call: &call, rules: &rules, reviewed: &reviewed };
     let changed = match args.action {
         Act::Create | Act::Update => change(&deploy).await?,
@@ -171,7 +182,13 @@ async fn change(deploy: &Deploy<'_>) -> Result<Option<Vec<String>>, Failure> {
             plan.notes
                 .push(Note::Warning(format!("{} will not be run, as it was not reviewed: {why}", arg.label)));
         }
-        plan.work.push(Work::Change { label: arg.label.clone(), stack: arg.stack.clone(), is_new });
+        let is_made = stack.as_ref().is_some_and(|stack| stack.phase() != Phase::InProgress) && !is_new;
+        plan.work.push(if args.action == Act::Create && is_made {
+            Work::Compare { label: arg.label.clone(), stack: arg.stack.clone() }
+        } else {
+            Work::Change { label: arg.label.clone(), stack: arg.stack.clone(), is_new }
+        });
+        plan.work.extend(protection(args, arg));
         observed.extend(stack.map(|stack| (arg.label.clone(), stack)));
     }
     if deploy.reviewed.review.is_none() {
@@ -207,7 +224,8 @@ fn stopped(deploy: &Deploy<'_>, at: usize, failure: Failure) -> Failure {
     {
         failure = failure.state(format!("not begun: {}", after.join(", ")));
     }
-    if labels.len() > 1 {
+    // What was refused is refused again.
+    if labels.len() > 1 && !matches!(failure.code(), Code::Refused | Code::Usage | Code::Waiting) {
         failure = failure.help("the same command goes on from here: stacks that are as wanted pass");
     }
     failure
@@ -219,28 +237,54 @@ async fn remove(deploy: &Deploy<'_>, aws: &Aws) -> Result<Option<Vec<String>>, F
     let place = Place::parse(args.save_to.as_deref().unwrap_or_default(), aws)?;
     let again = args.action == Act::Recreate;
     let mut plan = DeployPlan::default();
-    let mut going: BTreeMap<String, Going> = BTreeMap::new();
+    let mut all: Vec<Found> = Vec::new();
+    let mut ahead: Vec<&str> = Vec::new();
     for arg in &deploy.call.stacks {
-        let found = deploy.going(arg).await?;
-        match &found {
-            Some(found) => plan.work.push(deploy.removal_work(arg, found, &place)),
-            None => {
-                plan.notes.push(Note::Info(format!("{} does not exist, so nothing is deleted", arg.label)))
+        let found = deploy.found(arg, &ahead, &place).await?;
+        let (label, stack) = (arg.label.clone(), arg.stack.clone());
+        let saved = match &found {
+            Found::Going(going) => {
+                plan.work.push(deploy.removal_work(arg, going, &place));
+                Some(&going.saved)
             }
+            Found::Gone(saved) => {
+                plan.notes.push(Note::Info(format!("{label} does not exist, so nothing is deleted")));
+                saved.as_deref()
+            }
+            Found::Anew => {
+                plan.notes.push(Note::Info(format!(
+                    "{label} was deleted and made anew already: it is not deleted a second time"
+                )));
+                plan.work.push(Work::Compare { label: label.clone(), stack: stack.clone() });
+                None
+            }
+        };
+        if again && !matches!(found, Found::Anew) {
+            plan.work.push(Work::MakeAgain { label: label.clone(), stack: stack.clone() });
         }
-        if again {
-            plan.work.push(Work::MakeAgain { label: arg.label.clone(), stack: arg.stack.clone() });
+        let policy = saved.filter(|_| again).and_then(|saved| saved.stack_policy.as_ref());
+        match policy {
+            Some(_) if !args.protect => plan
+                .work
+                .push(Work::Policy { label, text: format!("give stack {stack} the policy that it had") }),
+            _ => plan.work.extend(protection(args, arg).filter(|_| again)),
         }
-        going.extend(found.map(|found| (arg.label.clone(), found)));
+        if !again {
+            ahead.push(&arg.stack);
+        }
+        all.push(found);
     }
-    cx.observed(&going.iter().map(|(label, going)| (label, &going.stack)).collect::<BTreeMap<_, _>>());
+    let going = |(arg, found): (&StackArg, &Found)| match found {
+        Found::Going(going) => Some((arg.label.clone(), going.stack.clone())),
+        Found::Gone(_) | Found::Anew => None,
+    };
+    cx.observed(&deploy.call.stacks.iter().zip(&all).filter_map(going).collect::<BTreeMap<_, _>>());
     if let Go::Stop(_) = cx.show(&plan)? {
         return Ok(None);
     }
     let mut changed = Vec::new();
-    for (n, arg) in deploy.call.stacks.iter().enumerate() {
-        let gone = going.get_mut(&arg.label);
-        match one_removed(deploy, arg, gone, &place).await {
+    for (n, (arg, found)) in deploy.call.stacks.iter().zip(all).enumerate() {
+        match one_removed(deploy, arg, found, &place).await {
             Ok(true) => changed.push(arg.label.clone()),
             Ok(false) => {}
             Err(failure) => return Err(stopped(deploy, n, failure)),
@@ -255,27 +299,22 @@ async fn remove(deploy: &Deploy<'_>, aws: &Aws) -> Result<Option<Vec<String>>, F
 async fn one_removed(
     deploy: &Deploy<'_>,
     arg: &StackArg,
-    going: Option<&mut Going>,
+    found: Found,
     place: &Place,
 ) -> Result<bool, Failure> {
-    let mut changed = false;
-    let mut former = None;
-    if let Some(going) = going {
-        // A recreation whose second half was lost has a stack that never came to work: what it was is what was saved.
-        former = Some(changeset::prepare::Former::from(&going.stack));
-        deploy.remove(arg, going, place).await?;
-        changed = true;
-    }
-    if deploy.args.action == Act::Recreate {
-        let former = match former {
-            Some(former) => former,
-            None => {
-                place.newest(deploy.cx, &arg.stack).await?.map(|saved| saved.former()).unwrap_or_default()
+    let again = deploy.args.action == Act::Recreate;
+    match found {
+        Found::Going(mut going) => {
+            deploy.remove(arg, &mut going, place).await?;
+            if again {
+                deploy.make_again(arg, &going.saved).await?;
             }
-        };
-        changed |= deploy.make_again(arg, &former).await?;
+            Ok(true)
+        }
+        Found::Gone(Some(saved)) if again => deploy.make_again(arg, &saved).await,
+        Found::Gone(_) => Ok(false),
+        Found::Anew => deploy.compare(arg).await,
     }
-    Ok(changed)
 }
 
 /// Cancels or recovers.
@@ -312,12 +351,23 @@ async fn repair(deploy: &Deploy<'_>) -> Result<Option<Vec<String>>, Failure> {
     Ok(Some(changed))
 }
 
+/// The policy that `--protect` writes.
+fn protection(args: &DeployArgs, arg: &StackArg) -> Option<Work> {
+    args.protect.then(|| Work::Policy {
+        label: arg.label.clone(),
+        text: format!(
+            "write into the policy of stack {} that what holds data is not replaced or deleted",
+            arg.stack
+        ),
+    })
+}
+
 async fn protect_it(deploy: &Deploy<'_>, arg: &StackArg) -> Result<(), Failure> {
     if !deploy.args.protect {
         return Ok(());
     }
     let Some(stack) = deploy.cfn.observe_stack(deploy.cx, &arg.stack).await? else { return Ok(()) };
-    if protect::protect(deploy.cx, deploy.cfn, &stack, deploy.rules).await? {
+    if protect::protect(deploy.cx, deploy.cfn, &arg.label, &stack, deploy.rules).await? {
         deploy
             .cx
             .report()

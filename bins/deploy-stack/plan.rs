@@ -19,6 +19,10 @@ pub(crate) enum Work {
     Delete { label: String, stack: String, stack_id: String, removes: Vec<String>, saved_to: String },
     /// It is made again.
     MakeAgain { label: String, stack: String },
+    /// It is there already: a change set shows whether it is as it is to be, and is not executed.
+    Compare { label: String, stack: String },
+    /// Its policy is written.
+    Policy { label: String, text: String },
     /// A running update is ended.
     Cancel { label: String, stack: String },
     /// A failed roll-back goes on.
@@ -49,9 +53,19 @@ pub(crate) fn delete_id(label: &str) -> String {
     format!("delete-{label}")
 }
 
+/// Names the action that writes a stack's policy.
+pub(crate) fn policy_id(label: &str) -> String {
+    format!("policy-{label}")
+}
+
 /// Names the action that repairs a stack.
 pub(crate) fn repair_id(label: &str) -> String {
     format!("repair-{label}")
+}
+
+/// A stack as an operand without its files, for the commands that messages name: its label alone would be taken for its name.
+pub(crate) fn named(arg: &StackArg) -> String {
+    StackArg { template: None, parameters: None, ..arg.clone() }.to_string()
 }
 
 impl Plan for DeployPlan {
@@ -96,6 +110,16 @@ fn actions(work: &Work) -> Vec<Action> {
         Work::MakeAgain { label, stack } => {
             change(label, stack, "make", "it was deleted; what it was is saved")
         }
+        Work::Compare { label, stack } => vec![Action::new(
+            set_id(label),
+            format!("make a change set for stack {stack}, which is there, to see that it is as it is to be"),
+            "delete it",
+        )],
+        Work::Policy { label, text } => vec![Action::irreversible(
+            policy_id(label),
+            text,
+            "a policy can be replaced, not taken away; the one before is in the receipt",
+        )],
         Work::Delete { label, stack, removes, saved_to, .. } => vec![
             Action::irreversible(
                 delete_id(label),

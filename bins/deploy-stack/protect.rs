@@ -6,12 +6,21 @@ use changeset::review::Tier;
 use kit::{Cx, Failure};
 use serde_json::{Value, json};
 
+use crate::plan::policy_id;
+
 /// Adds the denial to the stack's policy. False when it says so already, or nothing in the stack holds data.
-pub(crate) async fn protect(cx: &Cx, cfn: &Cfn, stack: &Stack, rules: &Rules) -> Result<bool, Failure> {
+pub(crate) async fn protect(
+    cx: &Cx,
+    cfn: &Cfn,
+    label: &str,
+    stack: &Stack,
+    rules: &Rules,
+) -> Result<bool, Failure> {
     let held: Vec<String> = cfn
         .resources(cx, &stack.id)
         .await?
         .into_iter()
+        .filter(|resource| resource.status != "DELETE_COMPLETE")
         .filter(|resource| {
             rules.types.of(&resource.resource_type).is_some_and(|holds| holds.tier == Tier::Data)
         })
@@ -19,8 +28,36 @@ pub(crate) async fn protect(cx: &Cx, cfn: &Cfn, stack: &Stack, rules: &Rules) ->
         .collect();
     let present = cfn.stack_policy(cx, &stack.id).await?;
     let Some(policy) = policy(present.as_deref(), &held)? else { return Ok(false) };
-    cfn.set_stack_policy(&stack.id, &policy.to_string()).await?;
+    write(cx, cfn, label, &stack.id, present.as_deref(), &policy.to_string()).await?;
     Ok(true)
+}
+
+/// Gives a stack that was made again the policy that it had, unless it has one.
+pub(crate) async fn restore(
+    cx: &Cx,
+    cfn: &Cfn,
+    label: &str,
+    stack_id: &str,
+    policy: &str,
+) -> Result<(), Failure> {
+    if cfn.stack_policy(cx, stack_id).await?.is_some() {
+        return Ok(());
+    }
+    write(cx, cfn, label, stack_id, None, policy).await?;
+    cx.report().say(&format!("{label}: it has its policy again"));
+    Ok(())
+}
+
+async fn write(
+    cx: &Cx,
+    cfn: &Cfn,
+    label: &str,
+    stack_id: &str,
+    before: Option<&str>,
+    policy: &str,
+) -> Result<(), Failure> {
+    let inverse = json!({ "stack": stack_id, "policy": before });
+    cx.act(&policy_id(label), &inverse, cfn.set_stack_policy(stack_id, policy)).await
 }
 
 /// The policy with the denial in it; none when nothing is to be added.

@@ -11,6 +11,7 @@ use crate::args::Act;
 use crate::deploy::Deploy;
 use crate::drain;
 use crate::plan::{Work, delete_id, removal_lines};
+use crate::protect::restore;
 use crate::saved::{Place, Saved};
 use crate::verify::{Wished, verify};
 
@@ -18,7 +19,17 @@ use crate::verify::{Wished, verify};
 pub(crate) struct Going {
     pub(crate) stack: Stack,
     review: StackReview,
-    saved: Saved,
+    pub(crate) saved: Saved,
+}
+
+/// What is there of a stack that is to be deleted, or deleted and made again.
+pub(crate) enum Found {
+    /// It is to go.
+    Going(Box<Going>),
+    /// It is gone; what was saved of it, when it is to be made again.
+    Gone(Option<Box<Saved>>),
+    /// It was deleted and made again already, since it was reviewed or by an earlier run that was cut off.
+    Anew,
 }
 
 impl Deploy<'_> {
@@ -27,25 +38,68 @@ impl Deploy<'_> {
     }
 
     /// Looks at a stack that is to go, and refuses what was not approved, what CloudFormation would refuse, and what could not be
-    /// made again. None when there is none any more.
-    pub(crate) async fn going(&self, arg: &StackArg) -> Result<Option<Going>, Failure> {
+    /// made again. `ahead` are the stacks that are deleted before it.
+    pub(crate) async fn found(
+        &self,
+        arg: &StackArg,
+        ahead: &[&str],
+        place: &Place,
+    ) -> Result<Found, Failure> {
         let (cx, cfn) = (self.cx, self.cfn);
-        let stack = self.settled(arg).await?.filter(|stack| stack.phase() != Phase::Deleted);
-        let Some(stack) = stack else { return Ok(None) };
-        check_removable(cx, cfn, &arg.label, &stack).await?;
+        let again = self.args.action == Act::Recreate;
+        let running = cfn.observe_stack(cx, &arg.stack).await?.map(|stack| stack.status);
+        let stack = self.settled(arg).await?;
+        // The empty stack of a change set that was not executed is no stack that was made.
+        let stack = stack.filter(|stack| match stack.phase() {
+            Phase::Deleted => false,
+            Phase::Review => !again,
+            _ => true,
+        });
+        let Some(stack) = stack else {
+            return if again { self.gone(arg, place).await } else { Ok(Found::Gone(None)) };
+        };
+        if again
+            && (running.as_deref() == Some("CREATE_IN_PROGRESS")
+                || self.reviewed.recreated(&arg.label).is_some_and(|reviewed| *reviewed != stack.id))
+        {
+            return Ok(Found::Anew);
+        }
+        check_removable(cx, cfn, &arg.label, &stack, ahead).await?;
         let mut review = look_at_removal(cx, cfn, &arg.label, &stack, self.operation(), self.rules).await?;
         if let Err(refused) = self.admit(&mut review) {
             self.show(&mut review);
             return Err(refused.help(format!("review it: {}", self.args.review_command(arg))));
         }
-        if self.args.action == Act::Recreate {
-            let again = self.call.prepare_again(cx, cfn, arg, &Former::from(&stack), &[]).await?;
-            if let Prepared::Provisional(why) = again {
-                return Err(Failure::refused(format!("make stack {} again", arg.label)).because(why));
-            }
+        if again {
+            self.makeable(arg, &Former::from(&stack)).await?;
         }
         let saved = Saved::of(cx, cfn, &stack).await?;
-        Ok(Some(Going { stack, review, saved }))
+        Ok(Found::Going(Box::new(Going { stack, review, saved })))
+    }
+
+    /// A stack whose deletion an earlier run began: what it was is known from what was saved alone.
+    async fn gone(&self, arg: &StackArg, place: &Place) -> Result<Found, Failure> {
+        let Some(saved) = place.newest(self.cx, &arg.stack).await? else {
+            return Err(Failure::refused(format!("make stack {} again", arg.label))
+                .because(format!(
+                    "there is no stack {}, and nothing of it is saved in {}",
+                    arg.stack,
+                    place.shown()
+                ))
+                .help("correct the stack's name, or name the place where it was saved with --save-to")
+                .help("make a stack that was never there with --action create"));
+        };
+        self.makeable(arg, &saved.former()).await?;
+        Ok(Found::Gone(Some(Box::new(saved))))
+    }
+
+    async fn makeable(&self, arg: &StackArg, former: &Former) -> Result<(), Failure> {
+        match self.call.prepare_again(self.cx, self.cfn, arg, former, &[]).await? {
+            Prepared::Ready(_) => Ok(()),
+            Prepared::Provisional(why) => {
+                Err(Failure::refused(format!("make stack {} again", arg.label)).because(why))
+            }
+        }
     }
 
     /// What the plan says of it.
@@ -80,17 +134,33 @@ impl Deploy<'_> {
         cx.act(&delete_id(label), &inverse, cfn.delete_stack(&going.stack.id, &token)).await?;
         let ended = cfn.follow(cx, &going.stack.id, since).await?;
         cx.report().end_group();
-        verify(label, &ended, Wished::Deleted)?;
+        verify(arg, &ended, Wished::Deleted)?;
         self.tell(label, &ended);
         Ok(())
     }
 
     /// Makes a deleted stack again, with what is saved of it for what is not given.
-    pub(crate) async fn make_again(&self, arg: &StackArg, former: &Former) -> Result<bool, Failure> {
-        match self.call.prepare_again(self.cx, self.cfn, arg, former, &[]).await? {
+    pub(crate) async fn make_again(&self, arg: &StackArg, saved: &Saved) -> Result<bool, Failure> {
+        let made = match self.call.prepare_again(self.cx, self.cfn, arg, &saved.former(), &[]).await? {
+            Prepared::Ready(ready) => self.run(&ready).await?,
+            Prepared::Provisional(why) => {
+                return Err(Failure::refused(format!("make stack {} again", arg.label)).because(why));
+            }
+        };
+        if let Some(policy) = &saved.stack_policy
+            && let Some(stack) = self.cfn.observe_stack(self.cx, &arg.stack).await?
+        {
+            restore(self.cx, self.cfn, &arg.label, &stack.id, policy).await?;
+        }
+        Ok(made)
+    }
+
+    /// A stack that was made again already is as it is to be, or the run ends.
+    pub(crate) async fn compare(&self, arg: &StackArg) -> Result<bool, Failure> {
+        match self.call.prepare(self.cx, self.cfn, arg, &[]).await? {
             Prepared::Ready(ready) => self.run(&ready).await,
             Prepared::Provisional(why) => {
-                Err(Failure::refused(format!("make stack {} again", arg.label)).because(why))
+                Err(Failure::refused(format!("compare stack {}", arg.label)).because(why))
             }
         }
     }

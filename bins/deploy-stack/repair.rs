@@ -39,7 +39,7 @@ impl Deploy<'_> {
         cx.act(&repair_id(label), &serde_json::Value::Null, call).await?;
         let ended = cfn.follow(cx, &stack.id, since).await?;
         cx.report().end_group();
-        verify(label, &ended, Wished::RolledBack)?;
+        verify(arg, &ended, Wished::RolledBack)?;
         self.tell(label, &ended);
         Ok(())
     }
@@ -51,6 +51,6 @@ impl Deploy<'_> {
         }
         let Some(running) = self.cfn.last_operation(self.cx, &stack.id).await? else { return Ok(()) };
         let ended = self.cfn.follow(self.cx, &stack.id, Since::from(&running)).await?;
-        verify(&arg.label, &ended, Wished::RolledBack)
+        verify(arg, &ended, Wished::RolledBack)
     }
 }

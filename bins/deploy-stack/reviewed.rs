@@ -4,7 +4,9 @@ use std::path::Path;
 
 use changeset::approve::{Approval, approve};
 use changeset::compare::{Beyond, approve_as_reviewed};
-use changeset::review::{Review, Row, SCHEMA, StackReview, State};
+use changeset::fate::Need;
+use changeset::request::StackArg;
+use changeset::review::{Operation, Review, Row, SCHEMA, StackReview, State};
 use kit::Failure;
 
 /// The approvals of this run.
@@ -68,19 +70,50 @@ impl Reviewed {
         }
     }
 
+    /// The ARN of a stack whose recreation was reviewed.
+    pub(crate) fn recreated(&self, label: &str) -> Option<&String> {
+        let stack = self.review.as_ref()?.stacks.iter().find(|stack| stack.label == label)?;
+        stack.stack_id.as_ref().filter(|_| stack.operation == Operation::Recreate)
+    }
+
+    /// Refuses before the first stack is touched what the review says of any of them: one that it does not know, and changes in it
+    /// that nobody approved.
+    pub(crate) fn check(&self, stacks: &[StackArg]) -> Result<(), Failure> {
+        let Some(review) = &self.review else { return Ok(()) };
+        let mut lines = Vec::new();
+        for arg in stacks {
+            let Some(stack) = review.stacks.iter().find(|stack| stack.label == arg.label) else {
+                lines.push(format!("{}: the stack was not reviewed", arg.label));
+                continue;
+            };
+            if stack.stack != arg.stack {
+                lines.push(format!("{}: {} was reviewed, and this is {}", arg.label, stack.stack, arg.stack));
+                continue;
+            }
+            let mut rows = stack.rows.clone();
+            approve(&mut rows, &self.allowed(&arg.label));
+            lines.extend(rows.iter().filter(|row| row.blocks()).map(unapproved));
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::refused("run what was reviewed")
+            .because(lines.join("\n"))
+            .help("review again, and approve what is wanted by name: changeset-review --allow ..."))
+    }
+
+    fn allowed(&self, label: &str) -> Vec<Approval> {
+        let of = |approval: &&Approval| approval.name.split('/').next() == Some(label);
+        self.allow.iter().filter(of).cloned().collect()
+    }
+
     /// Marks what is approved; what is not is a refusal that lists it.
     pub(crate) fn admit(&self, now: &mut StackReview) -> Result<Vec<String>, Failure> {
         let beyond = match &self.review {
             Some(review) => approve_as_reviewed(review, now),
             None => Vec::new(),
         };
-        let own: Vec<Approval> = self
-            .allow
-            .iter()
-            .filter(|approval| approval.name.split('/').next() == Some(now.label.as_str()))
-            .cloned()
-            .collect();
-        let idle = approve(&mut now.rows, &own);
+        let idle = approve(&mut now.rows, &self.allowed(&now.label));
         // What the review does not know of the stack itself no --allow of a resource mends.
         let whole: Vec<&Beyond> = beyond.iter().filter(|beyond| beyond.name == now.label).collect();
         let open: Vec<&Row> = now.rows.iter().filter(|row| row.blocks()).collect();
@@ -93,13 +126,15 @@ impl Reviewed {
             let why = beyond.iter().find(|beyond| beyond.name == row.name());
             match why {
                 Some(beyond) => format!("{}: {}", beyond.name, beyond.why),
-                None => {
-                    let needs: Vec<&str> = row.open().map(changeset::fate::Need::word).collect();
-                    format!("{}: {} ({}) is not approved", row.name(), row.verdict.title(), needs.join(", "))
-                }
+                None => unapproved(row),
             }
         }));
         lines.extend(idle);
         Err(Failure::refused(format!("run stack {}", now.label)).because(lines.join("\n")))
     }
+}
+
+fn unapproved(row: &Row) -> String {
+    let needs: Vec<&str> = row.open().map(Need::word).collect();
+    format!("{}: {} ({}) is not approved", row.name(), row.verdict.title(), needs.join(", "))
 }

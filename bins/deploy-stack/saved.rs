@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use aws::Aws;
-use changeset::live::{Bucket, Cfn, Stack};
+use changeset::live::{Bucket, Cfn, RollbackTrigger, Stack};
 use changeset::prepare::Former;
 use kit::{Cx, Failure};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,9 @@ pub(crate) struct Saved {
     capabilities: Vec<String>,
     role_arn: Option<String>,
     notification_arns: Vec<String>,
-    stack_policy: Option<String>,
+    rollback_triggers: Vec<RollbackTrigger>,
+    monitoring_minutes: Option<i32>,
+    pub(crate) stack_policy: Option<String>,
     outputs: BTreeMap<String, String>,
 }
 
@@ -48,6 +50,8 @@ impl Saved {
             capabilities: stack.capabilities.clone(),
             role_arn: stack.role_arn.clone(),
             notification_arns: stack.notification_arns.clone(),
+            rollback_triggers: stack.rollback_triggers.clone(),
+            monitoring_minutes: stack.monitoring_minutes,
             stack_policy: cfn.stack_policy(cx, &stack.id).await?,
             outputs: stack
                 .outputs
@@ -59,7 +63,14 @@ impl Saved {
 
     /// For making it again.
     pub(crate) fn former(&self) -> Former {
-        Former { parameters: self.parameters.clone(), tags: self.tags.clone() }
+        Former {
+            parameters: self.parameters.clone(),
+            tags: self.tags.clone(),
+            role_arn: self.role_arn.clone(),
+            notification_arns: self.notification_arns.clone(),
+            rollback_triggers: self.rollback_triggers.clone(),
+            monitoring_minutes: self.monitoring_minutes,
+        }
     }
 
     /// One stack has one place, whatever run saves it: the ARN's id is in the name, so that two stacks of one name have two.
@@ -87,6 +98,14 @@ impl Place {
             });
         }
         Ok(Self::Folder(PathBuf::from(text)))
+    }
+
+    /// As it was given.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Folder(folder) => folder.display().to_string(),
+            Self::S3 { bucket, .. } => format!("s3://{}/{}", bucket.name, bucket.prefix),
+        }
     }
 
     /// Where a stack is or will be.

@@ -1,7 +1,10 @@
 //! Whether an operation came to the wished end. Pure.
 
 use changeset::live::{Ended, Phase};
+use changeset::request::StackArg;
 use kit::Failure;
+
+use crate::plan::named;
 
 /// The end that is wished for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +14,9 @@ pub(crate) enum Wished {
     RolledBack,
 }
 
-/// The end of an operation of stack `label`.
-pub(crate) fn verify(label: &str, ended: &Ended, wished: Wished) -> Result<(), Failure> {
+/// The end of an operation of a stack.
+pub(crate) fn verify(arg: &StackArg, ended: &Ended, wished: Wished) -> Result<(), Failure> {
+    let (label, operand) = (&arg.label, named(arg));
     let reached = match wished {
         Wished::Settled => ended.phase() == Phase::Settled,
         Wished::Deleted => ended.phase() == Phase::Deleted,
@@ -46,12 +50,12 @@ pub(crate) fn verify(label: &str, ended: &Ended, wished: Wished) -> Result<(), F
             failure.help("it is as it was before; correct what failed, review and run again")
         }
         Phase::NeedsRecovery(changeset::live::Recovery::ContinueRollback | changeset::live::Recovery::Rollback) => {
-            failure.help(format!("bring it back: deploy-stack --action recover --stack {label}"))
+            failure.help(format!("bring it back: deploy-stack --action recover --stack {operand}"))
         }
         Phase::NeedsRecovery(changeset::live::Recovery::Delete) if wished == Wished::Deleted => failure
             .help("look at what could not be deleted, empty or keep it, and delete again; nothing is retained by force"),
         Phase::NeedsRecovery(changeset::live::Recovery::Delete) => failure.help(format!(
-            "it never came to work: deploy-stack --action delete --stack {label} --save-to DIR, then create it again"
+            "it never came to work: deploy-stack --action delete --stack {operand} --save-to DIR, then create it again"
         )),
         _ => failure.help("look at it in the console"),
     })
@@ -79,26 +83,30 @@ mod tests {
         }
     }
 
+    fn core() -> StackArg {
+        "core:CoreProduction=core.template".parse().unwrap()
+    }
+
     #[test]
     fn only_the_wished_end_is_success() {
         for status in ["CREATE_COMPLETE", "UPDATE_COMPLETE"] {
-            assert!(verify("core", &ended(status), Wished::Settled).is_ok(), "{status}");
+            assert!(verify(&core(), &ended(status), Wished::Settled).is_ok(), "{status}");
         }
-        assert!(verify("core", &ended("DELETE_COMPLETE"), Wished::Deleted).is_ok());
-        assert!(verify("core", &ended("UPDATE_ROLLBACK_COMPLETE"), Wished::RolledBack).is_ok());
+        assert!(verify(&core(), &ended("DELETE_COMPLETE"), Wished::Deleted).is_ok());
+        assert!(verify(&core(), &ended("UPDATE_ROLLBACK_COMPLETE"), Wished::RolledBack).is_ok());
         for (status, help) in [
             ("UPDATE_ROLLBACK_COMPLETE", "it is as it was before"),
-            ("ROLLBACK_COMPLETE", "it never came to work"),
-            ("UPDATE_ROLLBACK_FAILED", "--action recover"),
+            ("ROLLBACK_COMPLETE", "--action delete --stack core:CoreProduction --save-to"),
+            ("UPDATE_ROLLBACK_FAILED", "--action recover --stack core:CoreProduction"),
             ("UPDATE_FAILED", "--action recover"),
         ] {
-            let failure = verify("core", &ended(status), Wished::Settled).unwrap_err();
+            let failure = verify(&core(), &ended(status), Wished::Settled).unwrap_err();
             assert_eq!(failure.code(), kit::Code::Unverified, "{status}");
             assert_eq!(failure.chain(), ["S3Res/Bucket (AWS::S3::Bucket): jenkins-backups already exists"]);
             assert!(format!("{failure:?}").contains(help), "{failure:?}");
         }
-        let failure = verify("core", &ended("DELETE_FAILED"), Wished::Deleted).unwrap_err();
+        let failure = verify(&core(), &ended("DELETE_FAILED"), Wished::Deleted).unwrap_err();
         assert!(format!("{failure:?}").contains("nothing is retained by force"), "{failure:?}");
-        assert!(verify("core", &ended("DELETE_COMPLETE"), Wished::Settled).is_err());
+        assert!(verify(&core(), &ended("DELETE_COMPLETE"), Wished::Settled).is_err());
     }
 }

@@ -19,5 +19,6 @@ mod register_task_def;
 mod rehearsal;
 mod rehearsal_stacks;
 mod run_task;
+mod stacks;
 mod workflow;
 mod world;

@@ -30,8 +30,8 @@ impl Review {
                 counts.approved += 1;
             }
         }
-        let fingerprint = fingerprint(&rules, &stacks);
         let (account, region) = place.unzip();
+        let fingerprint = fingerprint([account.as_deref(), region.as_deref()], &rules, &stacks);
         Self {
             schema: SCHEMA.to_owned(),
             version: version.to_owned(),
@@ -47,14 +47,14 @@ impl Review {
 
     /// The fingerprint that its content has; another than it carries when it was edited.
     pub fn own_fingerprint(&self) -> String {
-        fingerprint(&self.rules, &self.stacks)
+        fingerprint([self.account.as_deref(), self.region.as_deref()], &self.rules, &self.stacks)
     }
 }
 
 /// A hash over everything that a comparison looks at.
-fn fingerprint(rules: &Wishes, stacks: &[StackReview]) -> String {
+fn fingerprint(place: [Option<&str>; 2], rules: &Wishes, stacks: &[StackReview]) -> String {
     let mut hash = Sha256::new();
-    hash.update(serde_json::to_vec(rules).unwrap_or_default());
+    hash.update(serde_json::to_vec(&(place, rules)).unwrap_or_default());
     for stack in stacks {
         let mut rows: Vec<&Row> = stack.rows.iter().collect();
         rows.sort_by_key(|row| (row.name(), row.fate.clone()));
@@ -74,7 +74,14 @@ fn fingerprint(rules: &Wishes, stacks: &[StackReview]) -> String {
             })
             .collect();
         // Tuples of strings are always serializable.
-        let line = serde_json::to_vec(&(&stack.label, &stack.stack, &stack.operation, &stack.state, content));
+        let line = serde_json::to_vec(&(
+            &stack.label,
+            &stack.stack,
+            &stack.stack_id,
+            &stack.operation,
+            &stack.state,
+            content,
+        ));
         hash.update(line.unwrap_or_default());
         hash.update(b"\n");
     }
@@ -273,6 +280,12 @@ mod tests {
         let mut edited = one.clone();
         edited.stacks[0].rows[0].physical_id = None;
         assert_ne!(edited.own_fingerprint(), edited.fingerprint);
+        let mut elsewhere = one.clone();
+        elsewhere.account = Some("111111111111".to_owned());
+        assert_ne!(elsewhere.own_fingerprint(), elsewhere.fingerprint, "another account is another review");
+        let mut another = one.clone();
+        another.stacks[0].stack_id = Some("arn:aws:cloudformation:another".to_owned());
+        assert_ne!(another.own_fingerprint(), another.fingerprint, "so is another stack of the same name");
         let mut noted = one.clone();
         noted.stacks[0].rows[0].reasons.push("a remark".to_owned());
         assert_eq!(noted.own_fingerprint(), one.fingerprint);

@@ -260,8 +260,14 @@ fn removed(node: &StackNode, template: Option<&Resolved>) -> Set {
 }
 
 /// Refuses what CloudFormation would refuse, before anything is asked of it: a protected stack, and one whose exports are
-/// imported.
-pub async fn check_removable(cx: &Cx, cfn: &Cfn, label: &str, stack: &Stack) -> Result<(), Failure> {
+/// imported. `ahead` are the names of stacks that are deleted before it.
+pub async fn check_removable(
+    cx: &Cx,
+    cfn: &Cfn,
+    label: &str,
+    stack: &Stack,
+    ahead: &[&str],
+) -> Result<(), Failure> {
     let refused = || Failure::refused(format!("delete stack {label}"));
     if stack.termination_protection {
         return Err(refused().because("its termination protection is on").help(format!(
@@ -275,7 +281,11 @@ pub async fn check_removable(cx: &Cx, cfn: &Cfn, label: &str, stack: &Stack) -> 
             .because(format!("it is nested in {parent}, which would not know of it"))
             .help("change the outer stack instead"));
     }
-    let used = cfn.exports_in_use(cx, &stack.id).await?;
+    let mut used = cfn.exports_in_use(cx, &stack.id).await?;
+    for (_, importers) in &mut used {
+        importers.retain(|importer| !ahead.contains(&importer.as_str()));
+    }
+    used.retain(|(_, importers)| !importers.is_empty());
     if used.is_empty() {
         return Ok(());
     }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use kit::{Cx, Failure, Secret, nearest};
 
-use crate::live::{Bucket, Cfn, Kind, ParameterValue, Phase, Recovery, Stack, TemplateSource, Want};
+use crate::live::{
+    Bucket, Cfn, Kind, ParameterValue, Phase, Recovery, RollbackTrigger, Stack, TemplateSource, Want,
+};
 use crate::request::{ParamArg, ParamValue, StackArg};
 use crate::template::{Given, GivenValue, ParameterFile, Template, check_parameters};
 
@@ -39,11 +41,22 @@ pub struct Former {
     /// Those that say `NoEcho` as `****`.
     pub parameters: BTreeMap<String, String>,
     pub tags: BTreeMap<String, String>,
+    pub role_arn: Option<String>,
+    pub notification_arns: Vec<String>,
+    pub rollback_triggers: Vec<RollbackTrigger>,
+    pub monitoring_minutes: Option<i32>,
 }
 
 impl From<&Stack> for Former {
     fn from(stack: &Stack) -> Self {
-        Self { parameters: stack.parameters.clone(), tags: stack.tags.clone() }
+        Self {
+            parameters: stack.parameters.clone(),
+            tags: stack.tags.clone(),
+            role_arn: stack.role_arn.clone(),
+            notification_arns: stack.notification_arns.clone(),
+            rollback_triggers: stack.rollback_triggers.clone(),
+            monitoring_minutes: stack.monitoring_minutes,
+        }
     }
 }
 
@@ -244,6 +257,8 @@ impl Call {
             (None, None) => BTreeMap::new(),
         };
         tags.extend(files.parameters.tags.iter().cloned());
+        // What an update leaves out stays; a stack that is made again has nothing that could stay.
+        let as_it_was = former.cloned().unwrap_or_default();
         let want = Want {
             stack: arg.stack.clone(),
             kind: if observed.is_some() { Kind::Update } else { Kind::Create },
@@ -251,10 +266,10 @@ impl Call {
             parameters,
             capabilities: self.capabilities.clone(),
             tags,
-            role_arn: None,
-            notification_arns: Vec::new(),
-            rollback_triggers: Vec::new(),
-            monitoring_minutes: None,
+            role_arn: as_it_was.role_arn,
+            notification_arns: as_it_was.notification_arns,
+            rollback_triggers: as_it_was.rollback_triggers,
+            monitoring_minutes: as_it_was.monitoring_minutes,
             description: String::new(),
         };
         Ok(Prepared::Ready(Box::new(Ready {

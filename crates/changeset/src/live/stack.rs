@@ -6,7 +6,7 @@ use aws::failure;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_sdk_cloudformation::types;
 use kit::{Cx, Failure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Cfn, Phase, is_absent, short};
 
@@ -52,7 +52,7 @@ pub struct Output {
 }
 
 /// An alarm that rolls an operation back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RollbackTrigger {
     pub arn: String,
     #[serde(rename = "type")]
