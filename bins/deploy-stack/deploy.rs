@@ -71,8 +71,8 @@ impl Deploy<'_> {
     fn unplanned(&self, arg: &StackArg, why: &str) -> Failure {
         Failure::waiting(format!("run stack {}", arg.label))
             .because(format!("it was not reviewed, as it could not be planned then: {why}"))
-            .help(format!("review it now: {}", self.args.review_command(arg)))
-            .help("approve that review, and run the same command with it, for this stack and those after it")
+            .help(format!("review it now: {}", self.args.review_command()))
+            .help("look at that review, and run the same command with it: stacks that have run pass")
     }
 
     /// Makes the set, compares and executes it.
@@ -165,9 +165,7 @@ impl Deploy<'_> {
                     // It will be gone: a link to it would lead nowhere.
                     review.change_set = None;
                     self.show(&mut review);
-                    return Err(
-                        refused.help(format!("review again: {}", self.args.review_command(&ready.arg)))
-                    );
+                    return Err(refused.help(format!("review again: {}", self.args.review_command())));
                 }
                 Ok(*review)
             }

@@ -3,6 +3,7 @@
 
 mod again;
 mod boss;
+mod jenkins;
 mod removal;
 mod reviewed;
 
@@ -148,12 +149,24 @@ impl Stage {
         service: &str,
         request: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> String {
-        let scope = format!("{}/20260101/{REGION}/{service}/aws4_request", self.account);
-        let signed = client().post(shared_emulator().await.url()).header(
-            "authorization",
-            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=unverified"),
-        );
+        let url = shared_emulator().await.url();
+        let signed = self.signed(service, client().post(url));
         request(signed).send().await.expect("an answer").text().await.expect("a text")
+    }
+
+    fn signed(&self, service: &str, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        let scope = format!("{}/20260101/{REGION}/{service}/aws4_request", self.account);
+        let signature =
+            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=unverified");
+        request.header("authorization", signature)
+    }
+
+    /// Puts a bucket, or an object of one (`bucket/key`), past the front.
+    pub(crate) async fn put(&self, path: &str, body: &str) {
+        let url = format!("{}/{path}", shared_emulator().await.url());
+        let request = self.signed("s3", client().put(url)).body(body.to_owned());
+        let answer = request.send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
     }
 
     /// A run of deploy-stack that is killed where that call is, before AWS sees it or after it took effect.
