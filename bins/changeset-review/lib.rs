@@ -15,7 +15,7 @@ use aws::Aws;
 use changeset::approve::approve;
 use changeset::judge::Rules;
 use changeset::live::{Bucket, Cfn, SetRef};
-use changeset::prepare::{Call, Prepared};
+use changeset::prepare::{Call, Prepared, files};
 use changeset::request::StackArg;
 use changeset::review::{Operation, Review, StackReview, State, Verdict, Wishes};
 use changeset::show::allow;
@@ -129,6 +129,10 @@ async fn run(args: ReviewArgs, cx: Cx) -> Result<Outcome, Failure> {
     }
     let call = call(&args)?;
     call.check()?;
+    // Every file, before AWS is asked for anything.
+    for stack in &call.stacks {
+        files(stack)?;
+    }
     let aws = Aws::connect(&cx, &args.aws).await?;
     let cfn = Cfn::new(&aws).every(args.interval);
     let place = Some((aws.account.clone(), aws.region.clone()));

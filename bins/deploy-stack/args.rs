@@ -132,26 +132,23 @@ impl DeployArgs {
         Ok(())
     }
 
-    /// The command that reviews one stack of this call.
-    pub(crate) fn review_command(&self, stack: &StackArg) -> String {
-        let mut command = format!("changeset-review --stack {stack}");
-        if self.action == Act::Recreate {
-            command.push_str(&format!(" --recreate {}", stack.label));
+    /// The command that reviews the stacks of this call, so that this same call can be given the review: those that have run are
+    /// without changes then.
+    pub(crate) fn review_command(&self) -> String {
+        let mut command = "changeset-review".to_owned();
+        let mut add = |flag: &str, value: &str| {
+            command.push_str(&format!(" --{flag} {}", kit::shell_word(value)));
+        };
+        for stack in &self.stack {
+            add("stack", &stack.to_string());
         }
-        if self.action == Act::Delete {
-            command.push_str(&format!(" --delete {}", stack.label));
+        for stack in self.stack.iter().filter(|_| self.action.removes()) {
+            add(self.action.word(), &stack.label);
         }
-        for capability in &self.capability {
-            command.push_str(&format!(" --capability {capability}"));
-        }
-        if let Some(bucket) = &self.template_bucket {
-            command.push_str(&format!(" --template-bucket {bucket}"));
-        }
-        let theirs = |param: &&ParamArg| param.label.as_ref().is_none_or(|label| *label == stack.label);
-        if self.param.iter().any(|param| theirs(&param)) {
-            command.push_str(" --param ...");
-        }
-        command.push_str(" --report review.json");
+        self.param.iter().for_each(|param| add("param", &param.to_string()));
+        self.capability.iter().for_each(|capability| add("capability", capability));
+        self.template_bucket.iter().for_each(|bucket| add("template-bucket", bucket));
+        add("report", "review.json");
         command
     }
 }

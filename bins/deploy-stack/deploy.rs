@@ -71,8 +71,8 @@ impl Deploy<'_> {
     fn unplanned(&self, arg: &StackArg, why: &str) -> Failure {
         Failure::waiting(format!("run stack {}", arg.label))
             .because(format!("it was not reviewed, as it could not be planned then: {why}"))
-            .help(format!("review it now: {}", self.args.review_command(arg)))
-            .help("approve that review, and run the same command with it, for this stack and those after it")
+            .help(format!("review it now: {}", self.args.review_command()))
+            .help("look at that review, and run the same command with it: stacks that have run pass")
     }
 
     /// Makes the set, compares and executes it.
@@ -80,12 +80,17 @@ impl Deploy<'_> {
         let (cx, cfn, label) = (self.cx, self.cfn, &ready.arg.label);
         let id = set_id(label);
         let name = set_name("deploy", &cx.run_id());
-        let is_new = ready.absent;
+        let left = self.left(&ready.arg).await?;
+        // Where an earlier run was cut off before its first set of a stack was executed, the empty stack is that run's.
+        let is_new = ready.absent || (ready.observed.is_none() && !left.is_empty());
         let inverse = Inverse { stack: &ready.arg.stack, set: &name, is_new };
         let mut want = ready.want.clone();
         want.description = "made by deploy-stack to be executed at once".to_owned();
         let set = cx
             .act(&id, &inverse, async {
+                for set in &left {
+                    cfn.delete_set(set).await?;
+                }
                 if let Some(body) = &ready.body {
                     want.template = cfn.template_source(cx, body, self.call.bucket.as_ref()).await?;
                 }
@@ -115,6 +120,14 @@ impl Deploy<'_> {
         verify(&ready.arg, &ended, Wished::Settled)?;
         self.tell(label, &ended);
         Ok(true)
+    }
+
+    /// The change sets that runs of this step left which were cut off before they executed them.
+    async fn left(&self, arg: &StackArg) -> Result<Vec<SetRef>, Failure> {
+        let ours = set_name("deploy", "");
+        let sets = self.cfn.sets(self.cx, &arg.stack).await?;
+        let left = sets.into_iter().filter(|set| set.name.starts_with(&ours) && set.is_available());
+        Ok(left.map(|set| SetRef { arn: set.arn, stack_id: set.stack_id }).collect())
     }
 
     async fn admitted(&self, ready: &Ready, set: &SetRef) -> Result<StackReview, Failure> {
@@ -152,9 +165,7 @@ impl Deploy<'_> {
                     // It will be gone: a link to it would lead nowhere.
                     review.change_set = None;
                     self.show(&mut review);
-                    return Err(
-                        refused.help(format!("review again: {}", self.args.review_command(&ready.arg)))
-                    );
+                    return Err(refused.help(format!("review again: {}", self.args.review_command())));
                 }
                 Ok(*review)
             }

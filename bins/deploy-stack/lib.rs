@@ -146,7 +146,7 @@ async fn run(args: DeployArgs, cx: Cx) -> Result<Outcome, Failure> {
     }
     let cfn = Cfn::new(&aws).every(args.interval);
     let reviewed = Reviewed { review, allow: args.allow.clone() };
-    reviewed.check(&call.stacks)?;
+    reviewed.check(&call.stacks, &args.review_command())?;
     let deploy = Deploy { cx: &cx, cfn: &cfn, args: &args, call: &call, rules: &rules, reviewed: &reviewed };
     let changed = match args.action {
         Act::Create | Act::Update => change(&deploy).await?,

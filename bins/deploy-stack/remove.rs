@@ -68,7 +68,7 @@ impl Deploy<'_> {
         let mut review = look_at_removal(cx, cfn, &arg.label, &stack, self.operation(), self.rules).await?;
         if let Err(refused) = self.admit(&mut review) {
             self.show(&mut review);
-            return Err(refused.help(format!("review it: {}", self.args.review_command(arg))));
+            return Err(refused.help(format!("review it: {}", self.args.review_command())));
         }
         if again {
             self.makeable(arg, &Former::from(&stack)).await?;

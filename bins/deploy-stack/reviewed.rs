@@ -78,7 +78,7 @@ impl Reviewed {
 
     /// Refuses before the first stack is touched what the review says of any of them: one that it does not know, and changes in it
     /// that nobody approved.
-    pub(crate) fn check(&self, stacks: &[StackArg]) -> Result<(), Failure> {
+    pub(crate) fn check(&self, stacks: &[StackArg], review_command: &str) -> Result<(), Failure> {
         let Some(review) = &self.review else { return Ok(()) };
         let mut lines = Vec::new();
         for arg in stacks {
@@ -99,7 +99,8 @@ impl Reviewed {
         }
         Err(Failure::refused("run what was reviewed")
             .because(lines.join("\n"))
-            .help("review again, and approve what is wanted by name: changeset-review --allow ..."))
+            .help("approve what is wanted by name with --allow, here or in a new review")
+            .help(format!("review again: {review_command}")))
     }
 
     fn allowed(&self, label: &str) -> Vec<Approval> {

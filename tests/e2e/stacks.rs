@@ -1,7 +1,11 @@
 //! `changeset-review` and `deploy-stack` against an emulator that was not written here. Each test has an account of its own in it,
 //! so that templates which name their tables and buckets can be deployed by several tests at once.
 
+mod again;
 mod boss;
+mod jenkins;
+mod removal;
+mod reviewed;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use testkit::front::{Call, Front};
-use tokio::process::Command;
+use testkit::front::{Call, Front, When};
+use tokio::process::{Child, Command};
 
 use crate::world::{REGION, Ran, client, run, scrubbed, shared_emulator};
 
@@ -32,6 +36,7 @@ pub(crate) struct Stage {
 }
 
 /// What a review came to, for the runs that it is given to.
+#[derive(Clone)]
 pub(crate) struct Approved {
     pub(crate) file: String,
     pub(crate) fingerprint: String,
@@ -144,12 +149,48 @@ impl Stage {
         service: &str,
         request: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> String {
-        let scope = format!("{}/20260101/{REGION}/{service}/aws4_request", self.account);
-        let signed = client().post(shared_emulator().await.url()).header(
-            "authorization",
-            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=unverified"),
-        );
+        let url = shared_emulator().await.url();
+        let signed = self.signed(service, client().post(url));
         request(signed).send().await.expect("an answer").text().await.expect("a text")
+    }
+
+    fn signed(&self, service: &str, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        let scope = format!("{}/20260101/{REGION}/{service}/aws4_request", self.account);
+        let signature =
+            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=unverified");
+        request.header("authorization", signature)
+    }
+
+    /// Puts a bucket, or an object of one (`bucket/key`), past the front.
+    pub(crate) async fn put(&self, path: &str, body: &str) {
+        let url = format!("{}/{path}", shared_emulator().await.url());
+        let request = self.signed("s3", client().put(url)).body(body.to_owned());
+        let answer = request.send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
+    }
+
+    /// A run of deploy-stack that is killed where that call is, before AWS sees it or after it took effect.
+    pub(crate) async fn killed_at(&self, at: &str, when: When, action: &str, args: &[&str]) {
+        let hold = self.front.hold(format!("cloudformation:{at}").as_str(), when);
+        let mut child = self.spawn(action, args);
+        hold.arrived().await;
+        child.kill().await.expect("it runs");
+    }
+
+    pub(crate) fn spawn(&self, action: &str, args: &[&str]) -> Child {
+        let mut command = self.command("deploy-stack", &[&["--action", action], args].concat());
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        command.spawn().expect("the executable starts")
+    }
+
+    /// Makes a stack of [`tiles`] with a parameter and a tag of its own.
+    pub(crate) async fn tiles(&self, stack: &str, template: &Value) -> String {
+        let file = self.file(&format!("{stack}.template"), &template.to_string());
+        let tagged = json!({"Parameters": {"Stage": "prod"}, "Tags": {"team": "boss"}}).to_string();
+        let arguments = self.file(&format!("{stack}.arguments"), &tagged);
+        let operand = format!("{stack}={file},{arguments}");
+        self.deploy("create", &["--stack", &operand]).await.expect(0);
+        format!("{stack}={file}")
     }
 
     /// What `DescribeStacks` says of a stack; none where there is none.
@@ -186,6 +227,22 @@ impl Stage {
     pub(crate) fn is_whole(&self) {
         assert_eq!(self.front.unmatched(), Vec::<String>::new());
     }
+}
+
+/// A table whose name decides whether it is replaced, and a topic whose text does not.
+pub(crate) fn tiles(table: &str, text: &str) -> Value {
+    json!({
+        "Parameters": {"Stage": {"Type": "String", "Default": "dev"}},
+        "Resources": {
+            "TileTable": {"Type": "AWS::DynamoDB::Table", "Properties": {
+                "TableName": table,
+                "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+                "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+                "BillingMode": "PAY_PER_REQUEST"}},
+            "Topic": {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": {"Fn::Sub": format!("{text} ${{Stage}}")}}},
+        },
+        "Outputs": {"Stage": {"Value": {"Ref": "Stage"}}},
+    })
 }
 
 /// The rest of the line that begins so.

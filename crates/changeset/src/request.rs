@@ -96,6 +96,22 @@ pub struct ParamArg {
     pub value: ParamValue,
 }
 
+impl fmt::Display for ParamArg {
+    /// As it is written on the command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(label) = &self.label {
+            write!(f, "{label}.")?;
+        }
+        write!(f, "{}=", self.key)?;
+        match &self.value {
+            ParamValue::Text(text) if text.starts_with('@') => write!(f, "@{text}"),
+            ParamValue::Text(text) => f.write_str(text),
+            ParamValue::Output { stack, output } => write!(f, "@{stack}.{output}"),
+            ParamValue::Environment(name) => write!(f, "@env:{name}"),
+        }
+    }
+}
+
 impl FromStr for ParamArg {
     type Err = String;
 
@@ -172,6 +188,9 @@ mod tests {
             ParamValue::Environment("DB_PASSWORD".into())
         );
         assert_eq!(of("Handle=@@team").unwrap().value, ParamValue::Text("@team".into()));
+        for text in ["ec2.Ports=80,443=x", "Empty=", "Handle=@@team", "A=@infra.Sg", "B=@env:DB_PASSWORD"] {
+            assert_eq!(of(text).unwrap().to_string(), text);
+        }
         for wrong in ["Key", "=x", "a-b=x", "K=@infra", "K=@env:", "K=@infra.", "1 2.K=x"] {
             assert!(of(wrong).is_err(), "{wrong}");
         }
