@@ -182,7 +182,9 @@ impl Deploy<'_> {
 
     /// The same report as the review's.
     pub(crate) fn show(&self, review: &mut StackReview) {
-        let one = Review::new(env!("CARGO_PKG_VERSION"), None, Wishes::default(), vec![review.clone()]);
+        let mut one = Review::new(env!("CARGO_PKG_VERSION"), None, Wishes::default(), vec![review.clone()]);
+        // It would be another than the one that was approved.
+        one.fingerprint.clear();
         self.cx.report().group(&format!("{}: what it does", review.label));
         for line in terminal(&one, Style::default()) {
             self.cx.report().say(&line);
