@@ -206,10 +206,12 @@ impl Deploy<'_> {
             Ok(())
         });
         if let Err(error) = gone.await {
+            let shell = if is_new { ", or the empty stack that it made," } else { "" };
+            let why = std::iter::once(error.to_string()).chain(error.chain()).collect::<Vec<_>>();
             self.cx.report().warn(&format!(
-                "the change set {} could not be deleted again: {error}: {}",
+                "the change set {}{shell} is left ({}); the same command run again takes it away",
                 set.arn,
-                error.chain().join(": ")
+                why.join(": ")
             ));
         }
     }

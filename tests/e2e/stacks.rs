@@ -6,6 +6,7 @@ mod boss;
 mod failing;
 mod jenkins;
 mod keeps;
+mod live;
 mod removal;
 mod reviewed;
 
