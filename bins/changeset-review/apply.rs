@@ -53,19 +53,28 @@ pub(crate) async fn review(
     let empty = matches!(&looked, Ok(Looked::Review(review)) if review.state == State::NoChanges);
     let broken = matches!(&looked, Ok(Looked::Failed { .. }) | Err(_));
     let kept = keep && !empty && !broken;
+    let mut left = None;
     if !kept {
         let gone =
             cx.put_back(&id, take_away(cx, cfn, Some(&set), is_new.then_some(set.stack_id.as_str()))).await;
-        // What was found out is worth more than a set that is left; but when both failed, the first failure is the story.
-        if let (Ok(_), Err(error)) = (&looked, gone) {
-            cx.report().warn(&format!(
-                "the change set {name} could not be deleted again, --undo with the receipt does it: {error}: {}",
-                error.chain().join(": ")
-            ));
-        }
+        left = gone.err().map(|error| {
+            let shell = if is_new { ", or the empty stack that it made," } else { "" };
+            let why = std::iter::once(error.to_string()).chain(error.chain()).collect::<Vec<_>>();
+            format!("the change set {name}{shell} is left ({})", why.join(": "))
+        });
     }
     cx.report().end_group();
-    match looked? {
+    let takes_away = "changeset-review --undo with the receipt takes it away";
+    let looked = match (looked, left) {
+        (Err(failure), Some(left)) => return Err(failure.help(takes_away).state(left)),
+        (looked, Some(left)) => {
+            // What was found out is worth more than a set that is left.
+            cx.report().warn(&format!("{left}: {takes_away}"));
+            looked?
+        }
+        (looked, None) => looked?,
+    };
+    match looked {
         Looked::Review(mut review) => {
             if !kept {
                 // It is gone: a link to it would lead nowhere.

@@ -49,10 +49,16 @@ async fn post(args: &ReviewArgs, cx: &Cx, number: u64, options: &CommentOptions,
         Ok(Posted::Created(url)) => cx.report().say(&format!("commented: {url}")),
         Ok(Posted::Updated(url)) => cx.report().say(&format!("brought the comment up to date: {url}")),
         Ok(Posted::Unchanged(url)) => cx.report().say(&format!("the comment says so already: {url}")),
-        Err(error) => cx.report().warn(&format!(
-            "there is no comment on pull request {number}: {error}: {}",
-            error.chain().join(": ")
-        )),
+        Err(error) => {
+            let why = std::iter::once(error.to_string()).chain(error.chain()).collect::<Vec<_>>().join(": ");
+            let denied = ["HTTP 401", "HTTP 403", "HTTP 404"].iter().any(|status| why.contains(status));
+            let help = if denied {
+                "; it takes a GITHUB_TOKEN with the permission pull-requests: write"
+            } else {
+                ""
+            };
+            cx.report().warn(&format!("there is no comment on pull request {number}: {why}{help}"));
+        }
     }
 }
 

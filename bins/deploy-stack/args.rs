@@ -53,8 +53,8 @@ pub struct DeployArgs {
     #[arg(long, value_name = "PROGRAM [ARGUMENT...]")]
     pub drain_check: Option<String>,
 
-    /// A resource that a recovery leaves as it is: `LogicalId`, or `NestedStack.LogicalId`
-    #[arg(long, value_name = "LogicalId")]
+    /// A resource that a recovery leaves as it is: `LogicalId`, or `NestedStackName.LogicalId`
+    #[arg(long, value_name = "[NestedStackName.]LogicalId")]
     pub skip: Vec<String>,
 
     /// Afterwards, write a stack policy that denies replacing and deleting what holds data

@@ -182,7 +182,9 @@ impl Deploy<'_> {
 
     /// The same report as the review's.
     pub(crate) fn show(&self, review: &mut StackReview) {
-        let one = Review::new(env!("CARGO_PKG_VERSION"), None, Wishes::default(), vec![review.clone()]);
+        let mut one = Review::new(env!("CARGO_PKG_VERSION"), None, Wishes::default(), vec![review.clone()]);
+        // It would be another than the one that was approved.
+        one.fingerprint.clear();
         self.cx.report().group(&format!("{}: what it does", review.label));
         for line in terminal(&one, Style::default()) {
             self.cx.report().say(&line);
@@ -204,10 +206,12 @@ impl Deploy<'_> {
             Ok(())
         });
         if let Err(error) = gone.await {
+            let shell = if is_new { ", or the empty stack that it made," } else { "" };
+            let why = std::iter::once(error.to_string()).chain(error.chain()).collect::<Vec<_>>();
             self.cx.report().warn(&format!(
-                "the change set {} could not be deleted again: {error}: {}",
+                "the change set {}{shell} is left ({}); the same command run again takes it away",
                 set.arn,
-                error.chain().join(": ")
+                why.join(": ")
             ));
         }
     }

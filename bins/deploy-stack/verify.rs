@@ -1,6 +1,6 @@
 //! Whether an operation came to the wished end. Pure.
 
-use changeset::live::{Ended, Phase};
+use changeset::live::{Ended, Event, Phase, Recovery};
 use changeset::request::StackArg;
 use kit::Failure;
 
@@ -49,26 +49,45 @@ pub(crate) fn verify(arg: &StackArg, ended: &Ended, wished: Wished) -> Result<()
         Phase::RolledBack => {
             failure.help("it is as it was before; correct what failed, review and run again")
         }
-        Phase::NeedsRecovery(changeset::live::Recovery::ContinueRollback | changeset::live::Recovery::Rollback) => {
+        Phase::NeedsRecovery(Recovery::ContinueRollback) if wished == Wished::RolledBack => {
+            let skip = ended.first_failure.as_ref().map_or_else(|| "LogicalId".to_owned(), to_skip);
+            failure.help("mend what the reason names, and run the same command again").help(format!(
+                "or leave it as it is, though CloudFormation takes it for rolled back: deploy-stack --action recover --stack \
+                 {operand} --skip {skip}"
+            ))
+        }
+        Phase::NeedsRecovery(Recovery::ContinueRollback | Recovery::Rollback) => {
             failure.help(format!("bring it back: deploy-stack --action recover --stack {operand}"))
         }
-        Phase::NeedsRecovery(changeset::live::Recovery::Delete) if wished == Wished::Deleted => failure
+        Phase::NeedsRecovery(Recovery::Delete) if wished == Wished::Deleted => failure
             .help("look at what could not be deleted, empty or keep it, and delete again; nothing is retained by force"),
-        Phase::NeedsRecovery(changeset::live::Recovery::Delete) => failure.help(format!(
+        Phase::NeedsRecovery(Recovery::Delete) => failure.help(format!(
             "it never came to work: deploy-stack --action delete --stack {operand} --save-to DIR, then create it again"
         )),
         _ => failure.help("look at it in the console"),
     })
 }
 
+/// As `ContinueUpdateRollback` names a resource: with the name of its stack when that is a nested one.
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ContinueUpdateRollback.html>
+fn to_skip(event: &Event) -> String {
+    let nested = event.path.contains('/');
+    let stack = event.stack_id.split(":stack/").nth(1).and_then(|rest| rest.split('/').next());
+    match stack.filter(|_| nested) {
+        Some(stack) => format!("{stack}.{}", event.logical_id),
+        None => event.logical_id.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use changeset::live::Event;
 
     fn ended(status: &str) -> Ended {
         let first = Event {
             path: "S3Res/Bucket".into(),
+            logical_id: "Bucket".into(),
+            stack_id: "arn:aws:cloudformation:us-east-1:123456789012:stack/infra-S3Res-1ABC/0".into(),
             resource_type: "AWS::S3::Bucket".into(),
             reason: Some("jenkins-backups already exists".into()),
             ..Event::default()
@@ -105,6 +124,11 @@ mod tests {
             assert_eq!(failure.chain(), ["S3Res/Bucket (AWS::S3::Bucket): jenkins-backups already exists"]);
             assert!(format!("{failure:?}").contains(help), "{failure:?}");
         }
+        let failure = verify(&core(), &ended("UPDATE_ROLLBACK_FAILED"), Wished::RolledBack).unwrap_err();
+        assert!(
+            format!("{failure:?}").contains("--stack core:CoreProduction --skip infra-S3Res-1ABC.Bucket"),
+            "{failure:?}"
+        );
         let failure = verify(&core(), &ended("DELETE_FAILED"), Wished::Deleted).unwrap_err();
         assert!(format!("{failure:?}").contains("nothing is retained by force"), "{failure:?}");
         assert!(verify(&core(), &ended("DELETE_COMPLETE"), Wished::Settled).is_err());

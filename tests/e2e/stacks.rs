@@ -3,7 +3,10 @@
 
 mod again;
 mod boss;
+mod failing;
 mod jenkins;
+mod keeps;
+mod live;
 mod removal;
 mod reviewed;
 
@@ -14,9 +17,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::front::{Call, Front, When};
+use testkit::scenario::Scenario;
 use tokio::process::{Child, Command};
 
-use crate::world::{REGION, Ran, client, run, scrubbed, shared_emulator};
+use crate::world::{ACCOUNT, REGION, Ran, client, run, scrubbed, shared_emulator};
 
 /// The calls that change a stack or begin to.
 const OPERATIONS: [&str; 7] = [
@@ -54,6 +58,16 @@ impl Stage {
         let front =
             Front::builder().upstream(shared_emulator().await.url()).start().await.expect("the front starts");
         Self { front, account, dir: tempfile::tempdir().expect("a folder") }
+    }
+
+    /// A situation that no emulator can be brought into: a state machine in `tests/scenarios/stacks`.
+    pub(crate) async fn scene(name: &str) -> (Self, Scenario) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/scenarios/stacks/{name}.json"));
+        let scenario = Scenario::load(&path).expect("a scenario");
+        let front = scenario.serve(Front::builder()).start().await.expect("the front starts");
+        front.set_faults(scenario.faults());
+        let stage = Self { front, account: ACCOUNT.to_owned(), dir: tempfile::tempdir().expect("a folder") };
+        (stage, scenario)
     }
 
     /// A run of a step that looks often.
@@ -221,6 +235,12 @@ impl Stage {
     pub(crate) async fn items(&self, table: &str) -> u64 {
         let scan = json!({"TableName": table, "Select": "COUNT"});
         self.call("dynamodb", "DynamoDB_20120810.Scan", scan).await["Count"].as_u64().unwrap_or_default()
+    }
+
+    /// Ends a test in a scenario: everything foreseen was called, and nothing else.
+    pub(crate) fn is_played(&self, scenario: &Scenario) {
+        self.is_whole();
+        assert_eq!(scenario.unused(), Vec::<String>::new(), "{}", scenario.title());
     }
 
     /// Ends a test: nothing was asked that the world does not know.

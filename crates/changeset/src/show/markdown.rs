@@ -147,6 +147,9 @@ impl<'a> Page<'a> {
     }
 
     fn foot(&self) -> String {
+        if self.review.fingerprint.is_empty() {
+            return String::new();
+        }
         let run = self.link.map(|_| format!(" · {}", self.link_or("", "the run"))).unwrap_or_default();
         format!("Fingerprint {}{run}\n", code(&self.review.fingerprint))
     }

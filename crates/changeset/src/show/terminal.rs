@@ -48,7 +48,9 @@ pub fn terminal(review: &Review, style: Style) -> Vec<String> {
     }
     page.line(HEADING, "");
     page.parts(Some(HEADING), "", "  ", &[plan_line(review)]);
-    page.whole(&format!("Fingerprint: {}", review.fingerprint));
+    if !review.fingerprint.is_empty() {
+        page.whole(&format!("Fingerprint: {}", review.fingerprint));
+    }
     for (stack, url) in review.stacks.iter().filter_map(|stack| Some((stack, console_url(stack)?))) {
         let what = if stack.change_set.is_some() { "Change set of" } else { "Stack" };
         page.whole(&format!("{what} {}: {url}", stack.label));
