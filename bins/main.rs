@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use kit::{Env, Step};
 
 /// Every step. The action files, the documentation and the tests of all steps derive from this list.
-const STEPS: [&Step; 8] = [
+const STEPS: [&Step; 9] = [
     &backup_db::STEP,
     &changeset_review::STEP,
+    &copy_objects::STEP,
     &deploy_service::STEP,
     &deploy_stack::STEP,
     &register_task_def::STEP,

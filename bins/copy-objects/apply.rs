@@ -1,0 +1,240 @@
+//! Carries the plan out: with `parts.rs` the only file that writes.
+//!
+//! `CopyObject`, `CreateMultipartUpload` and `CompleteMultipartUpload` have no client token: each is sent once, and before
+//! it is sent again a look tells whether it took effect.
+
+use std::time::Duration;
+
+use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, MetadataDirective, ServerSideEncryption, StorageClass, TaggingDirective,
+};
+use aws_smithy_types::timeout::TimeoutConfig;
+use kit::{Code, Cx, Failure};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+
+use crate::facts::Facts;
+use crate::parts;
+use crate::plan::{COPY, Copy, CopyPlan, How, Replaced, Work};
+use crate::store::Store;
+use crate::verify::{Contents, contents};
+
+/// How often an interrupted call is tried.
+pub(crate) const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(2);
+/// A copy inside S3 is never slower than this, in bytes per second.
+const SLOWEST: u64 = 4 << 20;
+
+/// Both ends of a copy.
+#[derive(Clone, Debug)]
+pub(crate) struct Ends {
+    pub(crate) source: Store,
+    pub(crate) source_key: String,
+    /// The source as it was seen, which is what is copied or nothing.
+    pub(crate) object: Facts,
+    pub(crate) destination: Store,
+    pub(crate) key: String,
+}
+
+/// What takes a copy back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Inverse {
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) owner: Option<String>,
+    /// The `ETag` of the object that was there before.
+    pub(crate) replaced: Option<String>,
+    /// What tells the copy where the answer of its call is not known.
+    pub(crate) bytes: u64,
+    pub(crate) crc64nvme: Option<String>,
+    /// The source's `ETag`.
+    pub(crate) etag: String,
+}
+
+/// What was written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Written {
+    pub(crate) etag: String,
+    pub(crate) version: Option<String>,
+    pub(crate) bytes: u64,
+}
+
+impl Written {
+    pub(crate) fn of(facts: &Facts) -> Self {
+        Self { etag: facts.etag.clone(), version: facts.version.clone(), bytes: facts.bytes }
+    }
+}
+
+pub(crate) async fn apply(cx: &Cx, ends: &Ends, plan: &CopyPlan) -> Result<Option<Written>, Failure> {
+    let Work::Copy(copy) = &plan.work else { return Ok(None) };
+    for (id, upload) in plan.aborts() {
+        cx.act(&id, &serde_json::Value::Null, ends.destination.abort(upload)).await?;
+    }
+    let inverse = Inverse {
+        bucket: ends.destination.bucket.clone(),
+        key: ends.key.clone(),
+        owner: ends.destination.owner.clone(),
+        replaced: copy.replaces.as_ref().map(|replaced| replaced.etag.clone()),
+        bytes: ends.object.bytes,
+        crc64nvme: ends.object.crc64nvme.clone(),
+        etag: ends.object.etag.clone(),
+    };
+    let call = async {
+        match copy.how {
+            How::One => one(cx, ends, copy).await,
+            How::Parts { bytes, count } => parts::copy(cx, ends, copy, bytes, count).await,
+        }
+    };
+    cx.act(COPY, &inverse, call).await.map(Some)
+}
+
+/// One `CopyObject`: of exactly the object that was seen, to a key that is as it was seen.
+///
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>; a 200 may carry an error in its body, which
+/// the SDK takes for one.
+async fn one(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<Written, Failure> {
+    let (to, wanted) = (&ends.destination, &copy.wanted);
+    let attempt = format!("copy {} to {}", ends.source.uri(&ends.source_key), to.uri(&ends.key));
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let call = to
+            .client
+            .copy_object()
+            .bucket(&to.bucket)
+            .key(&ends.key)
+            .copy_source(copy_source(ends))
+            .copy_source_if_match(&ends.object.etag)
+            .set_if_none_match(copy.replaces.is_none().then(|| "*".to_owned()))
+            .set_if_match(copy.replaces.as_ref().map(|replaced| replaced.etag.clone()))
+            .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+            .metadata_directive(MetadataDirective::Copy)
+            // Not carried over by that directive.
+            .set_website_redirect_location(wanted.headers.get("x-amz-website-redirect-location").cloned())
+            .tagging_directive(if wanted.tags.is_some() {
+                TaggingDirective::Copy
+            } else {
+                TaggingDirective::Replace
+            })
+            .storage_class(StorageClass::from(wanted.storage_class.as_str()))
+            .set_server_side_encryption(
+                wanted.kms.as_ref().map(|(algorithm, _)| ServerSideEncryption::from(algorithm.as_str())),
+            )
+            .set_ssekms_key_id(wanted.kms.as_ref().and_then(|(_, key)| key.clone()))
+            .set_bucket_key_enabled(wanted.kms.as_ref().and(ends.object.bucket_key))
+            .set_expected_bucket_owner(to.owner.clone())
+            .set_expected_source_bucket_owner(ends.source.owner.clone())
+            .customize()
+            .config_override(once(ends.object.bytes))
+            .send();
+        let failure = match alive(cx, &attempt, call).await? {
+            Ok(answer) => {
+                if let Some(etag) = answer.copy_object_result().and_then(|result| result.e_tag()) {
+                    return Ok(Written {
+                        etag: etag.to_owned(),
+                        version: answer.version_id().filter(|id| *id != "null").map(str::to_owned),
+                        bytes: ends.object.bytes,
+                    });
+                }
+                Failure::failed(&attempt).because("the answer names no ETag")
+            }
+            Err(error) => aws::failure(&attempt, "s3:PutObject", &to.arn(&ends.key), error)
+                .help(format!("and `s3:GetObject` on {}", ends.source.arn(&ends.source_key))),
+        };
+        match taken_effect(ends, copy.replaces.as_ref(), None).await? {
+            Look::Done(written) => return Ok(written),
+            Look::Superseded(why) => return Err(superseded(&attempt, &why)),
+            Look::Nothing if failure.is_transient() && tries < TRIES => {}
+            // Looked at: it had no effect.
+            Look::Nothing => return Err(failure.untouched(true)),
+        }
+        cx.or_cancelled(cx.pause(PAUSE)).await?;
+    }
+}
+
+/// What became of a call whose answer was an error.
+pub(crate) enum Look {
+    /// The copy is there.
+    Done(Written),
+    /// Someone else changed the source or the destination.
+    Superseded(String),
+    /// Everything is as it was.
+    Nothing,
+}
+
+/// Looks at both ends. A copy in parts has as many as its `ETag` says.
+pub(crate) async fn taken_effect(
+    ends: &Ends,
+    replaced: Option<&Replaced>,
+    parts: Option<u64>,
+) -> Result<Look, Failure> {
+    let there = ends.destination.head(&ends.key, None).await?;
+    let before = replaced.map(|replaced| replaced.etag.as_str());
+    if let Some(there) = &there
+        && (before != Some(there.etag.as_str())
+            || replaced.is_some_and(|replaced| replaced.version != there.version))
+    {
+        let ours = match contents(&ends.object, there) {
+            Contents::Same(_) => true,
+            Contents::Different(_) => false,
+            Contents::Unknown => match parts {
+                Some(count) => there.etag.trim_matches('"').ends_with(&format!("-{count}")),
+                None => !there.etag.contains('-'),
+            },
+        };
+        return Ok(if ours {
+            Look::Done(Written::of(there))
+        } else {
+            Look::Superseded(format!("{} was written by someone else", ends.destination.uri(&ends.key)))
+        });
+    }
+    if there.is_none() && replaced.is_some() {
+        return Ok(Look::Superseded(format!("{} was deleted", ends.destination.uri(&ends.key))));
+    }
+    let now = ends.source.head(&ends.source_key, ends.object.version.as_deref()).await?;
+    Ok(match now {
+        Some(now) if now.etag == ends.object.etag => Look::Nothing,
+        Some(_) => Look::Superseded(format!("{} was replaced", ends.source.uri(&ends.source_key))),
+        None => Look::Superseded(format!("{} was deleted", ends.source.uri(&ends.source_key))),
+    })
+}
+
+pub(crate) fn superseded(attempt: &str, why: &str) -> Failure {
+    Failure::waiting(attempt)
+        .because(format!("{why} since it was looked at, and nothing was copied"))
+        .help("run the same command again: it looks anew")
+        .untouched(true)
+}
+
+/// Percent-encoded, as the header wants it.
+///
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html#API_CopyObject_RequestSyntax>
+pub(crate) fn copy_source(ends: &Ends) -> String {
+    const KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    let key = utf8_percent_encode(&ends.source_key, KEY);
+    let version = ends.object.version.as_ref().map(|id| format!("?versionId={id}")).unwrap_or_default();
+    format!("{}/{key}{version}", ends.source.bucket)
+}
+
+/// Sent once, and with the patience that so many bytes ask for.
+pub(crate) fn once(bytes: u64) -> Builder {
+    patient(bytes).retry_config(aws::without_retry())
+}
+
+pub(crate) fn patient(bytes: u64) -> Builder {
+    let patience = Duration::from_secs(60 + bytes / SLOWEST);
+    Builder::new().timeout_config(TimeoutConfig::builder().read_timeout(patience).build())
+}
+
+/// Ends with the cancellation or the deadline if one of them comes first.
+pub(crate) async fn alive<T>(cx: &Cx, attempt: &str, future: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        () = cx.cancelled() => Err(cx.cancellation()),
+        value = future => Ok(value),
+        () = tokio::time::sleep_until(cx.deadline()) => Err(Failure::new(Code::Deadline, attempt)
+            .because("the deadline passed")
+            .help("run it again with a longer --timeout")),
+    }
+}

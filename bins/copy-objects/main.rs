@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    kit::main(&copy_objects::STEP, option_env!("CUTOVER_COMMIT"))
+}
