@@ -8,6 +8,7 @@
 )]
 
 mod actions;
+mod copy_objects;
 mod data;
 mod dependencies;
 mod deploy_scenarios;
