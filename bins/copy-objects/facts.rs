@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
 
 /// What S3 says of an object.
@@ -19,8 +19,10 @@ pub(crate) struct Facts {
     pub(crate) crc64nvme: Option<String>,
     /// `Content-Type` and the other system metadata that a writer can set, by header name.
     pub(crate) headers: BTreeMap<String, String>,
+    #[serde(serialize_with = "names")]
     pub(crate) metadata: BTreeMap<String, String>,
     /// Absent where they were not asked for.
+    #[serde(serialize_with = "names_if_any")]
     pub(crate) tags: Option<BTreeMap<String, String>>,
     pub(crate) storage_class: String,
     /// `AES256`, `aws:kms`, `aws:kms:dsse`, or none.
@@ -48,6 +50,20 @@ impl Facts {
         let version = self.version.as_ref().map(|id| format!(", version {id}")).unwrap_or_default();
         format!("{}, {}, ETag {}{version}", size(self.bytes), minute(self.modified), self.etag)
     }
+}
+
+/// Receipts and plans name what an object carries, and leave its values out: metadata can hold secrets.
+pub(crate) fn names<S: Serializer>(map: &BTreeMap<String, String>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(map.keys())
+}
+
+/// [`names`], of what may not have been asked for.
+#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+pub(crate) fn names_if_any<S: Serializer>(
+    map: &Option<BTreeMap<String, String>>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    map.as_ref().map(|map| map.keys().collect::<Vec<_>>()).serialize(to)
 }
 
 /// An object in a listing.

@@ -229,3 +229,17 @@ fn attributes_are_compared_by_name_and_values_are_not_shown() {
         ]
     );
 }
+
+#[test]
+fn a_key_is_the_same_by_id_or_arn() {
+    let arn = "arn:aws:kms:us-east-1:123456789012:key/1234abcd";
+    for (wanted, differs) in [(arn, false), ("1234abcd", false), ("alias/backups", false), ("5678", true)] {
+        let request = Request { kms_key: Some(wanted.into()), ..request() };
+        let Work::Copy(copy) = plan(&request, &world(facts(10))).unwrap().work else { panic!("no copy") };
+        let mut under = facts(10);
+        under.encryption = Some("aws:kms".into());
+        under.kms_key = Some(arn.into());
+        assert_eq!(!attributes(&copy.wanted, &under).is_empty(), differs, "{wanted}");
+        assert_eq!(attributes(&copy.wanted, &facts(10)), ["encryption AES256 instead of aws:kms"]);
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::facts::Facts;
+use crate::facts::{Facts, names, names_if_any};
 
 /// Whether two objects have the same content, as far as S3's own figures tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,15 +39,17 @@ pub(crate) fn contents(source: &Facts, copy: &Facts) -> Contents {
 pub(crate) struct Wanted {
     /// Header name to value.
     pub(crate) headers: BTreeMap<String, String>,
+    #[serde(serialize_with = "names")]
     pub(crate) metadata: BTreeMap<String, String>,
     /// Absent where they are not carried over.
+    #[serde(serialize_with = "names_if_any")]
     pub(crate) tags: Option<BTreeMap<String, String>>,
     pub(crate) storage_class: String,
     /// The algorithm and the key of KMS, where it is to be under one; else the bucket's default decides.
     pub(crate) kms: Option<(String, Option<String>)>,
 }
 
-/// What about the copy is not as wanted, one line each; values stay out of it, since metadata can hold secrets.
+/// What about the copy is not as wanted, one line each; values stay out of it: metadata can hold secrets.
 pub(crate) fn attributes(wanted: &Wanted, copy: &Facts) -> Vec<String> {
     let mut found = Vec::new();
     differing(&mut found, "", &wanted.headers, &copy.headers);
@@ -69,8 +71,11 @@ pub(crate) fn attributes(wanted: &Wanted, copy: &Facts) -> Vec<String> {
     found
 }
 
-/// A key's id and its ARN name the same key.
+/// A key's id and its ARN name the same key. S3 tells the key that an alias stood for, so that an alias can't be compared.
 fn same_key(one: &str, other: &str) -> bool {
+    if one.contains("alias/") {
+        return true;
+    }
     let id = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
     one == other || (id(one) == id(other) && (!one.starts_with("arn:") || !other.starts_with("arn:")))
 }

@@ -192,6 +192,8 @@ async fn a_copy_has_all_that_its_source_had_and_a_second_run_writes_nothing() {
     let ran = run(stage.command(&args)).await.expect(0);
     assert_eq!(ran.json()["outputs"]["copy-uri"], format!("{to}a b+%C3%BC.tar"));
     assert_eq!(ran.json()["outputs"]["bytes"], "20");
+    let kept = std::fs::read_to_string(&receipt).unwrap();
+    assert!(kept.contains("\"jenkins\"") && !kept.contains("2.5"), "{kept}");
     assert_eq!(stage.writes(), ["s3:CopyObject"]);
     for (header, value) in [
         ("x-amz-copy-source-if-match", MD5),
@@ -489,4 +491,27 @@ async fn what_a_user_gets_wrong_is_said_and_nothing_is_written() {
         .await;
     assert_eq!(stage.writes(), Vec::<String>::new());
     case(&["--from", &from, "--to", &to, "--no-tags"], 0, &["tags are not carried over"]).await;
+}
+
+#[tokio::test]
+async fn each_bucket_is_spoken_to_in_its_own_region() {
+    let stage = Stage::start().await;
+    stage.put("a.tar", &[], "a").await;
+    let far = format!("far-jenkins-{}", stage.front.port());
+    let scope = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20260101/eu-west-1/s3/aws4_request, \
+                 SignedHeaders=host, Signature=unverified";
+    let constraint = "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
+                      <LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>";
+    stage.send("PUT", &far, &[("authorization", scope)], constraint.into()).await;
+    let (from, to) = (stage.from("a.tar"), format!("s3://{far}/"));
+    run(stage.command(&["--from", &from, "--to", &to])).await.expect(0).says(&["us-east-1 to eu-west-1"]);
+    let region = |name: &str| {
+        let calls = stage.front.calls();
+        calls.iter().rfind(|call| call.operation == name).map(|call| call.region.clone())
+    };
+    assert_eq!(region("CopyObject").as_deref(), Some("eu-west-1"));
+    assert_eq!(region("GetObjectTagging").as_deref(), Some("eu-west-1"));
+    let of_source =
+        stage.front.calls().into_iter().rfind(|call| call.request["bucket"] == stage.old.as_str());
+    assert_eq!(of_source.unwrap().region, "us-east-1");
 }
