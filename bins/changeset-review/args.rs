@@ -120,6 +120,12 @@ impl ReviewArgs {
                 .help("name a stack: --stack NAME=TEMPLATE[,PARAMETERS]"));
         }
         let labels: Vec<&str> = self.stack.iter().map(|stack| stack.label.as_str()).collect();
+        for approval in self.allow.iter().filter(|_| self.from_file.is_empty()) {
+            let label = approval.name.split('/').next().unwrap_or_default();
+            if !labels.contains(&label) {
+                return Err(no_label(&format!("approve {}", approval.name), label, &labels));
+            }
+        }
         for label in self.delete.iter().chain(&self.recreate) {
             if !labels.contains(&label.as_str()) {
                 return Err(no_label(&format!("review the deletion of {label}"), label, &labels));

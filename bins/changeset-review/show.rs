@@ -20,7 +20,7 @@ pub(crate) async fn publish(
     let text: String = terminal(review, style).iter().map(|line| format!("{line}\n")).collect();
     // First of all, so that it is seen whatever becomes of the rest.
     cx.report().result(text, "review", document.clone());
-    cx.report().summarize(&summary(review));
+    cx.report().summarize(&format!("\n{}", summary(review)));
     if let Some(file) = &args.report {
         write(file, &kit::redact(&format!("{document:#}\n")))?;
         cx.output("report", file.display().to_string());
@@ -74,7 +74,9 @@ fn run_page(cx: &Cx) -> Option<String> {
 }
 
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(file, text).map_err(|error| {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let made = folder.map_or(Ok(()), std::fs::create_dir_all);
+    made.and_then(|()| std::fs::write(file, text)).map_err(|error| {
         Failure::failed(format!("write {}", file.display()))
             .because(error)
             .help("name a file that can be written")

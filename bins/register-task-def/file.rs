@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use kit::Failure;
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use kit::{Failure, StrictJson};
 use serde_json::{Map, Value};
 
 use crate::document::{registrable, unknown_fields};
@@ -13,10 +12,10 @@ use crate::document::{registrable, unknown_fields};
 ///
 /// Taken are what `RegisterTaskDefinition` takes and what `DescribeTaskDefinition` answers (`taskDefinition`, and `tags`
 /// beside it). Fields that only ECS sets are dropped: they come from a described definition.
-/// Refused (exit 3): what is not JSON, a key twice in one object, a NUL, fields that the API does not have, duplicate
+/// A usage error (exit 2): what is not JSON, a key twice in one object, a NUL, fields that the API does not have, duplicate
 /// containers and variables, values of a type that ECS does not take.
 pub(crate) fn parse(name: &str, bytes: &[u8], allow_unknown_fields: bool) -> Result<Value, Failure> {
-    let refused = || Failure::refused(format!("read the task definition in {name}"));
+    let refused = || Failure::usage(format!("read the task definition in {name}"));
     let text = std::str::from_utf8(bytes).map_err(|error| {
         refused()
             .because(format!("it is not UTF-8 text: byte {}", error.valid_up_to() + 1))
@@ -27,7 +26,7 @@ pub(crate) fn parse(name: &str, bytes: &[u8], allow_unknown_fields: bool) -> Res
     if text.trim().is_empty() {
         return Err(refused().because("it is empty"));
     }
-    let Strict(value) = serde_json::from_str(text).map_err(|error| {
+    let StrictJson(value) = serde_json::from_str(text).map_err(|error| {
         // A key that is there twice is JSON still.
         let what = if error.is_data() { "" } else { "it is not JSON: " };
         refused().because(format!("{what}{error}"))
@@ -211,69 +210,6 @@ impl fmt::Display for Unknown<'_> {
     }
 }
 
-/// JSON in which no object has a key twice: of two, one would be lost without a word.
-struct Strict(Value);
-
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Strict)
-    }
-}
-
-struct StrictVisitor;
-
-impl<'de> Visitor<'de> for StrictVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key {key} is there twice")));
-            }
-            let Strict(value) = entries.next_value()?;
-            map.insert(key, value);
-        }
-        Ok(Value::Object(map))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,7 +217,7 @@ mod tests {
 
     fn why(text: &str) -> String {
         let refused = parse("web.json", text.as_bytes(), false).unwrap_err();
-        assert_eq!(refused.code(), kit::Code::Refused);
+        assert_eq!(refused.code(), kit::Code::Usage);
         refused.chain().join("; ")
     }
 
@@ -311,7 +247,7 @@ mod tests {
             ("", "it is empty"),
             ("[]", "it is not a JSON object"),
             ("{\n  \"family\": \"web\",\n}", "line 3 column 1"),
-            (r#"{"family":"web","family":"api"}"#, "the key family is there twice at line 1"),
+            (r#"{"family":"web","family":"api"}"#, "the key `family` stands twice in one object at line 1"),
             (r#"{"family":"web"}"#, "containerDefinitions is missing"),
             (r#"{"containerDefinitions":[{"name":"app","image":"x"}]}"#, "family is missing"),
             (r#"{"taskDefinition":{},"service":{}}"#, "beside taskDefinition it has service"),

@@ -143,7 +143,7 @@ async fn read(cx: &Cx, file: &Path) -> Result<Vec<u8>, Failure> {
     });
     let read = cx.or_cancelled(read).await?.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     read.map_err(|error| {
-        Failure::refused(format!("read the task definition in {}", file.display()))
+        Failure::usage(format!("read the task definition in {}", file.display()))
             .because(error)
             .help("give the path of a JSON file, or - for standard input")
     })

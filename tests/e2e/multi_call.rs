@@ -53,6 +53,17 @@ async fn a_link_of_a_steps_name_is_that_step() {
     }
 }
 
+/// Longer ones are broken again by a terminal of 80 columns, in the middle of what was broken by hand.
+#[test]
+fn the_lines_of_every_help_fit_a_terminal() {
+    for step in steps_on_disk() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("bins").join(&step).join("help.md");
+        for line in std::fs::read_to_string(file).unwrap().lines().filter(|line| !line.contains("https://")) {
+            assert!(line.chars().count() <= 78, "{step}: {line}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_step_is_a_usage_error_that_lists_them() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rehearsal::world::{self, World};
+use rehearsal::world::{self, Aws, World};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -81,7 +81,7 @@ impl Drop for Rehearsal {
 }
 
 /// Kills the driver and everything that it started, as a hosted runner that is lost: children first learn nothing.
-async fn kill_tree(child: &mut Child) {
+pub(crate) async fn kill_tree(child: &mut Child) {
     let mut pids = vec![child.id().expect("it runs")];
     let mut next = 0;
     while let Some(pid) = pids.get(next).copied() {
@@ -98,7 +98,7 @@ async fn kill_tree(child: &mut Child) {
     child.wait().await.unwrap();
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + Duration::from_mins(3);
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "never came: {what}");
@@ -106,9 +106,9 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-async fn front(world: &World, method: Method, path: &str, body: Option<Value>) -> Value {
+pub(crate) async fn front(aws: &Aws, method: Method, path: &str, body: Option<Value>) -> Value {
     let body = body.map_or_else(String::new, |body| body.to_string());
-    let request = client().request(method, format!("{}{path}", world.aws.endpoint)).body(body);
+    let request = client().request(method, format!("{}{path}", aws.endpoint)).body(body);
     request.send().await.unwrap().json().await.unwrap()
 }
 
@@ -178,7 +178,7 @@ async fn a_killed_driver_started_again_ends_the_same() {
             blocker = Some(command.spawn().unwrap());
         } else {
             front(
-                &world,
+                &world.aws,
                 Method::POST,
                 "/_front/faults",
                 Some(json!({"at": format!("{at}#1"), "effect": "hold"})),
@@ -190,12 +190,15 @@ async fn a_killed_driver_started_again_ends_the_same() {
             until("a migration that waits for a lock", async || waiting_for_lock(&world).await).await;
         } else {
             until(at, async || {
-                !front(&world, Method::GET, "/_front/held", None).await.as_array().is_none_or(Vec::is_empty)
+                !front(&world.aws, Method::GET, "/_front/held", None)
+                    .await
+                    .as_array()
+                    .is_none_or(Vec::is_empty)
             })
             .await;
         }
         kill_tree(&mut driver).await;
-        front(&world, Method::DELETE, "/_front/faults", None).await;
+        front(&world.aws, Method::DELETE, "/_front/faults", None).await;
         if let Some(mut blocker) = blocker {
             // A server does not notice that the client of a sleeping statement is gone.
             let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()";

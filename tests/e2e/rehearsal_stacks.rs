@@ -1,20 +1,34 @@
-//! The workflows of BossDB and Jenkins, driven whole with the real templates: what a person let pass is run in the runbook's order,
+//! The workflows of `BossDB` and Jenkins, driven whole with the real templates: what a person let pass is run in the runbook's order,
 //! what nobody let pass stops before anything is touched.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rehearsal::workflow::{Workflow, policy};
-use serde_json::Value;
+use rehearsal::world::{self, Aws, Description};
+use reqwest::Method;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::inputs;
 use tokio::process::Command;
 
+use crate::rehearsal::{front, kill_tree, until};
 use crate::world::{Ran, run};
 
 /// The calls that change a stack.
 const OPERATIONS: [&str; 5] =
     ["CreateStack", "DeleteStack", "ExecuteChangeSet", "RollbackStack", "UpdateStack"];
+
+/// B12 to B30; of cloudwatch and idindexing the two scenarios have the same templates.
+const UPDATE: [&str; 7] = [
+    "ExecuteChangeSet CoreProductionBoss",
+    "ExecuteChangeSet RedisProductionBoss",
+    "ExecuteChangeSet ApiProductionBoss",
+    "ExecuteChangeSet CachedbProductionBoss",
+    "ExecuteChangeSet ActivitiesProductionBoss",
+    "DeleteStack DynamolambdaProductionBoss",
+    "ExecuteChangeSet DynamolambdaProductionBoss",
+];
 
 /// A world of its own, stopped and forgotten at the end.
 struct Rehearsal {
@@ -35,6 +49,10 @@ impl Rehearsal {
     }
 
     async fn rehearse(&self, args: &[&str]) -> Ran {
+        run(self.command(args)).await
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program());
         command
             .args(["rehearse", "--repo", env!("CARGO_MANIFEST_DIR"), "--runbook", self.runbook, "--state"])
@@ -44,7 +62,19 @@ impl Rehearsal {
             .args(args)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stdin(std::process::Stdio::null());
-        run(command).await
+        command
+    }
+
+    /// Starts the world without a release.
+    async fn start(&self) -> Aws {
+        let mut command = Command::new(program());
+        command.args(["world", "--background", "--runbook", self.runbook, "--state"]).arg(self.state());
+        command.arg("--inputs").arg(&self.inputs);
+        run(command).await.expect(0);
+        match world::running(&self.state()).unwrap() {
+            Some(Description::Boss(stacks) | Description::Jenkins(stacks)) => stacks.aws,
+            other => panic!("another world runs: {other:?}"),
+        }
     }
 
     /// The operations on stacks that had an effect, each with its stack, as the front recorded them.
@@ -126,21 +156,42 @@ fn both_workflows_are_within_what_can_be_rehearsed_and_within_the_policy() {
     }
 }
 
+#[test]
+fn what_somebody_breaks_in_the_order_or_the_approval_is_noticed_by_name() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let boss = "update-boss-stack.yml";
+    let jenkins = "upgrade-jenkins-parallel.yml";
+    for (file, from, to, named) in [
+        (boss, "    environment: ${{ inputs.environment }}\n", "", "job `core` writes (`deploy-stack`)"),
+        (
+            boss,
+            "          fingerprint: ${{ needs.review.outputs.fingerprint }}\n",
+            "",
+            "has no `fingerprint`",
+        ),
+        (boss, "          review: review/review.json\n", "", "has no `review`"),
+        (boss, "needs: [review, core]", "needs: core", "needs.review.outputs.fingerprint"),
+        (boss, "needs: [review, core]", "needs: [review, kore]", "`kore`"),
+        (jenkins, "    needs: infra\n", "", "`review-elb` needs nothing"),
+        (jenkins, "needs.review-elb.outputs.fingerprint", "needs.review-elb.outputs.finger", "finger"),
+    ] {
+        let text = std::fs::read_to_string(root.join(".github/workflows").join(file)).unwrap();
+        assert!(text.contains(from), "{file} has no `{from}`");
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(file), text.replacen(from, to, 1)).unwrap();
+        let found = match Workflow::load(&dir.path().join(file), root) {
+            Ok(workflow) => policy::check(&workflow),
+            Err(findings) => findings,
+        };
+        assert!(found.iter().any(|finding| finding.what.contains(named)), "`{from}` -> `{to}`: {found:#?}");
+    }
+}
+
 #[tokio::test]
 async fn bossdb_is_updated_in_the_runbooks_order_and_keeps_its_data() {
     let Some(rehearsal) = Rehearsal::new("boss") else { return };
     let first = rehearsal.rehearse(&[]).await.expect(0);
-    // B12 to B30; of cloudwatch and idindexing the two scenarios have the same templates.
-    let expected = [
-        "ExecuteChangeSet CoreProductionBoss",
-        "ExecuteChangeSet RedisProductionBoss",
-        "ExecuteChangeSet ApiProductionBoss",
-        "ExecuteChangeSet CachedbProductionBoss",
-        "ExecuteChangeSet ActivitiesProductionBoss",
-        "DeleteStack DynamolambdaProductionBoss",
-        "ExecuteChangeSet DynamolambdaProductionBoss",
-    ];
-    assert_eq!(rehearsal.operations(), expected);
+    assert_eq!(rehearsal.operations(), UPDATE);
     assert_eq!(
         last(&first),
         "DONE: 7 operations on stacks, and vault.production.boss still has all it had (1)"
@@ -161,7 +212,7 @@ async fn bossdb_is_updated_in_the_runbooks_order_and_keeps_its_data() {
 
     // Everything again: only the stack that is always made anew.
     let second = rehearsal.rehearse(&[]).await.expect(0);
-    assert_eq!(rehearsal.operations()[expected.len()..], expected[5..]);
+    assert_eq!(rehearsal.operations()[UPDATE.len()..], UPDATE[5..]);
     assert!(second.stdout.contains("core: nothing changes"), "{}", second.stdout);
 }
 
@@ -237,6 +288,26 @@ async fn redis_is_made_anew_only_after_it_has_drained() {
     );
 }
 
+/// B23, with the commits of boss-manage that did it: the index goes with one, and comes back with the next.
+#[tokio::test]
+async fn two_indexes_at_once_are_refused_and_the_split_passes() {
+    let Some(rehearsal) = Rehearsal::new("boss") else { return };
+    let refused = rehearsal.rehearse(&["--fail", "indexes"]).await.expect(1);
+    assert!(refused.stdout.contains("api/tileIndex: WILL FAIL"), "{}", refused.stdout);
+    let history = rehearsal.inputs.join("jhuapl-boss+boss-manage-generated/gsi-history");
+    for commit in ["19f52d1", "3e84e82"] {
+        let name = "ApiProductionBoss.template";
+        std::fs::copy(history.join(commit).join(name), rehearsal.state().join("templates").join(name))
+            .unwrap();
+        let ran = rehearsal.rehearse(&["--fail", "indexes"]).await.expect(0);
+        assert!(!ran.stdout.contains("WILL FAIL"), "{commit}: {}", ran.stdout);
+        assert!(rehearsal.handed_on().contains("tileIndex"), "{commit}: the review does not name the table");
+    }
+    let operations = rehearsal.operations();
+    let api = operations.iter().filter(|operation| *operation == "ExecuteChangeSet ApiProductionBoss");
+    assert_eq!(api.count(), 2, "{operations:?}");
+}
+
 #[tokio::test]
 async fn a_new_jenkins_is_made_and_the_old_one_is_left_alone() {
     let Some(rehearsal) = Rehearsal::new("jenkins") else { return };
@@ -258,6 +329,32 @@ async fn a_new_jenkins_is_made_and_the_old_one_is_left_alone() {
     let second = rehearsal.rehearse(&[]).await.expect(0);
     assert_eq!(last(&second), "DONE: there was nothing to do; what ran before is as it was");
     assert_eq!(rehearsal.operations(), expected.concat());
+}
+
+#[tokio::test]
+async fn an_update_whose_runner_was_lost_is_continued_by_the_same_workflow() {
+    // The third execution is api's; the deletion is dynamolambda's, the last stack of all.
+    for (at, when) in [
+        ("cloudformation:ExecuteChangeSet#3", "before-forward"),
+        ("cloudformation:ExecuteChangeSet#3", "after-effect"),
+        ("cloudformation:DeleteStack#1", "after-effect"),
+    ] {
+        let Some(rehearsal) = Rehearsal::new("boss") else { return };
+        let aws = rehearsal.start().await;
+        let fault = json!({ "at": at, "effect": "hold", "when": when });
+        front(&aws, Method::POST, "/_front/faults", Some(fault)).await;
+        let mut driver = rehearsal.command(&[]).stdout(std::process::Stdio::null()).spawn().unwrap();
+        until(at, async || {
+            let held = front(&aws, Method::GET, "/_front/held", None).await;
+            !held.as_array().is_none_or(Vec::is_empty)
+        })
+        .await;
+        kill_tree(&mut driver).await;
+        front(&aws, Method::DELETE, "/_front/faults", None).await;
+        let again = rehearsal.rehearse(&[]).await.expect(0);
+        assert!(last(&again).starts_with("DONE: "), "{at}: {}", again.stdout);
+        assert_eq!(rehearsal.operations(), UPDATE, "{at} {when}");
+    }
 }
 
 #[tokio::test]

@@ -69,6 +69,7 @@ fn fingerprint(place: [Option<&str>; 2], rules: &Wishes, stacks: &[StackReview])
                     row.verdict,
                     &row.needs,
                     &row.approved,
+                    &row.risks,
                 )
             })
             .collect();
@@ -145,9 +146,18 @@ fn beyond(stack: &StackReview, row: &mut Row) -> Option<Beyond> {
         .filter(|need| then.approved.iter().any(|approved| need.is_covered_by(approved)))
         .cloned()
         .collect();
+    let new: Vec<String> = row.risks.difference(&then.risks).cloned().collect();
+    if !new.is_empty() {
+        row.approved.retain(|need| matches!(need, Need::Fate(_)));
+    }
     let open: Vec<&str> = row.open().map(Need::word).collect();
     if open.is_empty() {
         return None;
+    }
+    if let (Some(new), true) =
+        (new.first(), open.iter().all(|word| then.approved.iter().any(|need| need.word() == *word)))
+    {
+        return told(format!("{title}: {} was approved, and not of this: {new}", open.join(", ")));
     }
     let before: Vec<&str> = then.approved.iter().map(Need::word).collect();
     told(format!(
@@ -240,6 +250,22 @@ mod tests {
         let mut then = reviewed(vec![row("api/Roles", &[])]);
         then.stacks[0].operation = Operation::Delete;
         assert_eq!(approve_as_reviewed(&then, &mut now), []);
+    }
+
+    #[test]
+    fn an_approved_risk_is_that_very_risk() {
+        let with = |risk: &str| {
+            let mut row = row("api/Tiles", &["in-place-risk"]);
+            row.risks.insert(risk.to_owned());
+            row
+        };
+        assert!(against(vec![with("TTL is turned on")], with("TTL is turned on")).is_empty());
+        assert_eq!(
+            against(vec![with("TTL is turned on")], with("backups are turned off")),
+            ["LOSS: in-place-risk was approved, and not of this: backups are turned off"]
+        );
+        let (one, other) = (reviewed(vec![with("a")]), reviewed(vec![with("b")]));
+        assert_ne!(one.fingerprint, other.fingerprint);
     }
 
     #[test]

@@ -112,7 +112,7 @@ mod tests {
     use crate::set::{Page, assemble};
     use serde_json::json;
 
-    /// A change of one table, its properties before and after as DescribeChangeSet gives them with IncludePropertyValues.
+    /// A change of one table, its properties before and after as DescribeChangeSet gives them with `IncludePropertyValues`.
     fn set(before: &Value, after: &Value, replacement: &str) -> Set {
         let context = |properties: &Value| json!({"Properties": properties}).to_string();
         let change = json!({"Action": "Modify", "LogicalResourceId": "TileIndex", "ResourceType": "AWS::DynamoDB::Table",

@@ -118,7 +118,10 @@ pub struct Row {
     pub needs: BTreeSet<Need>,
     /// What of `needs` was approved by name.
     pub approved: BTreeSet<Need>,
-    /// Why the verdict is what it is, a sentence each.
+    /// What `weaken-guard`, `in-place-risk` and `will-fail` are about, a sentence each: an approval is of these and no others.
+    #[serde(default)]
+    pub risks: BTreeSet<String>,
+    /// Why the verdict is what it is, a sentence each; the risks are among them.
     pub reasons: Vec<String>,
     /// Of what the change consists.
     pub properties: Vec<Property>,

@@ -23,6 +23,7 @@ pub(crate) fn row(name: &str, needs: &[&str]) -> Row {
         verdict: if needs.is_empty() { Verdict::Safe } else { Verdict::Loss },
         needs,
         approved: BTreeSet::new(),
+        risks: BTreeSet::new(),
         reasons: Vec::new(),
         properties: Vec::new(),
     }

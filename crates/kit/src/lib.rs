@@ -22,6 +22,7 @@ mod cx;
 mod env;
 mod failure;
 mod github;
+mod json;
 mod nearest;
 mod plan;
 mod receipt;
@@ -41,6 +42,7 @@ pub use failure::{Cause, Failure, innermost};
 pub use github::{
     log_line, markdown_code, markdown_inline, markdown_marker, mermaid_label, one_line, shell_word,
 };
+pub use json::StrictJson;
 pub use nearest::nearest;
 pub use plan::{Action, Note, Plan, Undo};
 pub use receipt::{ActionRecord, ActionState, Receipt, Verdict};

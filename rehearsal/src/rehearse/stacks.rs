@@ -201,18 +201,17 @@ pub(super) fn verdict(before: &Look, after: &Look, ran: &[Ran], succeeded: bool)
         (None, false) => "what ran before is as it was".to_owned(),
         (None, true) => String::new(),
     };
+    let operations = if count == 1 { "1 operation".to_owned() } else { format!("{count} operations") };
     let bad: Vec<&str> =
         after.release.iter().filter(|seen| !seen.is_good()).map(|seen| seen.name.as_str()).collect();
     match (succeeded, count) {
         (true, _) if !bad.is_empty() => (format!("WRONG: not as it should be: {}", bad.join(", ")), false),
         (true, 0) => (format!("DONE: there was nothing to do; {kept}"), true),
-        (true, count) => (format!("DONE: {count} operations on stacks, and {kept}"), true),
+        (true, _) => (format!("DONE: {operations} on stacks, and {kept}"), true),
         (false, 0) => {
             let same = before.release == after.release;
             (format!("STOPPED: no stack was created, changed or deleted; {kept}"), same)
         }
-        (false, count) => {
-            (format!("PART-WAY: the release failed after {count} operations on stacks; {kept}"), true)
-        }
+        (false, _) => (format!("PART-WAY: the release failed after {operations} on stacks; {kept}"), true),
     }
 }

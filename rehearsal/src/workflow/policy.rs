@@ -10,7 +10,10 @@ use super::{Finding, Workflow, entries, items, local, text};
 /// set is made to be looked at, and nothing of this step executes one.
 const READ_ONLY: &[&str] = &["changeset-review", "wait-healthy"];
 
-/// The workflow's offences: a writing job that no gate precedes, an action that is not pinned to a full SHA,
+/// The step that runs what another one reviewed, and what ties it to that review.
+const REVIEWED: (&str, [&str; 2]) = ("deploy-stack", ["review", "fingerprint"]);
+
+/// The workflow's offences: a writing job that no gate precedes, stacks run without their review, an action that is not pinned to a full SHA,
 /// undeclared `permissions` or `concurrency`, an expression inside `run`, a permission that an action lacks, a
 /// second job that waits for nothing.
 pub fn check(workflow: &Workflow) -> Vec<Finding> {
@@ -35,6 +38,15 @@ pub fn check(workflow: &Workflow) -> Vec<Finding> {
             } else if let Some(path) = local(&uses) {
                 let called = path.rsplit('/').next().unwrap_or_default().to_owned();
                 if text(&step["with"]["dry-run"]) != "true" && !READ_ONLY.contains(&called.as_str()) {
+                    if called == REVIEWED.0 {
+                        let unbound = REVIEWED.1.into_iter().find(|key| text(&step["with"][key]).is_empty());
+                        if let Some(key) = unbound {
+                            let what = format!(
+                                "`{called}` in job `{name}` has no `{key}`: it would run what nobody saw"
+                            );
+                            found(&format!("{at}/steps/{index}/uses"), what);
+                        }
+                    }
                     writer.get_or_insert(called);
                 }
             } else if !uses.is_empty() {

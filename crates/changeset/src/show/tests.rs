@@ -64,6 +64,7 @@ fn review(stacks: Vec<StackReview>) -> Review {
 /// A table that would be lost since a parameter changes, what follows from it, an approved one, a notice, and safe ones.
 fn boss() -> Review {
     let table = Row {
+        risks: BTreeSet::new(),
         reasons: vec!["it holds the items of the table".to_owned(), "the new one begins empty".to_owned()],
         properties: vec![
             property("KeySchema", "Always", vec![Cause::Parameter("KeySize".to_owned())]),
@@ -227,6 +228,7 @@ fn large(blockers: usize, notices: usize, safe_ones: usize) -> Review {
     let mut rows: Vec<Row> = (0..blockers)
         .map(|n| Row {
             properties: causes(),
+            risks: BTreeSet::new(),
             reasons: vec!["it holds the items of the table".to_owned()],
             ..row(&format!("api/Table{n}"), &["replace-delete"])
         })

@@ -1,10 +1,8 @@
 //! JSON as CloudFormation reads it (ECMA-404), and every place where a text is not JSON.
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/template-formats.html>
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use kit::StrictJson;
+use serde_json::Value;
 
 use super::malformed::{Flaw, Format, Lines, Malformed};
 
@@ -13,72 +11,9 @@ const MOST: usize = 50;
 
 /// Reads a text; `secret` are names whose values must not be shown.
 pub(super) fn parse(text: &str, secret: &[&str]) -> Result<Value, Malformed> {
-    match serde_json::from_str::<Strict>(text) {
-        Ok(Strict(value)) => Ok(value),
+    match serde_json::from_str::<StrictJson>(text) {
+        Ok(StrictJson(value)) => Ok(value),
         Err(error) => Err(Malformed { format: Format::Json, flaws: flaws(text, &error, secret) }),
-    }
-}
-
-/// A value of which no object has a key twice: a JSON reader would silently take the last.
-struct Strict(Value);
-
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Self)
-    }
-}
-
-struct StrictVisitor;
-
-impl<'de> Visitor<'de> for StrictVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::from(value))
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key `{key}` stands twice in one object")));
-            }
-            let Strict(value) = entries.next_value()?;
-            map.insert(key, value);
-        }
-        Ok(Value::Object(map))
     }
 }
 
@@ -107,7 +42,8 @@ fn flaws(text: &str, first: &serde_json::Error, secret: &[&str]) -> Vec<Flaw> {
         if found.len() == MOST || !mended(&mut lines, line, &mend) {
             break;
         }
-        next = serde_json::from_str::<Strict>(&lines.join("\n")).err().map(|error| explain(&error, &lines));
+        next =
+            serde_json::from_str::<StrictJson>(&lines.join("\n")).err().map(|error| explain(&error, &lines));
     }
     found
 }

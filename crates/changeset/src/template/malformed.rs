@@ -65,7 +65,8 @@ impl fmt::Display for Malformed {
         };
         write!(f, "it can't be read as {name}")?;
         for flaw in &self.flaws {
-            write!(f, "; {flaw}")?;
+            // A line each: a person goes through them one by one.
+            write!(f, "\n{flaw}")?;
         }
         Ok(())
     }

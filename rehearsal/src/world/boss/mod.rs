@@ -1,4 +1,4 @@
-//! BossDB's world: its eight stacks as the generator makes them for the scenario `development`, which the release brings to what
+//! The world of `BossDB`: its eight stacks as the generator makes them for the scenario `development`, which the release brings to what
 //! it makes for `production`.
 
 use std::collections::BTreeMap;

@@ -1,16 +1,19 @@
 //! What a change set does to data, row by row. Pure: the whole judgement of both steps is here.
 
+mod properties;
+#[cfg(test)]
+mod tests;
+mod word;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::answer::{
-    Action, Attribute, ChangeSource, Detail, Evaluation, PolicyAction, Replacement, RequiresRecreation,
-    ResourceChange,
-};
+use self::properties::properties;
+use self::word::fate;
+use crate::answer::{Action, Attribute, Replacement, ResourceChange};
 use crate::fate::{Fate, Need, Old};
-use crate::redact::redact_value;
-use crate::review::{Cause, Property, Row, Tier, Verdict, Wishes};
+use crate::review::{Row, Tier, Verdict, Wishes};
 use crate::set::Set;
 use crate::types::Types;
 
@@ -140,88 +143,6 @@ fn is_custom(resource_type: &str) -> bool {
     resource_type.starts_with("Custom::") || resource_type == "AWS::CloudFormation::CustomResource"
 }
 
-/// What becomes of the old resource. A policy that is not told is taken for the worst: answers from before July 2022 have none.
-fn old(policy: Option<&PolicyAction>) -> Old {
-    match policy {
-        Some(PolicyAction::Retain | PolicyAction::ReplaceAndRetain) => Old::Retained,
-        Some(PolicyAction::Snapshot | PolicyAction::ReplaceAndSnapshot) => Old::Snapshot,
-        _ => Old::Deleted,
-    }
-}
-
-/// What becomes of the resource, and why it is so judged where AWS's answer does not say it plainly.
-fn fate(change: &ResourceChange) -> (Fate, Option<String>) {
-    let policy = change.policy_action.as_ref();
-    let replaces = matches!(
-        policy,
-        Some(
-            PolicyAction::ReplaceAndDelete
-                | PolicyAction::ReplaceAndRetain
-                | PolicyAction::ReplaceAndSnapshot
-        )
-    );
-    let removes =
-        matches!(policy, Some(PolicyAction::Delete | PolicyAction::Retain | PolicyAction::Snapshot));
-    let unknown_policy = match policy {
-        Some(PolicyAction::Unknown(word)) => {
-            Some(format!("AWS says {word} of the old one, which this version does not know"))
-        }
-        _ => None,
-    };
-    match &change.action {
-        // AWS has sent Replacement True with Add, where there is nothing to replace.
-        Some(Action::Add) => (Fate::Add, None),
-        Some(Action::Import) => (Fate::Import, None),
-        Some(Action::SyncWithActual) => (Fate::Sync, None),
-        Some(Action::Dynamic) => (
-            Fate::Dynamic,
-            Some("CloudFormation decides what to do with it only when the change set runs".to_owned()),
-        ),
-        Some(Action::Remove) => (Fate::Remove(old(policy)), unknown_policy),
-        Some(Action::Unknown(word)) => {
-            (Fate::Unknown, Some(format!("AWS calls the change {word}, which this version does not know")))
-        }
-        Some(Action::Modify) => {
-            if replaces || removes {
-                return (Fate::Replace(old(policy)), None);
-            }
-            match &change.replacement {
-                _ if unknown_policy.is_some() => (Fate::Replace(Old::Deleted), unknown_policy),
-                Some(Replacement::True) => (Fate::Replace(Old::Deleted), None),
-                Some(Replacement::Conditional) => (Fate::MayReplace(Old::Deleted), None),
-                Some(Replacement::Unknown(word)) => (
-                    Fate::Replace(Old::Deleted),
-                    Some(format!("AWS says {word} of a replacement, which this version does not know")),
-                ),
-                Some(Replacement::False) => (Fate::Modify, None),
-                None => from_details(&change.details),
-            }
-        }
-        None if replaces || change.replacement == Some(Replacement::True) => {
-            (Fate::Replace(old(policy)), None)
-        }
-        None if removes => (Fate::Remove(old(policy)), None),
-        None => (Fate::Unknown, Some("the answer does not say what is done to it".to_owned())),
-    }
-}
-
-/// A change without the field Replacement, judged by its parts.
-fn from_details(details: &[Detail]) -> (Fate, Option<String>) {
-    let recreation = |wanted: &RequiresRecreation| {
-        details
-            .iter()
-            .filter_map(|detail| detail.target.as_ref())
-            .any(|target| target.requires_recreation.as_ref() == Some(wanted))
-    };
-    if recreation(&RequiresRecreation::Always) {
-        (Fate::Replace(Old::Deleted), None)
-    } else if recreation(&RequiresRecreation::Conditionally) {
-        (Fate::MayReplace(Old::Deleted), None)
-    } else {
-        (Fate::Modify, None)
-    }
-}
-
 impl Judged {
     fn new(change: &ResourceChange, path: &str, rules: &Rules) -> Self {
         let (fate, why) = fate(change);
@@ -252,6 +173,7 @@ impl Judged {
             verdict: Verdict::Safe,
             needs: BTreeSet::new(),
             approved: BTreeSet::new(),
+            risks: BTreeSet::new(),
             reasons,
             properties: properties(&change.details),
         };
@@ -269,6 +191,12 @@ impl Judged {
 
     fn because(&mut self, reason: impl Into<String>) {
         self.row.reasons.push(reason.into());
+    }
+
+    /// A reason that an approval is of.
+    fn risk(&mut self, reason: String) {
+        self.row.risks.insert(reason.clone());
+        self.because(reason);
     }
 
     fn need_fate(&mut self, verdict: Verdict) {
@@ -436,7 +364,7 @@ impl Judged {
         let name = attribute.as_str();
         let (Some(before), Some(after)) = (before, after) else {
             if self.holds {
-                self.because(format!("its {name} changes, and to what is not told"));
+                self.risk(format!("its {name} changes, and to what is not told"));
                 self.need(Verdict::GuardRemoved, Need::WeakenGuard);
             } else {
                 self.worse(Verdict::Notice);
@@ -451,7 +379,7 @@ impl Judged {
         };
         let text = format!("its {name} goes from {before} to {after}");
         if self.holds && strength(&after) < strength(&before) {
-            self.because(text);
+            self.risk(text);
             self.need(Verdict::GuardRemoved, Need::WeakenGuard);
         } else {
             self.because(text);
@@ -471,7 +399,7 @@ impl Judged {
                 };
                 // What holds nothing has nothing to guard.
                 if self.holds || *need == Need::WillFail {
-                    self.because(hint.text.clone());
+                    self.risk(hint.text.clone());
                     self.need(verdict, need.clone());
                 } else {
                     self.because(hint.text.clone());
@@ -487,69 +415,3 @@ impl Row {
         self.verdict > Verdict::Notice
     }
 }
-
-/// The changed properties, each once: a parameter's change comes as a pair of details on one target.
-fn properties(details: &[Detail]) -> Vec<Property> {
-    let mut properties: Vec<Property> = Vec::new();
-    for detail in details {
-        let Some(target) = &detail.target else { continue };
-        let path = target.path.clone().or_else(|| target.name.clone()).unwrap_or_else(|| {
-            target
-                .attribute
-                .as_ref()
-                .map_or_else(|| "unknown".to_owned(), |attribute| attribute.as_str().to_owned())
-        });
-        let n = properties.iter().position(|property| property.path == path).unwrap_or_else(|| {
-            properties.push(Property {
-                path: path.clone(),
-                recreation: target.requires_recreation.as_ref().map(|word| word.as_str().to_owned()),
-                before: None,
-                after: None,
-                causes: Vec::new(),
-            });
-            properties.len() - 1
-        });
-        let Some(property) = properties.get_mut(n) else { continue };
-        property.before = property.before.take().or_else(|| target.before_value.clone());
-        property.after = property.after.take().or_else(|| target.after_value.clone());
-        let cause = cause(detail);
-        if !property.causes.contains(&cause) {
-            property.causes.push(cause);
-        }
-    }
-    for property in &mut properties {
-        // What may be a secret goes no further than this.
-        for value in [&mut property.before, &mut property.after].into_iter().flatten() {
-            if let Some(masked) = redact_value(&property.path, value) {
-                *value = masked;
-            }
-        }
-        // The dynamic half of a pair says DirectModification of what the other half explains.
-        if property.causes.len() > 1 {
-            property.causes.retain(|cause| *cause != Cause::Template);
-        }
-    }
-    properties
-}
-
-fn cause(detail: &Detail) -> Cause {
-    let entity = detail.causing_entity.clone();
-    match (&detail.change_source, entity) {
-        (Some(ChangeSource::ParameterReference), Some(name)) => Cause::Parameter(name),
-        (Some(ChangeSource::ResourceReference), Some(name)) => Cause::Resource(name),
-        (Some(ChangeSource::ResourceAttribute), Some(name)) => Cause::Attribute(name),
-        (Some(ChangeSource::Automatic), _) => Cause::Automatic,
-        (Some(ChangeSource::DirectModification) | None, _) => match detail.evaluation {
-            Some(Evaluation::Unknown(ref word)) => Cause::Other(word.clone()),
-            _ => Cause::Template,
-        },
-        (Some(source), name) => Cause::Other(match name {
-            Some(name) => format!("{} {name}", source.as_str()),
-            None => source.as_str().to_owned(),
-        }),
-    }
-}
-
-#[cfg(test)]
-#[path = "judge_tests.rs"]
-mod tests;

@@ -1,11 +1,12 @@
 //! The table of verdicts. The changes are made here after AWS's service model, for what nobody has recorded in public: Dynamic,
-//! SyncWithActual, Snapshot, drift, the replacement of a table or a database, and words that do not exist yet.
+//! `SyncWithActual`, Snapshot, drift, the replacement of a table or a database, and words that do not exist yet.
 //! <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ResourceChange.html>
 
 use serde_json::{Value, json};
 
 use super::*;
 use crate::answer::Answer;
+use crate::review::Cause;
 use crate::set::{Page, assemble};
 
 fn set(changes: &[Value]) -> Set {
