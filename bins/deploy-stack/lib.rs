@@ -261,7 +261,7 @@ async fn remove(deploy: &Deploy<'_>, aws: &Aws) -> Result<Option<Vec<String>>, F
         let saved = match &found {
             Found::Going(going) => {
                 plan.work.push(removal_work(arg, going, &place));
-                Some(&going.saved)
+                Some(going.again())
             }
             Found::Gone(saved) => {
                 plan.notes.push(Note::Info(format!("{label} does not exist, so nothing is deleted")));
@@ -323,7 +323,7 @@ async fn one_removed(
         Found::Going(mut going) => {
             deploy.remove(arg, &mut going, place).await?;
             if again {
-                deploy.make_again(arg, &going.saved).await?;
+                deploy.make_again(arg, going.again()).await?;
             }
             Ok(true)
         }

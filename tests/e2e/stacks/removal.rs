@@ -170,3 +170,23 @@ async fn what_was_saved_is_enough_to_make_a_stack_again() {
     assert_eq!(stage.writes(), ["CreateChangeSet", "ExecuteChangeSet", "SetStackPolicy"]);
     stage.is_whole();
 }
+
+#[tokio::test]
+async fn a_recreation_that_failed_is_mended_and_still_makes_what_the_stack_was() {
+    let stage = Stage::start().await;
+    let (args, policy) = with_everything(&stage).await;
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let before = stage.stack_id("Api").await;
+    let mut broken = tiles("tiles", "one");
+    broken["Resources"]["New"] = json!({"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": {"Fn::ImportValue": "nobody-exports-this"}}});
+    stage.file("Api.template", &broken.to_string());
+    stage.deploy("recreate", &[&args[..], &GONE].concat()).await.expect(5).says(&[
+        "nobody-exports-this",
+        "help: it never came to work: deploy-stack --action delete --stack api:Api --save-to DIR, then create it again",
+        "state: stack api is ROLLBACK_COMPLETE",
+    ]);
+    stage.file("Api.template", &tiles("tiles", "one").to_string());
+    stage.deploy("recreate", &[&args[..], &GONE].concat()).await.expect(0);
+    is_as_it_was(&stage, &before, &policy).await;
+    stage.is_whole();
+}
