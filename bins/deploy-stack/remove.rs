@@ -78,7 +78,9 @@ impl Deploy<'_> {
         let Some(stack) = stack else {
             return if again { self.gone(arg, place).await } else { Ok(Found::Gone(None)) };
         };
+        // One that never came to work holds nothing, and is made room for as the one before it was.
         if again
+            && worked(&stack.status)
             && (running.as_deref() == Some("CREATE_IN_PROGRESS")
                 || self.reviewed.recreated(&arg.label).is_some_and(|reviewed| *reviewed != stack.id))
         {

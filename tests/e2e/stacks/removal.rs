@@ -177,16 +177,46 @@ async fn a_recreation_that_failed_is_mended_and_still_makes_what_the_stack_was()
     let (args, policy) = with_everything(&stage).await;
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let before = stage.stack_id("Api").await;
+    let (approved, _) =
+        stage.reviewed("review.json", &[&args[..2], &["--recreate", "api"], &GONE].concat(), 0).await;
     let mut broken = tiles("tiles", "one");
     broken["Resources"]["New"] = json!({"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": {"Fn::ImportValue": "nobody-exports-this"}}});
     stage.file("Api.template", &broken.to_string());
-    stage.deploy("recreate", &[&args[..], &GONE].concat()).await.expect(5).says(&[
+    stage.deploy_as(&approved, "recreate", &args).await.expect(5).says(&[
+        "error: make stack api again",
         "nobody-exports-this",
-        "help: it never came to work: deploy-stack --action delete --stack api:Api --save-to DIR, then create it again",
+        "help: correct what failed, and run the same command again: it is made with what was saved of it",
         "state: stack api is ROLLBACK_COMPLETE",
     ]);
     stage.file("Api.template", &tiles("tiles", "one").to_string());
+    stage.deploy_as(&approved, "recreate", &args).await.expect(0);
+    is_as_it_was(&stage, &before, &policy).await;
+    stage.is_whole();
+}
+
+#[tokio::test]
+async fn a_runner_that_is_lost_takes_nothing_with_it() {
+    let stage = Stage::start().await;
+    let bucket = format!("saved-{}", stage.account);
+    stage.put(&bucket, "").await;
+    let (args, policy) = with_everything(&stage).await;
+    let place = format!("s3://{bucket}/stacks");
+    let args = ["--stack", args[1].as_str(), "--save-to", &place];
+    let before = stage.stack_id("Api").await;
+    stage.killed_at("CreateChangeSet", When::BeforeForward, "recreate", &[&args[..], &GONE].concat()).await;
+    assert_eq!(stage.status("Api").await, None);
+    // Nothing of the first run's disk is there for the second.
+    std::fs::remove_dir_all(stage.path("cutover-receipts")).unwrap();
     stage.deploy("recreate", &[&args[..], &GONE].concat()).await.expect(0);
     is_as_it_was(&stage, &before, &policy).await;
+    let elsewhere = ["--stack", args[1], "--save-to", &format!("s3://{bucket}/other"), "--allow", GONE[1]];
+    stage.cloudformation("DeleteStack", &[("StackName", "Api")]).await;
+    stage.front.forget();
+    stage
+        .deploy("recreate", &elsewhere)
+        .await
+        .expect(3)
+        .says(&["there is no stack Api, and nothing of it is saved in s3://", "/other"]);
+    assert_eq!(stage.writes(), Vec::<String>::new());
     stage.is_whole();
 }
