@@ -114,7 +114,12 @@ impl Deploy<'_> {
         let since = cfn.mark(cx, &set.stack_id).await?;
         // One token for one set: a retry of the call starts nothing twice.
         let token = format!("run-{name}");
-        cx.act(&run_id(label), &set, cfn.execute(&set, &token)).await?;
+        if let Err(failure) = cx.act(&run_id(label), &set, cfn.execute(&set, &token)).await {
+            cx.report().end_group();
+            // One that is being executed all the same, AWS does not delete.
+            self.take_away(&id, &set, is_new).await;
+            return Err(failure);
+        }
         let ended = cfn.follow(cx, &set.stack_id, since).await?;
         cx.report().end_group();
         verify(&ready.arg, &ended, Wished::Settled)?;

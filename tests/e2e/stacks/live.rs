@@ -240,7 +240,9 @@ async fn secrets_are_in_nothing_that_is_printed_or_left() {
     let stage = Stage::start().await;
     let auth = |size: &str, password: &str| {
         json!({
-            "Parameters": {"Token": {"Type": "String", "NoEcho": true}},
+            "Parameters": {
+                "Token": {"Type": "String", "NoEcho": true},
+                "DbPassword": {"Type": "String", "Default": "careless-sekret"}},
             "Resources": {
                 "AuthDB": {"Type": "AWS::RDS::DBInstance", "Properties": {
                     "AllocatedStorage": "5", "DBInstanceClass": size, "Engine": "mysql", "DBInstanceIdentifier": "auth",

@@ -135,3 +135,38 @@ async fn a_recreation_killed_at_any_call_is_finished_by_the_same_command() {
         stage.is_whole();
     }
 }
+
+#[tokio::test]
+async fn what_was_saved_is_enough_to_make_a_stack_again() {
+    let stage = Stage::start().await;
+    let (args, _) = with_everything(&stage).await;
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    stage.deploy("delete", &[&args[..], &GONE].concat()).await.expect(0);
+    // The emulator knows nothing of these; what AWS tells of them is saved in these fields.
+    let (role, topic) =
+        ("arn:aws:iam::111122223333:role/stacks", "arn:aws:sns:us-east-1:111122223333:events");
+    let alarm = json!({"arn": "arn:aws:cloudwatch:us-east-1:111122223333:alarm:errors", "type": "AWS::CloudWatch::Alarm"});
+    let mut kept = saved(&stage);
+    kept["role-arn"] = json!(role);
+    kept["notification-arns"] = json!([topic]);
+    kept["rollback-triggers"] = json!([alarm]);
+    let file = std::fs::read_dir(stage.path("saved")).unwrap().flatten().next().unwrap().path();
+    std::fs::write(file, kept.to_string()).unwrap();
+    stage.front.forget();
+    stage.deploy("recreate", &args).await.expect(0).says(&["api does not exist, so nothing is deleted"]);
+    let request = &stage.calls("CreateChangeSet")[0].request;
+    for (field, value) in [
+        ("RoleARN", role),
+        ("NotificationARNs.member.1", topic),
+        (
+            "RollbackConfiguration.RollbackTriggers.member.1.Arn",
+            "arn:aws:cloudwatch:us-east-1:111122223333:alarm:errors",
+        ),
+        ("Parameters.member.1.ParameterValue", "prod"),
+        ("Tags.member.1.Value", "boss"),
+    ] {
+        assert_eq!(request[field], value, "{field} of {request}");
+    }
+    assert_eq!(stage.writes(), ["CreateChangeSet", "ExecuteChangeSet", "SetStackPolicy"]);
+    stage.is_whole();
+}
