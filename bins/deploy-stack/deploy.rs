@@ -85,7 +85,7 @@ impl Deploy<'_> {
         let is_new = ready.absent || (ready.observed.is_none() && !left.is_empty());
         let inverse = Inverse { stack: &ready.arg.stack, set: &name, is_new };
         let mut want = ready.want.clone();
-        want.description = "made by deploy-stack to be executed at once".to_owned();
+        "made by deploy-stack to be executed at once".clone_into(&mut want.description);
         let set = cx
             .act(&id, &inverse, async {
                 for set in &left {

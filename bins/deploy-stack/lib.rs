@@ -25,7 +25,7 @@ use kit::{Code, Cx, ExitCode, Failure, Go, Note, Outcome, Output, Permission, St
 pub use crate::args::{Act, DeployArgs};
 use crate::deploy::Deploy;
 use crate::plan::{DeployPlan, Work};
-use crate::remove::Found;
+use crate::remove::{Found, removal_work};
 use crate::reviewed::Reviewed;
 use crate::saved::Place;
 
@@ -260,7 +260,7 @@ async fn remove(deploy: &Deploy<'_>, aws: &Aws) -> Result<Option<Vec<String>>, F
         let (label, stack) = (arg.label.clone(), arg.stack.clone());
         let saved = match &found {
             Found::Going(going) => {
-                plan.work.push(deploy.removal_work(arg, going, &place));
+                plan.work.push(removal_work(arg, going, &place));
                 Some(&going.saved)
             }
             Found::Gone(saved) => {

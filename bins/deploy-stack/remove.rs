@@ -32,6 +32,17 @@ pub(crate) enum Found {
     Anew,
 }
 
+/// What the plan says of it.
+pub(crate) fn removal_work(arg: &StackArg, going: &Going, place: &Place) -> Work {
+    Work::Delete {
+        label: arg.label.clone(),
+        stack: arg.stack.clone(),
+        stack_id: going.stack.id.clone(),
+        removes: removal_lines(&going.review),
+        saved_to: place.of(&going.saved),
+    }
+}
+
 impl Deploy<'_> {
     fn operation(&self) -> Operation {
         if self.args.action == Act::Recreate { Operation::Recreate } else { Operation::Delete }
@@ -99,17 +110,6 @@ impl Deploy<'_> {
             Prepared::Provisional(why) => {
                 Err(Failure::refused(format!("make stack {} again", arg.label)).because(why))
             }
-        }
-    }
-
-    /// What the plan says of it.
-    pub(crate) fn removal_work(&self, arg: &StackArg, going: &Going, place: &Place) -> Work {
-        Work::Delete {
-            label: arg.label.clone(),
-            stack: arg.stack.clone(),
-            stack_id: going.stack.id.clone(),
-            removes: removal_lines(&going.review),
-            saved_to: place.of(&going.saved),
         }
     }
 

@@ -1,4 +1,4 @@
-//! BossDB's runbook with its real templates: eight stacks in their order, the pair of indexes that has to be refused, a table that
+//! `BossDB`'s runbook with its real templates: eight stacks in their order, the pair of indexes that has to be refused, a table that
 //! must not be lost, a stack that is made again. What the emulator does not have stands in the copies as
 //! [`testkit::templates::derive`] lists it.
 
@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use testkit::front::When;
 use testkit::inputs;
 use testkit::templates::derive;
 
@@ -34,12 +35,7 @@ fn parameters(text: &str) -> BTreeMap<String, String> {
 }
 
 /// A template and its parameters as files: the operand after `=`, and what is another thing in the copy.
-fn files(
-    stage: &Stage,
-    from: &PathBuf,
-    label: &str,
-    core: &BTreeMap<String, String>,
-) -> (String, Vec<String>) {
+fn files(stage: &Stage, from: &Path, label: &str, core: &BTreeMap<String, String>) -> (String, Vec<String>) {
     let name = stack(label);
     let version = from.file_name().expect("a name").to_string_lossy().into_owned();
     let mut values = parameters(&read(&from.join(format!("{name}.arguments"))));
@@ -219,5 +215,45 @@ async fn a_replacement_that_would_lose_a_table_is_refused_by_both_steps() {
     assert_eq!(stage.operations(), Vec::<String>::new());
     assert_eq!(stage.items(&table).await, 1);
     assert_eq!(stage.status(&stack("api")).await.as_deref(), Some("CREATE_COMPLETE"));
+    stage.is_whole();
+}
+
+#[tokio::test]
+async fn redis_is_made_again_when_it_has_drained_and_though_the_run_was_killed() {
+    let Some(generated) = generated("BossDB's redis") else { return };
+    let stage = Stage::start().await;
+    let core = core(&stage, &generated).await;
+    let of = |scenario: &str| [files(&stage, &generated.join(scenario), "redis", &core).0];
+    stage.deploy("create", &with(&of("development"), &[])).await.expect(0);
+    let release = of("production");
+    let before = stage.stack_id(&stack("redis")).await;
+    let allow = ["--allow", "redis/Cache:remove-delete", "--allow", "redis/CacheState:remove-delete"];
+    let (approved, _) = stage
+        .reviewed("redis.json", &with(&release, &[&["--recreate", "redis"], &allow[..]].concat()), 0)
+        .await;
+    stage.front.forget();
+    let save = ["--save-to", "saved"];
+    let pending = with(&release, &["--save-to", "saved", "--drain-check", "sh -c 'echo 12 keys; exit 1'"]);
+    stage
+        .deploy_as(&approved, "recreate", &pending)
+        .await
+        .expect(3)
+        .says(&["12 keys", "its drain check ended with exit status: 1"]);
+    assert_eq!(stage.writes(), Vec::<String>::new());
+    let args = with(
+        &release,
+        &[&["--review", &approved.file, "--fingerprint", &approved.fingerprint], &save[..]].concat(),
+    )
+    .join("\u{1}");
+    let args: Vec<&str> = args.split('\u{1}').collect();
+    stage.killed_at("CreateChangeSet", When::BeforeForward, "recreate", &args).await;
+    assert_eq!(stage.status(&stack("redis")).await, None);
+    stage
+        .deploy("recreate", &args)
+        .await
+        .expect(0)
+        .says(&["redis does not exist, so nothing is deleted", "redis: CREATE_COMPLETE"]);
+    assert_ne!(stage.stack_id(&stack("redis")).await, before);
+    assert_eq!(stage.operations(), ["DeleteStack", "ExecuteChangeSet"]);
     stage.is_whole();
 }
