@@ -89,7 +89,7 @@ async fn slips_of_the_command_line_are_told_with_what_was_meant() {
         "update",
         &with(&["--param", "Stagee=x"]),
         2,
-        &["its template has no such parameter", "did you mean Stage?"],
+        &["no template of this call has such a parameter", "did you mean Stage?"],
     )
     .await;
     refused(
