@@ -136,6 +136,12 @@ impl ReviewArgs {
                     .help("give one of them"));
             }
         }
+        for approval in self.allow.iter().filter(|_| !labels.is_empty()) {
+            let label = approval.name.split('/').next().unwrap_or_default();
+            if !labels.contains(&label) {
+                return Err(no_label(&format!("approve {}", approval.name), label, &labels));
+            }
+        }
         for stack in self.stack.iter().filter(|stack| self.removes(&stack.label) == Some(Operation::Recreate))
         {
             if stack.template.is_none() {

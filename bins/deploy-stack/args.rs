@@ -124,7 +124,7 @@ impl DeployArgs {
             );
         }
         let needs_template = matches!(self.action, Act::Create | Act::Recreate);
-        for stack in self.stack.iter().filter(|stack| needs_template && stack.template.is_none()) {
+        if let Some(stack) = self.stack.iter().find(|stack| needs_template && stack.template.is_none()) {
             return Err(Failure::usage(format!("{word} stack {}", stack.label))
                 .because("no template is given")
                 .help(format!("add =TEMPLATE[,PARAMETERS] to --stack {stack}")));

@@ -1,7 +1,7 @@
 //! Creating and updating: make the set again, judge again, compare with what was approved, execute exactly that set, follow.
 
 use changeset::judge::Rules;
-use changeset::live::{Cfn, Ended, Kind, Phase, SetRef, Shell, Since, Stack, set_name};
+use changeset::live::{Cfn, Ended, Kind, Phase, SetRef, SetSummary, Shell, Since, Stack, set_name};
 use changeset::look::{Looked, look};
 use changeset::prepare::{Call, Prepared, Ready};
 use changeset::request::StackArg;
@@ -85,11 +85,14 @@ impl Deploy<'_> {
         let is_new = ready.absent || (ready.observed.is_none() && !left.is_empty());
         let inverse = Inverse { stack: &ready.arg.stack, set: &name, is_new };
         let mut want = ready.want.clone();
-        want.description = "made by deploy-stack to be executed at once".to_owned();
+        "made by deploy-stack to be executed at once".clone_into(&mut want.description);
         let set = cx
             .act(&id, &inverse, async {
                 for set in &left {
-                    cfn.delete_set(set).await?;
+                    if let Err(error) = cfn.delete_set(set).await {
+                        let why = error.chain().join(": ");
+                        cx.report().warn(&format!("{error}, which an earlier run left: {why}"));
+                    }
                 }
                 if let Some(body) = &ready.body {
                     want.template = cfn.template_source(cx, body, self.call.bucket.as_ref()).await?;
@@ -114,10 +117,16 @@ impl Deploy<'_> {
         let since = cfn.mark(cx, &set.stack_id).await?;
         // One token for one set: a retry of the call starts nothing twice.
         let token = format!("run-{name}");
-        cx.act(&run_id(label), &set, cfn.execute(&set, &token)).await?;
+        if let Err(failure) = cx.act(&run_id(label), &set, cfn.execute(&set, &token)).await {
+            cx.report().end_group();
+            // One that is being executed all the same, AWS does not delete.
+            self.take_away(&id, &set, is_new).await;
+            return Err(failure);
+        }
         let ended = cfn.follow(cx, &set.stack_id, since).await?;
         cx.report().end_group();
-        verify(&ready.arg, &ended, Wished::Settled)?;
+        let again = self.args.action == Act::Recreate;
+        verify(&ready.arg, &ended, if again { Wished::Again } else { Wished::Settled })?;
         self.tell(label, &ended);
         Ok(true)
     }
@@ -126,7 +135,11 @@ impl Deploy<'_> {
     async fn left(&self, arg: &StackArg) -> Result<Vec<SetRef>, Failure> {
         let ours = set_name("deploy", "");
         let sets = self.cfn.sets(self.cx, &arg.stack).await?;
-        let left = sets.into_iter().filter(|set| set.name.starts_with(&ours) && set.is_available());
+        let is_idle = |set: &SetSummary| {
+            ["CREATE_COMPLETE", "FAILED"].contains(&set.status.as_str())
+                && ["AVAILABLE", "UNAVAILABLE"].contains(&set.execution_status.as_str())
+        };
+        let left = sets.into_iter().filter(|set| set.name.starts_with(&ours) && is_idle(set));
         Ok(left.map(|set| SetRef { arn: set.arn, stack_id: set.stack_id }).collect())
     }
 

@@ -18,13 +18,14 @@ use aws::Aws;
 use changeset::judge::Rules;
 use changeset::live::{Bucket, Cfn, Phase, Stack};
 use changeset::prepare::{Call, files, no_label};
+use changeset::redact::redact_value;
 use changeset::request::StackArg;
 use kit::{Code, Cx, ExitCode, Failure, Go, Note, Outcome, Output, Permission, Step};
 
 pub use crate::args::{Act, DeployArgs};
 use crate::deploy::Deploy;
 use crate::plan::{DeployPlan, Work};
-use crate::remove::Found;
+use crate::remove::{Found, removal_work};
 use crate::reviewed::Reviewed;
 use crate::saved::Place;
 
@@ -162,6 +163,21 @@ async fn run(args: DeployArgs, cx: Cx) -> Result<Outcome, Failure> {
     })
 }
 
+/// A stack as a receipt may have it: a parameter that holds a secret without saying `NoEcho` is none of its business.
+fn masked(stack: &Stack) -> Stack {
+    let mut stack = stack.clone();
+    let values = stack
+        .parameters
+        .iter_mut()
+        .chain(stack.outputs.iter_mut().map(|(name, output)| (name, &mut output.value)));
+    for (name, value) in values {
+        if let Some(masked) = redact_value(name, value) {
+            *value = masked;
+        }
+    }
+    stack
+}
+
 /// Creates or updates; the labels of what changed, none for a dry run.
 async fn change(deploy: &Deploy<'_>) -> Result<Option<Vec<String>>, Failure> {
     let (cx, args) = (deploy.cx, deploy.args);
@@ -195,7 +211,7 @@ async fn change(deploy: &Deploy<'_>) -> Result<Option<Vec<String>>, Failure> {
         plan.notes
             .push(Note::Info("there is no --review: only notices pass, and what --allow names".to_owned()));
     }
-    cx.observed(&observed);
+    cx.observed(&observed.iter().map(|(label, stack)| (label, masked(stack))).collect::<BTreeMap<_, _>>());
     if let Go::Stop(_) = cx.show(&plan)? {
         return Ok(None);
     }
@@ -244,8 +260,8 @@ async fn remove(deploy: &Deploy<'_>, aws: &Aws) -> Result<Option<Vec<String>>, F
         let (label, stack) = (arg.label.clone(), arg.stack.clone());
         let saved = match &found {
             Found::Going(going) => {
-                plan.work.push(deploy.removal_work(arg, going, &place));
-                Some(&going.saved)
+                plan.work.push(removal_work(arg, going, &place));
+                Some(going.again())
             }
             Found::Gone(saved) => {
                 plan.notes.push(Note::Info(format!("{label} does not exist, so nothing is deleted")));
@@ -275,7 +291,7 @@ async fn remove(deploy: &Deploy<'_>, aws: &Aws) -> Result<Option<Vec<String>>, F
         all.push(found);
     }
     let going = |(arg, found): (&StackArg, &Found)| match found {
-        Found::Going(going) => Some((arg.label.clone(), going.stack.clone())),
+        Found::Going(going) => Some((arg.label.clone(), masked(&going.stack))),
         Found::Gone(_) | Found::Anew => None,
     };
     cx.observed(&deploy.call.stacks.iter().zip(&all).filter_map(going).collect::<BTreeMap<_, _>>());
@@ -307,7 +323,7 @@ async fn one_removed(
         Found::Going(mut going) => {
             deploy.remove(arg, &mut going, place).await?;
             if again {
-                deploy.make_again(arg, &going.saved).await?;
+                deploy.make_again(arg, going.again()).await?;
             }
             Ok(true)
         }
@@ -332,7 +348,7 @@ async fn repair(deploy: &Deploy<'_>) -> Result<Option<Vec<String>>, Failure> {
         found.push((arg, stack, work.is_some()));
         plan.work.extend(work);
     }
-    cx.observed(&found.iter().map(|(arg, stack, _)| (&arg.label, stack)).collect::<BTreeMap<_, _>>());
+    cx.observed(&found.iter().map(|(arg, stack, _)| (&arg.label, masked(stack))).collect::<BTreeMap<_, _>>());
     if let Go::Stop(_) = cx.show(&plan)? {
         return Ok(None);
     }

@@ -197,6 +197,8 @@ pub(crate) fn recovery(arg: &StackArg, stack: &Stack, skip: &[String]) -> Result
         Phase::NeedsRecovery(Recovery::Person) => Err(refused(format!("it is {}", stack.status))
             .help("look at it in the console: there is no call that brings it back")),
         Phase::Settled | Phase::RolledBack => Ok(None),
+        // An earlier run began it: it is followed.
+        Phase::InProgress if stack.status.contains("ROLLBACK") => Ok(None),
         Phase::Review | Phase::Deleted | Phase::InProgress => {
             Err(refused(format!("it is {}", stack.status)).help("there is nothing to recover"))
         }
@@ -213,5 +215,72 @@ pub(crate) fn cancellation(arg: &StackArg, stack: &Stack) -> Result<Option<Work>
         other => Err(Failure::refused(format!("cancel the update of stack {}", arg.stack))
             .because(format!("it is {other}: there is no update to cancel"))
             .help("only an update in progress can be cancelled, and not any more while it is cleaning up")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn core() -> StackArg {
+        "core:CoreProduction".parse().unwrap()
+    }
+
+    fn stack(status: &str) -> Stack {
+        Stack { status: status.to_owned(), ..Stack::default() }
+    }
+
+    /// The rows are those of
+    /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/view-stack-events.html#cfn-console-view-stack-data-resources-status-codes>.
+    #[test]
+    fn a_stuck_stack_has_one_way_back() {
+        let way = |status: &str, skip: &[String]| match recovery(&core(), &stack(status), skip) {
+            Ok(Some(Work::ContinueRollback { skip, .. })) => format!("continue {}", skip.join(",")),
+            Ok(Some(Work::Rollback { .. })) => "roll back".to_owned(),
+            Ok(Some(other)) => panic!("{other:?}"),
+            Ok(None) => "nothing".to_owned(),
+            Err(failure) => failure.code().number().to_string(),
+        };
+        let skip = ["Db".to_owned()];
+        for (status, expected, skipping) in [
+            ("UPDATE_ROLLBACK_FAILED", "continue ", "continue Db"),
+            ("UPDATE_FAILED", "roll back", "3"),
+            ("UPDATE_ROLLBACK_IN_PROGRESS", "nothing", "nothing"),
+            ("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", "nothing", "nothing"),
+            ("UPDATE_ROLLBACK_COMPLETE", "nothing", "nothing"),
+            ("UPDATE_COMPLETE", "nothing", "nothing"),
+            ("UPDATE_IN_PROGRESS", "3", "3"),
+            ("CREATE_FAILED", "3", "3"),
+            ("ROLLBACK_COMPLETE", "3", "3"),
+            ("DELETE_FAILED", "3", "3"),
+            ("REVIEW_IN_PROGRESS", "3", "3"),
+            ("A_WORD_OF_TOMORROW", "3", "3"),
+        ] {
+            assert_eq!(way(status, &[]), expected, "{status}");
+            assert_eq!(way(status, &skip), skipping, "{status} with --skip");
+        }
+    }
+
+    #[test]
+    fn only_a_running_update_is_cancelled() {
+        for (status, expected) in [
+            ("UPDATE_IN_PROGRESS", Some(true)),
+            ("UPDATE_ROLLBACK_IN_PROGRESS", Some(false)),
+            ("UPDATE_ROLLBACK_COMPLETE", Some(false)),
+            ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", None),
+            ("CREATE_IN_PROGRESS", None),
+            ("UPDATE_COMPLETE", None),
+        ] {
+            let found = cancellation(&core(), &stack(status)).ok().map(|work| work.is_some());
+            assert_eq!(found, expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn an_update_takes_a_stack_that_is_there() {
+        assert!(check_change(Act::Update, &core(), None).is_err());
+        assert!(check_change(Act::Update, &core(), Some(&stack("REVIEW_IN_PROGRESS"))).is_err());
+        assert!(check_change(Act::Update, &core(), Some(&stack("UPDATE_COMPLETE"))).is_ok());
+        assert!(check_change(Act::Create, &core(), None).is_ok());
     }
 }

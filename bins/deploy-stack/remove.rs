@@ -12,7 +12,7 @@ use crate::deploy::Deploy;
 use crate::drain;
 use crate::plan::{Work, delete_id, removal_lines};
 use crate::protect::restore;
-use crate::saved::{Place, Saved};
+use crate::saved::{Place, Saved, worked};
 use crate::verify::{Wished, verify};
 
 /// A stack that is to go, looked at.
@@ -20,6 +20,15 @@ pub(crate) struct Going {
     pub(crate) stack: Stack,
     review: StackReview,
     pub(crate) saved: Saved,
+    /// What is saved of the stack in whose place this one was to come, which itself never came to work.
+    before: Option<Saved>,
+}
+
+impl Going {
+    /// What it is made again with.
+    pub(crate) fn again(&self) -> &Saved {
+        self.before.as_ref().unwrap_or(&self.saved)
+    }
 }
 
 /// What is there of a stack that is to be deleted, or deleted and made again.
@@ -30,6 +39,17 @@ pub(crate) enum Found {
     Gone(Option<Box<Saved>>),
     /// It was deleted and made again already, since it was reviewed or by an earlier run that was cut off.
     Anew,
+}
+
+/// What the plan says of it.
+pub(crate) fn removal_work(arg: &StackArg, going: &Going, place: &Place) -> Work {
+    Work::Delete {
+        label: arg.label.clone(),
+        stack: arg.stack.clone(),
+        stack_id: going.stack.id.clone(),
+        removes: removal_lines(&going.review),
+        saved_to: place.of(&going.saved),
+    }
 }
 
 impl Deploy<'_> {
@@ -58,7 +78,9 @@ impl Deploy<'_> {
         let Some(stack) = stack else {
             return if again { self.gone(arg, place).await } else { Ok(Found::Gone(None)) };
         };
+        // One that never came to work holds nothing, and is made room for as the one before it was.
         if again
+            && worked(&stack.status)
             && (running.as_deref() == Some("CREATE_IN_PROGRESS")
                 || self.reviewed.recreated(&arg.label).is_some_and(|reviewed| *reviewed != stack.id))
         {
@@ -70,11 +92,13 @@ impl Deploy<'_> {
             self.show(&mut review);
             return Err(refused.help(format!("review it: {}", self.args.review_command())));
         }
-        if again {
-            self.makeable(arg, &Former::from(&stack)).await?;
-        }
         let saved = Saved::of(cx, cfn, &stack).await?;
-        Ok(Found::Going(Box::new(Going { stack, review, saved })))
+        let before = if again && !worked(&stack.status) { place.newest(cx, &arg.stack).await? } else { None };
+        let going = Going { stack, review, saved, before };
+        if again {
+            self.makeable(arg, &going.again().former()).await?;
+        }
+        Ok(Found::Going(Box::new(going)))
     }
 
     /// A stack whose deletion an earlier run began: what it was is known from what was saved alone.
@@ -99,17 +123,6 @@ impl Deploy<'_> {
             Prepared::Provisional(why) => {
                 Err(Failure::refused(format!("make stack {} again", arg.label)).because(why))
             }
-        }
-    }
-
-    /// What the plan says of it.
-    pub(crate) fn removal_work(&self, arg: &StackArg, going: &Going, place: &Place) -> Work {
-        Work::Delete {
-            label: arg.label.clone(),
-            stack: arg.stack.clone(),
-            stack_id: going.stack.id.clone(),
-            removes: removal_lines(&going.review),
-            saved_to: place.of(&going.saved),
         }
     }
 

@@ -73,6 +73,10 @@ impl Saved {
         }
     }
 
+    fn worked(&self) -> bool {
+        worked(&self.status)
+    }
+
     /// One stack has one place, whatever run saves it: the ARN's id is in the name, so that two stacks of one name have two.
     fn name(&self) -> String {
         let id = self.stack_id.rsplit('/').next().unwrap_or_default();
@@ -146,7 +150,7 @@ impl Place {
         Ok(at)
     }
 
-    /// The newest that is kept of a stack of this name; none where nothing is.
+    /// The newest that is kept of a stack of this name that worked, else of one that did not; none where nothing is.
     pub(crate) async fn newest(&self, cx: &Cx, stack: &str) -> Result<Option<Saved>, Failure> {
         let attempt = || format!("look for what stack {stack} was");
         let mut found: Vec<Saved> = Vec::new();
@@ -192,9 +196,15 @@ impl Place {
                 }
             }
         }
-        found.sort_by(|one, other| one.saved.cmp(&other.saved));
+        // One that never came to work is not what the stack was, when there is another.
+        found.sort_by(|one, other| (one.worked(), &one.saved).cmp(&(other.worked(), &other.saved)));
         Ok(found.pop())
     }
+}
+
+/// Whether a stack of that status had been made to its end.
+pub(crate) fn worked(status: &str) -> bool {
+    !["CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "REVIEW_IN_PROGRESS"].contains(&status)
 }
 
 fn is_of(stack: &str, name: &str) -> bool {

@@ -10,6 +10,8 @@ use crate::plan::named;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wished {
     Settled,
+    /// Settled, of a stack that is made again after its deletion.
+    Again,
     Deleted,
     RolledBack,
 }
@@ -18,7 +20,7 @@ pub(crate) enum Wished {
 pub(crate) fn verify(arg: &StackArg, ended: &Ended, wished: Wished) -> Result<(), Failure> {
     let (label, operand) = (&arg.label, named(arg));
     let reached = match wished {
-        Wished::Settled => ended.phase() == Phase::Settled,
+        Wished::Settled | Wished::Again => ended.phase() == Phase::Settled,
         Wished::Deleted => ended.phase() == Phase::Deleted,
         Wished::RolledBack => ended.phase() == Phase::RolledBack,
     };
@@ -27,6 +29,7 @@ pub(crate) fn verify(arg: &StackArg, ended: &Ended, wished: Wished) -> Result<()
     }
     let attempt = match wished {
         Wished::Settled => format!("run stack {label}"),
+        Wished::Again => format!("make stack {label} again"),
         Wished::Deleted => format!("delete stack {label}"),
         Wished::RolledBack => format!("roll stack {label} back"),
     };
@@ -61,6 +64,8 @@ pub(crate) fn verify(arg: &StackArg, ended: &Ended, wished: Wished) -> Result<()
         }
         Phase::NeedsRecovery(Recovery::Delete) if wished == Wished::Deleted => failure
             .help("look at what could not be deleted, empty or keep it, and delete again; nothing is retained by force"),
+        Phase::NeedsRecovery(Recovery::Delete) if wished == Wished::Again => failure
+            .help("correct what failed, and run the same command again: it is made with what was saved of it"),
         Phase::NeedsRecovery(Recovery::Delete) => failure.help(format!(
             "it never came to work: deploy-stack --action delete --stack {operand} --save-to DIR, then create it again"
         )),
@@ -129,6 +134,8 @@ mod tests {
             format!("{failure:?}").contains("--stack core:CoreProduction --skip infra-S3Res-1ABC.Bucket"),
             "{failure:?}"
         );
+        let failure = verify(&core(), &ended("ROLLBACK_COMPLETE"), Wished::Again).unwrap_err();
+        assert!(format!("{failure:?}").contains("run the same command again"), "{failure:?}");
         let failure = verify(&core(), &ended("DELETE_FAILED"), Wished::Deleted).unwrap_err();
         assert!(format!("{failure:?}").contains("nothing is retained by force"), "{failure:?}");
         assert!(verify(&core(), &ended("DELETE_COMPLETE"), Wished::Settled).is_err());

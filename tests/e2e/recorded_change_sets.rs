@@ -1,5 +1,5 @@
 //! Recorded change sets, reviewed by the executable. What each is expected to say was written down by reading where it
-//! comes from (the AWS user guide's samples, LocalStack's snapshots validated against AWS, the AWS CDK's test data, issue
+//! comes from (the AWS user guide's samples, `LocalStack`'s snapshots validated against AWS, the AWS CDK's test data, issue
 //! texts), before the step was run on it.
 
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Runs that are cut off, and runs again: an operation that goes on is followed to its end by the next run.
 
 use serde_json::{Value, json};
-use testkit::front::When;
+use testkit::front::{Fault, When};
 
 use super::{Stage, line, tiles};
 use crate::world::{Ran, run};
@@ -144,5 +144,18 @@ async fn a_running_update_is_cancelled_and_seen_rolled_back() {
         .expect(3)
         .says(&["it is UPDATE_COMPLETE: there is no update to cancel", "state: nothing was changed"]);
     assert_eq!(stage.writes(), Vec::<String>::new());
+    stage.is_whole();
+}
+
+#[tokio::test]
+async fn what_a_killed_run_made_goes_with_what_the_next_one_may_not_execute() {
+    let stage = Stage::start().await;
+    let release = format!("Api={}", stage.file("Api.template", &tiles("tiles", "one").to_string()));
+    let args = ["--stack", release.as_str()];
+    stage.killed_at("CreateChangeSet", When::AfterEffect, "create", &args).await;
+    assert_eq!(stage.sets("Api").await.len(), 1);
+    stage.front.add_fault(Fault::access_denied("cloudformation:ExecuteChangeSet"));
+    stage.deploy("create", &args).await.expect(1).says(&["what was made to be looked at is gone again"]);
+    assert_eq!(stage.status("Api").await, None);
     stage.is_whole();
 }

@@ -1,4 +1,4 @@
-//! BossDB's runbook with its real templates: eight stacks in their order, the pair of indexes that has to be refused, a table that
+//! `BossDB`'s runbook with its real templates: eight stacks in their order, the pair of indexes that has to be refused, a table that
 //! must not be lost, a stack that is made again. What the emulator does not have stands in the copies as
 //! [`testkit::templates::derive`] lists it.
 
@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use testkit::front::When;
 use testkit::inputs;
 use testkit::templates::derive;
 
@@ -33,13 +34,8 @@ fn parameters(text: &str) -> BTreeMap<String, String> {
     list.iter().filter_map(pair).collect()
 }
 
-/// A template and its parameters as files: the operand after `=`, and what is another thing in the copy.
-fn files(
-    stage: &Stage,
-    from: &PathBuf,
-    label: &str,
-    core: &BTreeMap<String, String>,
-) -> (String, Vec<String>) {
+/// A template, as the emulator takes it, and its parameters as files: the operand of `--stack`.
+fn files(stage: &Stage, from: &Path, label: &str, core: &BTreeMap<String, String>) -> String {
     let name = stack(label);
     let version = from.file_name().expect("a name").to_string_lossy().into_owned();
     let mut values = parameters(&read(&from.join(format!("{name}.arguments"))));
@@ -54,7 +50,7 @@ fn files(
     let copy = derive(&read(&from.join(format!("{name}.template"))), &values).expect("a template");
     let template = stage.file(&format!("{version}-{label}.template"), &copy.text);
     let arguments = stage.file(&format!("{version}-{label}.arguments"), &arguments(&values));
-    (format!("{label}:{name}={template},{arguments}"), copy.changes.iter().map(ToString::to_string).collect())
+    format!("{label}:{name}={template},{arguments}")
 }
 
 /// What all eight presuppose and none of them makes: the hosted zone of their names.
@@ -76,7 +72,7 @@ fn with<'a>(stacks: &'a [String], more: &[&'a str]) -> Vec<&'a str> {
 /// The core stack as it is before the release, with what it presupposes; its resources by logical id.
 async fn core(stage: &Stage, generated: &Path) -> BTreeMap<String, String> {
     surroundings(stage).await;
-    let core = [files(stage, &generated.join("development"), "core", &BTreeMap::new()).0];
+    let core = [files(stage, &generated.join("development"), "core", &BTreeMap::new())];
     stage.deploy("create", &with(&core, &[])).await.expect(0);
     stage.resources(&stack("core")).await
 }
@@ -86,7 +82,7 @@ async fn two_indexes_at_once_are_refused_and_one_after_the_other_pass() {
     let Some(generated) = generated("BossDB's history of indexes") else { return };
     let stage = Stage::start().await;
     let core = core(&stage, &generated).await;
-    let of = |version: &str| files(&stage, &generated.join("gsi-history").join(version), "api", &core).0;
+    let of = |version: &str| files(&stage, &generated.join("gsi-history").join(version), "api", &core);
     let before = [of("583f06e")];
     stage.deploy("create", &with(&before, &[])).await.expect(0);
 
@@ -133,7 +129,7 @@ async fn eight_stacks_are_made_in_order_and_brought_to_production_in_order() {
     let stage = Stage::of(crate::world::ACCOUNT.to_owned()).await;
     let core = core(&stage, &generated).await;
     let of = |scenario: &str| -> Vec<String> {
-        LABELS.iter().map(|label| files(&stage, &generated.join(scenario), label, &core).0).collect()
+        LABELS.iter().map(|label| files(&stage, &generated.join(scenario), label, &core)).collect()
     };
     let (before, release) = (of("development"), of("production"));
 
@@ -185,7 +181,7 @@ async fn a_replacement_that_would_lose_a_table_is_refused_by_both_steps() {
     let Some(generated) = generated("BossDB's tables") else { return };
     let stage = Stage::start().await;
     let core = core(&stage, &generated).await;
-    let before = [files(&stage, &generated.join("production"), "api", &core).0];
+    let before = [files(&stage, &generated.join("production"), "api", &core)];
     stage.deploy("create", &with(&before, &[])).await.expect(0);
     let table = stage.resources(&stack("api")).await["s3Index"].clone();
     let item = json!({"object-key": {"S": "a"}, "version-node": {"N": "1"}, "ingest-job-hash": {"S": "j"}, "ingest-job-range": {"S": "r"}});
@@ -219,5 +215,45 @@ async fn a_replacement_that_would_lose_a_table_is_refused_by_both_steps() {
     assert_eq!(stage.operations(), Vec::<String>::new());
     assert_eq!(stage.items(&table).await, 1);
     assert_eq!(stage.status(&stack("api")).await.as_deref(), Some("CREATE_COMPLETE"));
+    stage.is_whole();
+}
+
+#[tokio::test]
+async fn redis_is_made_again_when_it_has_drained_and_though_the_run_was_killed() {
+    let Some(generated) = generated("BossDB's redis") else { return };
+    let stage = Stage::start().await;
+    let core = core(&stage, &generated).await;
+    let of = |scenario: &str| [files(&stage, &generated.join(scenario), "redis", &core)];
+    stage.deploy("create", &with(&of("development"), &[])).await.expect(0);
+    let release = of("production");
+    let before = stage.stack_id(&stack("redis")).await;
+    let allow = ["--allow", "redis/Cache:remove-delete", "--allow", "redis/CacheState:remove-delete"];
+    let (approved, _) = stage
+        .reviewed("redis.json", &with(&release, &[&["--recreate", "redis"], &allow[..]].concat()), 0)
+        .await;
+    stage.front.forget();
+    let save = ["--save-to", "saved"];
+    let pending = with(&release, &["--save-to", "saved", "--drain-check", "sh -c 'echo 12 keys; exit 1'"]);
+    stage
+        .deploy_as(&approved, "recreate", &pending)
+        .await
+        .expect(3)
+        .says(&["12 keys", "its drain check ended with exit status: 1"]);
+    assert_eq!(stage.writes(), Vec::<String>::new());
+    let args = with(
+        &release,
+        &[&["--review", &approved.file, "--fingerprint", &approved.fingerprint], &save[..]].concat(),
+    )
+    .join("\u{1}");
+    let args: Vec<&str> = args.split('\u{1}').collect();
+    stage.killed_at("CreateChangeSet", When::BeforeForward, "recreate", &args).await;
+    assert_eq!(stage.status(&stack("redis")).await, None);
+    stage
+        .deploy("recreate", &args)
+        .await
+        .expect(0)
+        .says(&["redis does not exist, so nothing is deleted", "redis: CREATE_COMPLETE"]);
+    assert_ne!(stage.stack_id(&stack("redis")).await, before);
+    assert_eq!(stage.operations(), ["DeleteStack", "ExecuteChangeSet"]);
     stage.is_whole();
 }

@@ -29,7 +29,6 @@ async fn a_rolled_back_update_tells_the_first_failure_of_the_deepest_stack() {
     stage.file("infra.template", &parent("bad.json").to_string());
     let allow = ["--allow", "infra/S3Res:opaque"];
     let ran = stage.deploy("update", &[&stack[..], &allow].concat()).await;
-    println!("{}\n{}", ran.stdout, ran.stderr);
     ran.expect(5).says(&[
         "error: run stack infra",
         "because: S3Res/Inner (Custom::Loader): ",

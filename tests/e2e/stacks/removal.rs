@@ -135,3 +135,88 @@ async fn a_recreation_killed_at_any_call_is_finished_by_the_same_command() {
         stage.is_whole();
     }
 }
+
+#[tokio::test]
+async fn what_was_saved_is_enough_to_make_a_stack_again() {
+    let stage = Stage::start().await;
+    let (args, _) = with_everything(&stage).await;
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    stage.deploy("delete", &[&args[..], &GONE].concat()).await.expect(0);
+    // The emulator knows nothing of these; what AWS tells of them is saved in these fields.
+    let (role, topic) =
+        ("arn:aws:iam::111122223333:role/stacks", "arn:aws:sns:us-east-1:111122223333:events");
+    let alarm = json!({"arn": "arn:aws:cloudwatch:us-east-1:111122223333:alarm:errors", "type": "AWS::CloudWatch::Alarm"});
+    let mut kept = saved(&stage);
+    kept["role-arn"] = json!(role);
+    kept["notification-arns"] = json!([topic]);
+    kept["rollback-triggers"] = json!([alarm]);
+    let file = std::fs::read_dir(stage.path("saved")).unwrap().flatten().next().unwrap().path();
+    std::fs::write(file, kept.to_string()).unwrap();
+    stage.front.forget();
+    stage.deploy("recreate", &args).await.expect(0).says(&["api does not exist, so nothing is deleted"]);
+    let request = &stage.calls("CreateChangeSet")[0].request;
+    for (field, value) in [
+        ("RoleARN", role),
+        ("NotificationARNs.member.1", topic),
+        (
+            "RollbackConfiguration.RollbackTriggers.member.1.Arn",
+            "arn:aws:cloudwatch:us-east-1:111122223333:alarm:errors",
+        ),
+        ("Parameters.member.1.ParameterValue", "prod"),
+        ("Tags.member.1.Value", "boss"),
+    ] {
+        assert_eq!(request[field], value, "{field} of {request}");
+    }
+    assert_eq!(stage.writes(), ["CreateChangeSet", "ExecuteChangeSet", "SetStackPolicy"]);
+    stage.is_whole();
+}
+
+#[tokio::test]
+async fn a_recreation_that_failed_is_mended_and_still_makes_what_the_stack_was() {
+    let stage = Stage::start().await;
+    let (args, policy) = with_everything(&stage).await;
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let before = stage.stack_id("Api").await;
+    let (approved, _) =
+        stage.reviewed("review.json", &[&args[..2], &["--recreate", "api"], &GONE].concat(), 0).await;
+    let mut broken = tiles("tiles", "one");
+    broken["Resources"]["New"] = json!({"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": {"Fn::ImportValue": "nobody-exports-this"}}});
+    stage.file("Api.template", &broken.to_string());
+    stage.deploy_as(&approved, "recreate", &args).await.expect(5).says(&[
+        "error: make stack api again",
+        "nobody-exports-this",
+        "help: correct what failed, and run the same command again: it is made with what was saved of it",
+        "state: stack api is ROLLBACK_COMPLETE",
+    ]);
+    stage.file("Api.template", &tiles("tiles", "one").to_string());
+    stage.deploy_as(&approved, "recreate", &args).await.expect(0);
+    is_as_it_was(&stage, &before, &policy).await;
+    stage.is_whole();
+}
+
+#[tokio::test]
+async fn a_runner_that_is_lost_takes_nothing_with_it() {
+    let stage = Stage::start().await;
+    let bucket = format!("saved-{}", stage.account);
+    stage.put(&bucket, "").await;
+    let (args, policy) = with_everything(&stage).await;
+    let place = format!("s3://{bucket}/stacks");
+    let args = ["--stack", args[1].as_str(), "--save-to", &place];
+    let before = stage.stack_id("Api").await;
+    stage.killed_at("CreateChangeSet", When::BeforeForward, "recreate", &[&args[..], &GONE].concat()).await;
+    assert_eq!(stage.status("Api").await, None);
+    // Nothing of the first run's disk is there for the second.
+    std::fs::remove_dir_all(stage.path("cutover-receipts")).unwrap();
+    stage.deploy("recreate", &[&args[..], &GONE].concat()).await.expect(0);
+    is_as_it_was(&stage, &before, &policy).await;
+    let elsewhere = ["--stack", args[1], "--save-to", &format!("s3://{bucket}/other"), "--allow", GONE[1]];
+    stage.cloudformation("DeleteStack", &[("StackName", "Api")]).await;
+    stage.front.forget();
+    stage
+        .deploy("recreate", &elsewhere)
+        .await
+        .expect(3)
+        .says(&["there is no stack Api, and nothing of it is saved in s3://", "/other"]);
+    assert_eq!(stage.writes(), Vec::<String>::new());
+    stage.is_whole();
+}

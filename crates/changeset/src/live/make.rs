@@ -186,7 +186,7 @@ impl Cfn {
                     // An earlier try took effect and its answer was lost: nobody else has this name.
                     () if exists => self.made_before(&want.stack, name).await.ok_or(failed),
                     () if lacks => Err(failed.help(
-                        "acknowledge the capability that it names, after looking at what the template does with it",
+                        "look at what the template does with the capability that it names, and acknowledge it with --capability",
                     )),
                     () if full => Err(failed.help(format!(
                         "delete change sets that nobody needs: aws cloudformation list-change-sets --stack-name {}",

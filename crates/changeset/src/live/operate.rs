@@ -14,7 +14,8 @@ impl Cfn {
     /// Source: <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ExecuteChangeSet.html>
     pub async fn execute(&self, set: &SetRef, token: &str) -> Result<(), Failure> {
         let call = self.client.execute_change_set().change_set_name(&set.arn).client_request_token(token);
-        let attempt = format!("execute the change set {}", set_of(&set.arn));
+        let attempt =
+            format!("execute the change set {} of stack {}", set_of(&set.arn), short(&set.stack_id));
         let sent = call.send().await.map(drop);
         self.begun(sent, attempt, "cloudformation:ExecuteChangeSet", &set.stack_id, token).await
     }
@@ -88,8 +89,15 @@ impl Cfn {
         if self.has_begun(stack_id, token).await.unwrap_or_default() {
             return Ok(());
         }
-        let doubtful = says_that_it_is_late(error.code(), error.message());
-        let failed = failure(attempt, action, &self.arn(stack_id), error);
+        // A set is obsolete because another one was executed, never because it was itself.
+        let obsolete = error.message().is_some_and(|text| text.contains("[OBSOLETE]"));
+        let doubtful = !obsolete && says_that_it_is_late(error.code(), error.message());
+        let mut failed = failure(attempt, action, &self.arn(stack_id), error);
+        if obsolete {
+            failed = failed.help(
+                "somebody else changed the stack since it was made: look at what, and run the same command again",
+            );
+        }
         Err(if doubtful { failed.untouched(false) } else { failed })
     }
 }

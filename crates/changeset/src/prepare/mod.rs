@@ -1,15 +1,21 @@
 //! From what the caller gave to what CloudFormation is asked for: files read and checked offline, the stack observed,
 //! parameters put together.
 
+mod files;
+mod parameters;
+
 use std::collections::BTreeMap;
 
 use kit::{Cx, Failure, Secret, nearest};
 
+pub use self::files::{Files, files, is_url};
+use self::parameters::{Values, as_before, check};
+
 use crate::live::{
     Bucket, Cfn, Kind, ParameterValue, Phase, Recovery, RollbackTrigger, Stack, TemplateSource, Want,
 };
-use crate::request::{ParamArg, ParamValue, StackArg};
-use crate::template::{Given, GivenValue, ParameterFile, Template, check_parameters};
+use crate::request::{ParamArg, StackArg};
+use crate::template::GivenValue;
 
 /// What one call of a step is about.
 #[derive(Clone, Debug)]
@@ -68,50 +74,6 @@ pub enum Prepared {
     Provisional(String),
 }
 
-/// The files of one stack.
-#[derive(Clone, Debug)]
-pub struct Files {
-    /// None where the template lies in S3, or the stack's own is to stay.
-    pub template: Option<Template>,
-    pub body: Option<String>,
-    pub parameters: ParameterFile,
-}
-
-/// Reads the template and the parameters of a stack.
-///
-/// # Errors
-/// A file can't be read or is malformed (exit 2), with the line.
-pub fn files(arg: &StackArg) -> Result<Files, Failure> {
-    let mut read = Files { template: None, body: None, parameters: ParameterFile::default() };
-    if let Some(file) = arg.template.as_deref().filter(|template| !is_url(template)) {
-        let text = read_file("template", file)?;
-        let template = Template::parse(&text).map_err(|error| {
-            Failure::usage(format!("read the template {file}")).because(error).help("correct the file")
-        })?;
-        read.template = Some(template);
-        read.body = Some(text);
-    }
-    if let Some(file) = &arg.parameters {
-        let text = read_file("parameters", file)?;
-        let no_echo = read.template.as_ref().map(Template::no_echo).unwrap_or_default();
-        read.parameters = ParameterFile::parse(&text, &no_echo).map_err(|error| {
-            Failure::usage(format!("read the parameters {file}")).because(error).help("correct the file")
-        })?;
-    }
-    Ok(read)
-}
-
-/// Whether a template is named by a URL, and read by CloudFormation itself.
-pub fn is_url(template: &str) -> bool {
-    template.starts_with("s3://") || template.starts_with("https://")
-}
-
-fn read_file(what: &str, file: &str) -> Result<String, Failure> {
-    std::fs::read_to_string(file).map_err(|error| {
-        Failure::usage(format!("read the {what} {file}")).because(error).help("name a file that is there")
-    })
-}
-
 impl Call {
     /// The stack of a label.
     pub fn stack(&self, label: &str) -> Option<&StackArg> {
@@ -134,7 +96,7 @@ impl Call {
                 return Err(no_label(&format!("give a parameter to stack {label}"), label, &labels));
             }
         }
-        Ok(())
+        self.check_used()
     }
 
     /// Prepares one stack. `ahead` are the labels of those that run before it and will change.
@@ -186,30 +148,16 @@ impl Call {
     ) -> Result<Prepared, Failure> {
         let Found { observed, absent } = found;
         let files = files(arg)?;
-        let mut given = files.parameters.given.clone();
-        for param in &self.params {
-            if param.label.as_ref().is_some_and(|label| *label != arg.label) {
-                continue;
-            }
-            if let Some(template) = &files.template
-                && param.label.is_none()
-                && !template.parameters().any(|(name, _)| name == param.key)
-            {
-                continue;
-            }
-            let value = match self.value(cx, cfn, arg, param, files.template.as_ref(), ahead).await? {
-                Ok(value) => value,
-                Err(because) => return Ok(Prepared::Provisional(because)),
-            };
-            given.retain(|entry| entry.parameter != param.key);
-            given.push(Given { parameter: param.key.clone(), value: GivenValue::Text(value), line: None });
-        }
-        self.check_unused(&files, arg)?;
+        let Values { mut given, later } = self.values(cx, cfn, arg, &files, ahead).await?;
         if let Some(former) = former {
             as_before(arg, &files, former, &mut given)?;
         }
         let mut notes = files.parameters.notes.clone();
-        check(arg, &files, &given, observed.as_ref(), &mut notes)?;
+        // What can be checked is, though the stack may have to wait.
+        check(arg, &files, &given, &later, observed.as_ref(), &mut notes)?;
+        if let Some(later) = later.into_iter().next() {
+            return Ok(Prepared::Provisional(later.because));
+        }
         let mut parameters: BTreeMap<String, ParameterValue> = BTreeMap::new();
         if let Some(stack) = &observed {
             let declared = |name: &str| match &files.template {
@@ -281,92 +229,6 @@ impl Call {
             notes,
         })))
     }
-
-    /// A parameter without a label that no template of the call has.
-    fn check_unused(&self, files: &Files, arg: &StackArg) -> Result<(), Failure> {
-        let Some(template) = &files.template else { return Ok(()) };
-        let single = self.stacks.len() == 1;
-        for param in self.params.iter().filter(|param| param.label.is_none() && single) {
-            let names: Vec<&str> = template.parameters().map(|(name, _)| name).collect();
-            if !names.contains(&param.key.as_str()) {
-                let failure =
-                    Failure::usage(format!("give the parameter {} to stack {}", param.key, arg.label))
-                        .because("its template has no such parameter");
-                return Err(match nearest(&param.key, &names) {
-                    Some(near) => failure.help(format!("did you mean {near}?")),
-                    None => failure.help(format!("it has {}", names.join(", "))),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// The value of a parameter, or why it can't be known before a stack ahead has run.
-    async fn value(
-        &self,
-        cx: &Cx,
-        cfn: &Cfn,
-        arg: &StackArg,
-        param: &ParamArg,
-        template: Option<&Template>,
-        ahead: &[&str],
-    ) -> Result<Result<String, String>, Failure> {
-        let attempt = || format!("give the parameter {} to stack {}", param.key, arg.label);
-        match &param.value {
-            ParamValue::Text(text) => {
-                if template.is_some_and(|template| template.is_no_echo(&param.key)) {
-                    return Err(Failure::usage(attempt())
-                        .because("its template says NoEcho: its value must not be seen on a command line")
-                        .help(format!(
-                            "write --param {}=@env:NAME, and put the value into the environment",
-                            param.key
-                        )));
-                }
-                Ok(Ok(text.clone()))
-            }
-            ParamValue::Environment(name) => match cx.env().get(name) {
-                Some(value) => {
-                    let _ = Secret::new(value);
-                    Ok(Ok(value.to_owned()))
-                }
-                None => Err(Failure::usage(attempt())
-                    .because(format!("the environment has no variable {name}"))
-                    .help(format!("set {name}"))),
-            },
-            ParamValue::Output { stack: label, output } => {
-                let within = self.stack(label);
-                let name = within.map_or(label, |stack| &stack.stack);
-                let stack = cfn.observe_stack(cx, name).await?.filter(|stack| stack.phase() != Phase::Review);
-                let waits = ahead.contains(&label.as_str());
-                let Some(stack) = stack.filter(|stack| stack.phase() != Phase::Deleted) else {
-                    if waits {
-                        return Ok(Err(format!(
-                            "it needs the output {output} of {label}, which is still to be made"
-                        )));
-                    }
-                    return Err(Failure::refused(attempt())
-                        .because(format!("there is no stack {name}, whose output {output} it is to be"))
-                        .help("run that stack first, or correct its name"));
-                };
-                match stack.outputs.get(output) {
-                    Some(found) => Ok(Ok(found.value.clone())),
-                    None if waits => {
-                        Ok(Err(format!("it needs the output {output}, which {label} does not have yet")))
-                    }
-                    None => {
-                        let names: Vec<&str> = stack.outputs.keys().map(String::as_str).collect();
-                        let failure = Failure::refused(attempt())
-                            .because(format!("stack {name} has no output {output}"));
-                        Err(match nearest(output, &names) {
-                            Some(near) => failure.help(format!("did you mean @{label}.{near}?")),
-                            None if names.is_empty() => failure.help("it has none at all"),
-                            None => failure.help(format!("it has {}", names.join(", "))),
-                        })
-                    }
-                }
-            }
-        }
-    }
 }
 
 /// What is there under a stack's name.
@@ -374,40 +236,6 @@ struct Found {
     observed: Option<Stack>,
     absent: bool,
 }
-
-/// Gives the parameters that are not given the values that they had.
-fn as_before(arg: &StackArg, files: &Files, former: &Former, given: &mut Vec<Given>) -> Result<(), Failure> {
-    let Some(template) = &files.template else { return Ok(()) };
-    let mut hidden: Vec<&str> = Vec::new();
-    for (name, _) in template.parameters() {
-        let asked = given.iter().find(|entry| entry.parameter == name);
-        if asked.is_some_and(|entry| entry.value != GivenValue::Previous) {
-            continue;
-        }
-        match former.parameters.get(name) {
-            Some(value) if template.is_no_echo(name) || value == HIDDEN => hidden.push(name),
-            Some(value) => {
-                given.retain(|entry| entry.parameter != name);
-                let value = GivenValue::Text(value.clone());
-                given.push(Given { parameter: name.to_owned(), value, line: None });
-            }
-            None => {}
-        }
-    }
-    if hidden.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::refused(format!("make stack {} again", arg.label))
-        .because(format!("{} can't be read back from it: NoEcho hides what it was", hidden.join(", ")))
-        .help(format!(
-            "give each: --param {}=@env:NAME, or in the file of parameters",
-            hidden.join("=..., ")
-        )))
-}
-
-/// What DescribeStacks gives for a `NoEcho` parameter.
-/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/parameters-section-structure.html>
-const HIDDEN: &str = "****";
 
 /// A label that no stack of the call has.
 pub fn no_label(attempt: &str, label: &str, labels: &[&str]) -> Failure {
@@ -440,37 +268,4 @@ fn updatable(stack: Stack) -> Result<Option<Stack>, Failure> {
             Err(refused(is).help("look at it in the console: there is no call that brings it back"))
         }
     }
-}
-
-/// Every parameter that does not fit, in one message.
-fn check(
-    arg: &StackArg,
-    files: &Files,
-    given: &[Given],
-    observed: Option<&Stack>,
-    notes: &mut Vec<String>,
-) -> Result<(), Failure> {
-    let Some(template) = &files.template else {
-        if arg.template.is_some() {
-            notes.push(
-                "the template lies elsewhere: its parameters were not checked before AWS was asked"
-                    .to_owned(),
-            );
-        }
-        return Ok(());
-    };
-    let previous: Option<Vec<&str>> =
-        observed.map(|stack| stack.parameters.keys().map(String::as_str).collect());
-    let (warnings, problems): (Vec<_>, Vec<_>) = check_parameters(template, given, previous.as_deref())
-        .into_iter()
-        .partition(crate::template::ParameterProblem::is_warning);
-    notes.extend(warnings.iter().map(ToString::to_string));
-    if problems.is_empty() {
-        return Ok(());
-    }
-    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    let file = arg.parameters.as_ref().map(|file| format!(" {file}")).unwrap_or_default();
-    Err(Failure::usage(format!("give stack {} its parameters{file}", arg.label))
-        .because(lines.join("\n"))
-        .help("correct the parameters; nothing was asked of AWS with them"))
 }
