@@ -146,8 +146,7 @@ async fn one(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<Written, Failure> {
             Look::Done(written) => return Ok(written),
             Look::Superseded(why) => return Err(superseded(&attempt, &why)),
             Look::Nothing if failure.is_transient() && tries < TRIES => {}
-            // Looked at: it had no effect.
-            Look::Nothing => return Err(failure.untouched(true)),
+            Look::Nothing => return Err(without_effect(failure)),
         }
         cx.or_cancelled(cx.pause(PAUSE)).await?;
     }
@@ -198,6 +197,12 @@ pub(crate) async fn taken_effect(
         Some(_) => Look::Superseded(format!("{} was replaced", ends.source.uri(&ends.source_key))),
         None => Look::Superseded(format!("{} was deleted", ends.source.uri(&ends.source_key))),
     })
+}
+
+/// A call that was refused, and of which nothing is seen, had no effect. One that was not answered may yet have one.
+pub(crate) fn without_effect(failure: Failure) -> Failure {
+    let refused = !failure.is_transient();
+    if refused { failure.untouched(true) } else { failure }
 }
 
 pub(crate) fn superseded(attempt: &str, why: &str) -> Failure {

@@ -120,7 +120,7 @@ pub struct Args {
     #[arg(long, value_name = "URI")]
     from: Place,
 
-    /// Copy the newest object below --from, by LastModified
+    /// Copy the newest object below --from, by `LastModified`
     #[arg(long)]
     latest: bool,
 

@@ -53,19 +53,20 @@ pub(crate) async fn observe(cx: &Cx, aws: &Aws, args: &Args, from: &Place) -> Re
     let (destination, path) = destination(cx, aws, args, &source_key).await?;
     let key = key_of_copy(&source_key, &from.path, &path);
     let mut there = None;
-    if source.bucket != destination.bucket || source_key != key {
-        if let Some(mut facts) = cx.or_cancelled(destination.head(&key, None)).await?? {
-            if !args.no_tags {
-                facts.tags = Some(cx.or_cancelled(destination.tags(&key, None)).await??);
-            }
-            let judged = match contents(&object, &facts) {
-                Contents::Unknown if object.archived.is_none() && facts.archived.is_none() => {
-                    compare(cx, (&source, &source_key, &object), (&destination, &key, &facts)).await?
-                }
-                judged => judged,
-            };
-            there = Some(There { facts, contents: judged });
+    // That both are the same object is for the plan to say.
+    if (source.bucket != destination.bucket || source_key != key)
+        && let Some(mut facts) = cx.or_cancelled(destination.head(&key, None)).await??
+    {
+        if !args.no_tags {
+            facts.tags = Some(cx.or_cancelled(destination.tags(&key, None)).await??);
         }
+        let judged = match contents(&object, &facts) {
+            Contents::Unknown if object.archived.is_none() && facts.archived.is_none() => {
+                compare(cx, (&source, &source_key, &object), (&destination, &key, &facts)).await?
+            }
+            judged => judged,
+        };
+        there = Some(There { facts, contents: judged });
     }
     let mut unfinished: Vec<Unfinished> = cx.or_cancelled(destination.unfinished(&key)).await??;
     unfinished.retain(|upload| upload.key == key);

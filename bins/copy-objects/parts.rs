@@ -13,7 +13,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::apply::{Ends, Look, TRIES, Written, alive, copy_source, once, patient, superseded, taken_effect};
+use crate::apply::{
+    Ends, Look, TRIES, Written, alive, copy_source, once, patient, superseded, taken_effect, without_effect,
+};
 use crate::facts::size;
 use crate::plan::Copy;
 
@@ -271,7 +273,7 @@ async fn commit(
             Look::Done(written) => return Ok(written),
             Look::Superseded(why) => return Err(superseded(&attempt, &why)),
             Look::Nothing if failure.is_transient() && tries < TRIES => {}
-            Look::Nothing => return Err(failure.untouched(true)),
+            Look::Nothing => return Err(without_effect(failure)),
         }
         tokio::time::sleep(PAUSE).await;
     }

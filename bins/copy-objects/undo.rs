@@ -142,15 +142,13 @@ pub(crate) async fn undo(cx: &Cx, aws: &Aws, receipt: &Receipt) -> Result<Outcom
 /// Whether the object that is there is the one that the run wrote. Where the answer of its call is not known, it is told by
 /// the source's size and checksum.
 fn is_copy(inverse: &Inverse, written: Option<&Written>, there: &Facts) -> bool {
-    match written {
-        Some(written) => written.etag == there.etag && written.version == there.version,
-        None => {
-            let same_crc = inverse.crc64nvme.is_some() && inverse.crc64nvme == there.crc64nvme;
-            inverse.replaced.as_deref() != Some(&there.etag)
-                && inverse.bytes == there.bytes
-                && (same_crc || inverse.etag == there.etag)
-        }
+    if let Some(written) = written {
+        return written.etag == there.etag && written.version == there.version;
     }
+    let same_crc = inverse.crc64nvme.is_some() && inverse.crc64nvme == there.crc64nvme;
+    inverse.replaced.as_deref() != Some(&there.etag)
+        && inverse.bytes == there.bytes
+        && (same_crc || inverse.etag == there.etag)
 }
 
 async fn delete(deletion: &Deletion) -> Result<(), Failure> {

@@ -515,3 +515,81 @@ async fn each_bucket_is_spoken_to_in_its_own_region() {
         stage.front.calls().into_iter().rfind(|call| call.request["bucket"] == stage.old.as_str());
     assert_eq!(of_source.unwrap().region, "us-east-1");
 }
+
+#[tokio::test]
+async fn killed_at_any_writing_call_and_run_again_it_ends_the_same() {
+    let stage = Stage::start().await;
+    stage.put("a.tar", &[], "a").await;
+    stage.put("big.tar", &[], twelve()).await;
+    let in_parts = ["s3:CreateMultipartUpload", "s3:UploadPartCopy#3", "s3:CompleteMultipartUpload"];
+    let calls = [("a.tar", "s3:CopyObject")].into_iter().chain(in_parts.map(|call| ("big.tar", call)));
+    for (key, call) in calls {
+        for when in [When::BeforeForward, When::AfterEffect] {
+            let hold = stage.front.hold(call, when);
+            let (from, to) = (stage.from(key), stage.to(key));
+            let args = [&["--from", &from, "--to", &to][..], &PARTS].concat();
+            let mut command = stage.command(&args);
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            hold.arrived().await;
+            child.kill().await.unwrap();
+            drop(hold);
+            stage.copy(key, &PARTS).await.expect(0);
+            assert_eq!(stage.unfinished().await, 0, "{call} {when:?}");
+            let wanted = if key == "a.tar" { b"a".to_vec() } else { twelve() };
+            assert!(stage.copy_of(key).await.unwrap() == wanted, "{call} {when:?}");
+            stage.send("DELETE", &format!("{}/{key}", stage.new), &[], Vec::new()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_copy_in_parts_puts_its_parts_away() {
+    let stage = Stage::start().await;
+    stage.put("big.tar", &[], twelve()).await;
+    let hold = stage.front.hold("s3:UploadPartCopy#2", When::BeforeForward);
+    let (from, to) = (stage.from("big.tar"), stage.to("big.tar"));
+    let args = [&["--from", &from, "--to", &to][..], &PARTS].concat();
+    let mut command = stage.command(&args);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id().unwrap().to_string();
+    hold.arrived().await;
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    let ended = child.wait_with_output().await.unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(143), "{said}");
+    assert!(said.contains("nothing was changed"), "{said}");
+    drop(hold);
+    assert_eq!(stage.unfinished().await, 0);
+    assert_eq!(stage.copy_of("big.tar").await, None);
+}
+
+/// S3 may still be at it.
+#[tokio::test]
+async fn a_copy_that_is_never_answered_is_in_doubt() {
+    let stage = Stage::start().await;
+    stage.put("a.tar", &[], "a").await;
+    stage.front.set_faults([Fault::new("s3:CopyObject", Effect::Reset)]);
+    stage.copy("a.tar", &[]).await.expect(4).says(&["in doubt: copy", "running again looks first"]);
+    stage.front.set_faults([]);
+    stage.copy("a.tar", &[]).await.expect(0);
+}
+
+#[tokio::test]
+async fn throttling_and_broken_answers_are_ridden_out() {
+    let stage = Stage::start().await;
+    stage.put("a.tar", &[], "a").await;
+    stage.put("big.tar", &[], twelve()).await;
+    for (key, call) in [
+        ("a.tar", "s3:CopyObject"),
+        ("big.tar", "s3:CreateMultipartUpload"),
+        ("big.tar", "s3:UploadPartCopy#2"),
+        ("big.tar", "s3:CompleteMultipartUpload"),
+    ] {
+        stage
+            .front
+            .set_faults([Fault::error(call, 503, "SlowDown", "Please reduce your request rate.").times(1)]);
+        stage.copy(key, &PARTS).await.expect(0);
+        assert_eq!(stage.unfinished().await, 0, "{call}");
+        stage.send("DELETE", &format!("{}/{key}", stage.new), &[], Vec::new()).await;
+    }
+}
