@@ -257,7 +257,7 @@ impl Plan for CopyPlan {
         let how = match copy.how {
             How::One => "server-side, with one CopyObject".to_owned(),
             How::Parts { bytes, count } => format!(
-                "server-side, in {count} parts of {} (UploadPartCopy: it is larger than one CopyObject may copy)",
+                "server-side, in {count} parts of {} (UploadPartCopy: it is larger than --multipart-above allows one CopyObject)",
                 size(bytes)
             ),
         };

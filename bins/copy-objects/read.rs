@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kit::{Cx, Failure};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use crate::apply::alive;
 use crate::facts::{Facts, size};
@@ -12,6 +13,9 @@ use crate::verify::Contents;
 
 /// How often in a row a read that brings nothing is tried again.
 const TRIES: u32 = 5;
+
+/// Between two lines about the progress.
+const PROGRESS: Duration = Duration::from_secs(15);
 
 /// Reads both objects through SHA-256, at the same time.
 pub(crate) async fn compare(
@@ -39,6 +43,7 @@ async fn sha256(cx: &Cx, store: &Store, key: &str, facts: &Facts) -> Result<[u8;
     let attempt = format!("read {}", store.uri(key));
     let mut hasher = Sha256::new();
     let (mut at, mut tries) = (0, 0);
+    let mut said = Instant::now();
     while at < facts.bytes {
         let from = at;
         let broke = match alive(cx, &attempt, store.read(key, facts, from)).await? {
@@ -56,6 +61,10 @@ async fn sha256(cx: &Cx, store: &Store, key: &str, facts: &Facts) -> Result<[u8;
                         Some(Ok(chunk)) => {
                             hasher.update(&chunk);
                             at += chunk.len() as u64;
+                            if said.elapsed() > PROGRESS {
+                                cx.report().say(&format!("{attempt}: {} of {}", size(at), size(facts.bytes)));
+                                said = Instant::now();
+                            }
                         }
                         Some(Err(error)) => break Failure::failed(&attempt).because(error).transient(true),
                         None => {
