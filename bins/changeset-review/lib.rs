@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use aws::Aws;
 use changeset::approve::approve;
+use changeset::fate::Need;
 use changeset::judge::Rules;
 use changeset::live::{Bucket, Cfn, SetRef};
 use changeset::prepare::{Call, Prepared, files};
@@ -267,7 +268,12 @@ async fn conclude(
     });
     for row in blockers.iter().take(20) {
         let line = format!("{}: {} ({})", row.name(), row.verdict.title(), row.fate);
-        failure = failure.help(format!("{line}; if that is what is wanted: {}", allow(row)));
+        // What is known to fail is not what anybody wants: its reason has the way that works.
+        let fails = row.open().any(|need| *need == Need::WillFail);
+        failure = failure.help(match row.risks.first().filter(|_| fails) {
+            Some(risk) => format!("{line}: {risk}; to try it all the same: {}", allow(row)),
+            None => format!("{line}; if that is what is wanted: {}", allow(row)),
+        });
     }
     Err(failure)
 }
