@@ -131,7 +131,12 @@ impl Reviewed {
             }
         }));
         lines.extend(idle);
-        Err(Failure::refused(format!("run stack {}", now.label)).because(lines.join("\n")))
+        let verb = match now.operation {
+            Operation::Delete => "delete",
+            Operation::Recreate => "delete and make again",
+            Operation::Create | Operation::Update => "run",
+        };
+        Err(Failure::refused(format!("{verb} stack {}", now.label)).because(lines.join("\n")))
     }
 }
 

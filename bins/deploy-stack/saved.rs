@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use changeset::live::{Bucket, Cfn, RollbackTrigger, Stack};
 use changeset::prepare::Former;
 use kit::{Cx, Failure};
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 /// What CloudFormation can tell of a stack that goes. `NoEcho` values are not among it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,7 +20,8 @@ pub(crate) struct Saved {
     schema: String,
     pub(crate) stack: String,
     stack_id: String,
-    saved: String,
+    #[serde(with = "time::serde::rfc3339")]
+    saved: OffsetDateTime,
     status: String,
     template: Option<String>,
     parameters: BTreeMap<String, String>,
@@ -42,7 +44,7 @@ impl Saved {
             schema: SCHEMA.to_owned(),
             stack: stack.name.clone(),
             stack_id: stack.id.clone(),
-            saved: cx.now().to_string(),
+            saved: cx.now(),
             status: stack.status.clone(),
             template: cfn.original_template(cx, &stack.id).await?,
             parameters: stack.parameters.clone(),
@@ -153,18 +155,20 @@ impl Place {
     /// The newest that is kept of a stack of this name that worked, else of one that did not; none where nothing is.
     pub(crate) async fn newest(&self, cx: &Cx, stack: &str) -> Result<Option<Saved>, Failure> {
         let attempt = || format!("look for what stack {stack} was");
-        let mut found: Vec<Saved> = Vec::new();
-        let read = |text: &str| serde_json::from_str::<Saved>(text).ok().filter(|saved| saved.stack == stack);
+        let mut found: Vec<(String, String)> = Vec::new();
         match self {
             Self::Folder(folder) => {
-                let Ok(entries) = fs::read_dir(folder) else { return Ok(None) };
+                let entries = match fs::read_dir(folder) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                    entries => entries.map_err(|error| Failure::failed(attempt()).because(error))?,
+                };
                 for entry in entries.flatten() {
                     if !is_of(stack, &entry.file_name().to_string_lossy()) {
                         continue;
                     }
                     let text = fs::read_to_string(entry.path())
                         .map_err(|error| Failure::failed(attempt()).because(error))?;
-                    found.extend(read(&text));
+                    found.push((entry.path().display().to_string(), text));
                 }
             }
             Self::S3 { client, bucket, account } => {
@@ -192,14 +196,30 @@ impl Place {
                         .or_cancelled(object.body.collect())
                         .await?
                         .map_err(|error| Failure::failed(attempt()).because(error))?;
-                    found.extend(read(&String::from_utf8_lossy(&body.into_bytes())));
+                    let text = String::from_utf8_lossy(&body.into_bytes()).into_owned();
+                    found.push((format!("s3://{}/{key}", bucket.name), text));
                 }
             }
         }
-        // One that never came to work is not what the stack was, when there is another.
-        found.sort_by(|one, other| (one.worked(), &one.saved).cmp(&(other.worked(), &other.saved)));
-        Ok(found.pop())
+        newest_of(stack, &found)
     }
+}
+
+/// The newest of these documents, each with its place, that is of this stack. One that can't be read is no reason to go back to an
+/// older one in silence.
+fn newest_of(stack: &str, found: &[(String, String)]) -> Result<Option<Saved>, Failure> {
+    let mut all: Vec<Saved> = Vec::new();
+    for (place, text) in found {
+        let saved: Saved = serde_json::from_str(text).map_err(|error| {
+            Failure::failed(format!("read what stack {stack} was from {place}"))
+                .because(error)
+                .help("correct it, or move it away to use an older one")
+        })?;
+        all.push(saved);
+    }
+    // One that never came to work is not what the stack was, when there is another.
+    let own = all.into_iter().filter(|saved| saved.stack == stack);
+    Ok(own.max_by_key(|saved| (saved.worked(), saved.saved)))
 }
 
 /// Whether a stack of that status had been made to its end.
@@ -227,4 +247,58 @@ fn write(folder: &Path, path: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn document(stack: &str, saved: &str, status: &str) -> (String, String) {
+        let document = json!({
+            "schema": SCHEMA, "stack": stack, "stack-id": format!("arn:aws:cloudformation:us-east-1:123456789012:stack/{stack}/{saved}"),
+            "saved": saved, "status": status, "template": null, "parameters": {"When": saved}, "tags": {}, "capabilities": [],
+            "role-arn": null, "notification-arns": [], "rollback-triggers": [], "monitoring-minutes": null,
+            "stack-policy": null, "outputs": {},
+        });
+        (format!("{stack}-{saved}.stack.json"), document.to_string())
+    }
+
+    fn newest(documents: &[(String, String)]) -> String {
+        newest_of("redis", documents).unwrap().unwrap().parameters["When"].clone()
+    }
+
+    #[test]
+    fn the_newest_is_so_by_time_and_not_by_letters() {
+        let worked = |saved: &str| document("redis", saved, "UPDATE_COMPLETE");
+        assert_eq!(
+            newest(&[
+                worked("2026-11-21T16:28:38.5Z"),
+                worked("2026-11-21T09:05:00Z"),
+                worked("2026-11-21T16:28:38Z")
+            ]),
+            "2026-11-21T16:28:38.5Z"
+        );
+    }
+
+    #[test]
+    fn what_never_worked_and_other_stacks_give_way() {
+        let documents = [
+            document("redis", "2026-11-21T09:00:00Z", "UPDATE_COMPLETE"),
+            document("redis", "2026-11-21T10:00:00Z", "ROLLBACK_COMPLETE"),
+            document("redis-two", "2026-11-21T11:00:00Z", "UPDATE_COMPLETE"),
+        ];
+        assert_eq!(newest(&documents), "2026-11-21T09:00:00Z");
+        assert!(newest_of("redis", &documents[2..]).unwrap().is_none());
+    }
+
+    #[test]
+    fn one_that_can_not_be_read_is_told_and_not_passed_over() {
+        let documents = [
+            document("redis", "2026-11-21T09:00:00Z", "UPDATE_COMPLETE"),
+            ("x.stack.json".into(), "{".into()),
+        ];
+        let error = newest_of("redis", &documents).unwrap_err();
+        assert!(error.to_string().contains("x.stack.json"), "{error}");
+    }
 }
