@@ -25,6 +25,20 @@ pub fn of_templates(set: &Set, before: &Resolved, after: &Resolved) -> Vec<Hint>
     hints
 }
 
+/// The resources of a stack, as `PATH/LogicalId`, of which both templates tell the policies. One that is not seen in both, or whose
+/// policy can't be known, is left to the worst.
+pub fn compared(path: &str, before: &Resolved, after: &Resolved) -> Vec<String> {
+    let told = |policies: &Policies| {
+        policies.deletion != Policy::Unknown && policies.update_replace != Policy::Unknown
+    };
+    before
+        .resources
+        .iter()
+        .filter(|old| told(&old.policies) && after.policies(&old.logical_id).is_some_and(told))
+        .map(|old| format!("{path}/{}", old.logical_id))
+        .collect()
+}
+
 /// The hints of a change set that was described with the values of properties, where the templates are not known.
 pub fn of_contexts(set: &Set) -> Vec<Hint> {
     let side = |context: fn(&ResourceChange) -> &Option<String>| Resolved {
@@ -125,6 +139,23 @@ mod tests {
 
     fn needs(hints: &[Hint]) -> Vec<Option<Need>> {
         hints.iter().map(|hint| hint.need.clone()).collect()
+    }
+
+    #[test]
+    fn a_policy_is_known_only_where_both_templates_tell_it() {
+        let resolved = |text: &str| {
+            let template = crate::template::Template::parse(text).unwrap();
+            template.resolve(&std::collections::BTreeMap::new(), &crate::template::Pseudo::default())
+        };
+        let before = resolved(
+            r#"{"Resources": {"A": {"Type": "AWS::SQS::Queue"}, "B": {"Type": "AWS::SQS::Queue"},
+                "C": {"Type": "AWS::SQS::Queue"}}}"#,
+        );
+        let after = resolved(
+            r#"{"Resources": {"A": {"Type": "AWS::SQS::Queue", "DeletionPolicy": "Retain"},
+                "B": {"Type": "AWS::SQS::Queue", "DeletionPolicy": {"Fn::ImportValue": "policy"}}}}"#,
+        );
+        assert_eq!(compared("api", &before, &after), ["api/A"]);
     }
 
     #[test]

@@ -81,9 +81,10 @@ pub async fn look(cx: &Cx, cfn: &Cfn, ready: &Ready, set: &SetRef, rules: &Rules
         let after = after.and_then(|text| Template::parse(&text).ok());
         let hints = match (before, after) {
             (Some((before, values)), Some(after)) => {
-                known.compared.insert(path.clone());
                 let values = after_values(&set.parameters, &values);
-                hints::of_templates(set, &before, &after.resolve(&values, &pseudo(cfn, node)))
+                let after = after.resolve(&values, &pseudo(cfn, node));
+                known.compared.extend(hints::compared(&path, &before, &after));
+                hints::of_templates(set, &before, &after)
             }
             _ => hints::of_contexts(set),
         };

@@ -58,7 +58,7 @@ pub struct Hint {
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     pub hints: BTreeMap<String, Vec<Hint>>,
-    /// The stacks whose templates were compared: the hints tell all that their policies lose.
+    /// The resources, as `STACK/LogicalId`, whose policies are known before and after: the hints tell what they lose.
     pub compared: BTreeSet<String>,
     /// The resources of nested stacks that go, as path of the stack to (logical id, type).
     pub contents: BTreeMap<String, Vec<(String, String)>>,
@@ -125,7 +125,7 @@ fn judge_change(
         judged.by_fate();
     }
     judged.renamed(change, set);
-    judged.attributes(change, known.compared.contains(path));
+    judged.attributes(change, known.compared.contains(&judged.row.name()));
     for hint in hints.iter().filter(|hint| hint.logical_id == change.logical_resource_id) {
         judged.hint(hint);
     }

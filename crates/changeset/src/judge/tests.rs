@@ -202,6 +202,17 @@ fn a_weaker_policy_is_a_guard_that_goes() {
 }
 
 #[test]
+fn a_policy_that_the_templates_tell_is_theirs_to_tell_and_no_other() {
+    let changed = || table(json!({"Action": "Modify", "Replacement": "False", "Scope": ["DeletionPolicy"]}));
+    let of = |compared: &str| {
+        let known = Known { compared: [compared.to_owned()].into(), ..Known::default() };
+        told(&rows(&[changed()], &Wishes::default(), &known)[0])
+    };
+    assert_eq!(of("api/TileTable"), "modify notice []");
+    assert_eq!(of("api/Other"), "modify GUARD REMOVED [weaken-guard]");
+}
+
+#[test]
 fn what_was_deleted_behind_the_stacks_back_is_made_again_empty() {
     let drifted = json!({"Action": "Add", "ResourceDriftStatus": "DELETED"});
     assert_eq!(verdict(table(drifted.clone())), "add DETACH [add]");
