@@ -96,7 +96,11 @@ impl Fate {
             (Self::Replace(now), Self::Replace(then))
             | (Self::MayReplace(now), Self::MayReplace(then) | Self::Replace(then))
             | (Self::Remove(now), Self::Remove(then)) => now <= then,
-            (Self::Sync | Self::Modify, then) => *then != Self::Sync,
+            // A change in place needs an approval only where it can't be known what it does.
+            (
+                Self::Modify,
+                Self::MayReplace(Old::Deleted) | Self::Replace(Old::Deleted) | Self::Remove(Old::Deleted),
+            ) => true,
             (now, then) => now == then,
         }
     }
@@ -248,6 +252,11 @@ mod tests {
         assert!(!covers("remove-retain", "replace-retain"));
         assert!(!covers("dynamic", "remove-delete"));
         assert!(!covers("modify", "dynamic"));
+        assert!(
+            !covers("replace-retain", "modify"),
+            "it needs an approval where it is not known what it does"
+        );
+        assert!(!covers("add", "modify"));
         assert!(!covers("weaken-guard", "in-place-risk"));
         assert!(!covers("will-fail", "replace-delete"));
     }
