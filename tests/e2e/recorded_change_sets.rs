@@ -234,3 +234,42 @@ async fn an_approval_by_name_lets_a_recorded_loss_pass_and_no_other_word_does() 
         "an approved review is another one"
     );
 }
+
+/// Nobody has published an answer of a set that reverts drift, so this one is made after AWS's reference: the words of
+/// `DeploymentMode`, `ResourceDriftStatus`, `SyncWithActual` and of the three-way comparison.
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ResourceChange.html>,
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ResourceTargetDefinition.html>
+#[tokio::test]
+async fn a_set_that_reverts_drift_tells_what_is_made_again_empty() {
+    let change = |id: &str, resource_type: &str, more: Value| {
+        let mut change = serde_json::json!({"LogicalResourceId": id, "ResourceType": resource_type});
+        change.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::json!({"Type": "Resource", "ResourceChange": change})
+    };
+    let target = serde_json::json!({"Attribute": "Properties", "Name": "DelaySeconds", "RequiresRecreation": "Never",
+        "BeforeValue": "30", "AfterValue": "0", "BeforeValueFrom": "ACTUAL_STATE",
+        "Drift": {"PreviousValue": "0", "ActualValue": "30"}});
+    let answer = serde_json::json!({
+        "ChangeSetId": "arn:aws:cloudformation:us-east-1:123456789012:changeSet/drift/1", "StackName": "api",
+        "Status": "CREATE_COMPLETE", "ExecutionStatus": "AVAILABLE", "DeploymentMode": "REVERT_DRIFT",
+        "StackDriftStatus": "DRIFTED",
+        "Changes": [
+            change("Tiles", "AWS::DynamoDB::Table", serde_json::json!({"Action": "Add", "ResourceDriftStatus": "DELETED"})),
+            change("Gone", "AWS::SNS::Topic", serde_json::json!({"Action": "Add", "ResourceDriftStatus": "DELETED"})),
+            change("Queue", "AWS::SQS::Queue", serde_json::json!({"Action": "Modify", "Replacement": "False",
+                "Scope": ["Properties"], "ResourceDriftStatus": "MODIFIED", "Details": [{"Target": target}]})),
+            change("Bucket", "AWS::S3::Bucket", serde_json::json!({"Action": "SyncWithActual"})),
+        ],
+    });
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("drift.json"), answer.to_string()).unwrap();
+    let ran = review(folder.path(), &["drift.json"], &[]).await.expect(3);
+    assert_eq!(rows(&ran), ["Bucket sync safe", "Gone add safe", "Queue modify safe", "Tiles add detach"]);
+    let reasons = ran.json()["review"]["stacks"][0]["rows"][0]["reasons"].to_string();
+    assert!(
+        reasons.contains("it was deleted outside the stack; what is made in its place begins empty"),
+        "{reasons}"
+    );
+    let allow = ["--allow=api/Tiles:add"];
+    review(folder.path(), &["drift.json"], &allow).await.expect(0);
+}
