@@ -34,7 +34,12 @@ pub(crate) async fn column(session: &Session, attempt: &str, query: &str) -> Res
 
 /// The first value of a query's first row.
 pub(crate) async fn value(session: &Session, attempt: &str, query: &str) -> Result<Option<String>, Failure> {
-    Ok(all(session, attempt, query).await?.into_iter().next().and_then(|row| row.into_iter().next()).flatten())
+    Ok(all(session, attempt, query)
+        .await?
+        .into_iter()
+        .next()
+        .and_then(|row| row.into_iter().next())
+        .flatten())
 }
 
 /// One value of a row.
@@ -85,7 +90,8 @@ pub(crate) async fn objects(session: &Session) -> Result<BTreeMap<String, u64>, 
     let parents = |column: &str, since: u32| {
         if number >= since { format!("AND {column} = 0") } else { String::new() }
     };
-    let (no_parent, no_trigger_parent) = (parents("k.conparentid", 110_000), parents("t.tgparentid", 130_000));
+    let (no_parent, no_trigger_parent) =
+        (parents("k.conparentid", 110_000), parents("t.tgparentid", 130_000));
     let query = format!(
         "SELECT kind, count(*) FROM ( \
          SELECT CASE c.relkind WHEN 'r' THEN 'tables' WHEN 'p' THEN 'partitioned-tables' WHEN 'S' THEN 'sequences' \
@@ -115,10 +121,7 @@ pub(crate) async fn objects(session: &Session) -> Result<BTreeMap<String, u64>, 
         of_schema = own("pg_namespace", "n.oid"),
     );
     let rows = all(session, "count the objects", &query).await?;
-    Ok(rows
-        .iter()
-        .filter_map(|row| Some((text(row, 0)?.to_owned(), text(row, 1)?.parse().ok()?)))
-        .collect())
+    Ok(rows.iter().filter_map(|row| Some((text(row, 0)?.to_owned(), text(row, 1)?.parse().ok()?))).collect())
 }
 
 /// Everything that the manifest says beside the rows.

@@ -116,7 +116,8 @@ mod tests {
             tables: expected.rows.keys().cloned().chain(expected.estimated).collect(),
             rows: expected.rows,
             unknown: BTreeMap::new(),
-            roots: [("public.p_1".into(), "public.p".into()), ("public.p_2".into(), "public.p".into())].into(),
+            roots: [("public.p_1".into(), "public.p".into()), ("public.p_2".into(), "public.p".into())]
+                .into(),
             objects: expected.objects,
         }
     }

@@ -50,7 +50,8 @@ impl Parts {
         let read = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&read);
         std::thread::spawn(move || {
-            let mut cutter = Cutter { to: to.clone(), sizes, number: 1, part: BytesMut::new(), hasher: Hasher::new() };
+            let mut cutter =
+                Cutter { to: to.clone(), sizes, number: 1, part: BytesMut::new(), hasher: Hasher::new() };
             let cut = match packing {
                 Packing::AsItIs => pump(pipe, &mut cutter, &count),
                 Packing::Zstd { threads } => compress(pipe, &mut cutter, threads, &count),
@@ -273,7 +274,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_compressed_comes_back_the_same_and_damage_is_found() {
-        let content = [b"COPY public.surveys (id, title) FROM stdin;\n".repeat(100_000), noise(3 << 20)].concat();
+        let content =
+            [b"COPY public.surveys (id, title) FROM stdin;\n".repeat(100_000), noise(3 << 20)].concat();
         let (_, packed, sum) = parts(content.clone(), Packing::Zstd { threads: 2 }).await;
         assert!(packed.len() < content.len() - (4 << 20), "{}", packed.len());
         assert_eq!(sum.bytes, packed.len() as u64);

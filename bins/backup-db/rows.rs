@@ -90,7 +90,9 @@ pub(crate) async fn tables(session: &Session) -> Result<Vec<Table>, Failure> {
             })
         })
         .collect();
-    tables.sort_by(|a, b| (a.estimate.unwrap_or(u64::MAX), &a.name).cmp(&(b.estimate.unwrap_or(u64::MAX), &b.name)));
+    tables.sort_by(|a, b| {
+        (a.estimate.unwrap_or(u64::MAX), &a.name).cmp(&(b.estimate.unwrap_or(u64::MAX), &b.name))
+    });
     Ok(tables)
 }
 
@@ -119,11 +121,11 @@ const QUIET: &str = "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL st
 ///
 /// Tables with more than `limit` rows, as the server estimates, are left at the estimate.
 pub(crate) async fn count(session: &Session, tables: &[Table], limit: u64, rows: &std::sync::Mutex<Rows>) {
-    let note = |change: &dyn Fn(&mut Rows)| change(&mut rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    let rows = || rows.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     for table in tables {
         let name = || table.name.clone();
         if let Some(why) = &table.barred {
-            note(&|rows| drop(rows.unknown.insert(name(), why.clone())));
+            rows().unknown.insert(name(), why.clone());
             continue;
         }
         let counted = async {
@@ -137,11 +139,18 @@ pub(crate) async fn count(session: &Session, tables: &[Table], limit: u64, rows:
             return;
         }
         let counted: Result<(u64, bool), String> = counted.await;
-        let end = if counted.is_ok() { "RELEASE SAVEPOINT counting" } else { "ROLLBACK TO SAVEPOINT counting" };
+        let end =
+            if counted.is_ok() { "RELEASE SAVEPOINT counting" } else { "ROLLBACK TO SAVEPOINT counting" };
         match counted {
-            Ok((exact, true)) => note(&|rows| drop(rows.exact.insert(name(), exact))),
-            Ok((estimate, false)) => note(&|rows| drop(rows.estimated.insert(name(), estimate))),
-            Err(why) => note(&|rows| drop(rows.unknown.insert(name(), why.clone()))),
+            Ok((exact, true)) => {
+                rows().exact.insert(name(), exact);
+            }
+            Ok((estimate, false)) => {
+                rows().estimated.insert(name(), estimate);
+            }
+            Err(why) => {
+                rows().unknown.insert(name(), why);
+            }
         }
         if session.client.batch_execute(end).await.is_err() {
             return;
@@ -152,9 +161,10 @@ pub(crate) async fn count(session: &Session, tables: &[Table], limit: u64, rows:
 /// The planner's estimate of a table that was never analysed.
 async fn planned(session: &Session, table: &Table) -> Result<u64, String> {
     let plan = simple(session, &format!("EXPLAIN SELECT FROM ONLY {}", table.from)).await?;
-    let rows = plan.first().and_then(|row| text(row, 0)).and_then(|line| {
-        line.split_once("rows=")?.1.split(' ').next()?.parse().ok()
-    });
+    let rows = plan
+        .first()
+        .and_then(|row| text(row, 0))
+        .and_then(|line| line.split_once("rows=")?.1.split(' ').next()?.parse().ok());
     rows.ok_or_else(|| "the server gives no estimate".to_owned())
 }
 

@@ -64,7 +64,9 @@ pub(crate) async fn find(
     let disk = statvfs(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let user = if geteuid().is_root() {
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        Some(unprivileged(&passwd).ok_or("PostgreSQL refuses to run as root, and /etc/passwd has neither `postgres` nor `nobody`")?)
+        Some(unprivileged(&passwd).ok_or(
+            "PostgreSQL refuses to run as root, and /etc/passwd has neither `postgres` nor `nobody`",
+        )?)
     } else {
         None
     };
@@ -86,7 +88,11 @@ fn unprivileged(passwd: &str) -> Option<User> {
 }
 
 /// The server beside `pg_dump`, or the nearest one below `/usr/lib/postgresql` that is not older than what was dumped.
-async fn installation(runner: &Runner, tools: &Tools, server: &Version) -> Result<(PathBuf, Version), String> {
+async fn installation(
+    runner: &Runner,
+    tools: &Tools,
+    server: &Version,
+) -> Result<(PathBuf, Version), String> {
     let beside = fs::canonicalize(&tools.pg_dump).ok().and_then(|path| Some(path.parent()?.to_path_buf()));
     let mut folders: Vec<PathBuf> = beside.into_iter().collect();
     let entries = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -97,7 +103,9 @@ async fn installation(runner: &Runner, tools: &Tools, server: &Version) -> Resul
         if !["initdb", "postgres"].iter().all(|program| bin.join(program).is_file()) {
             continue;
         }
-        let Ok(output) = runner.command(&bin.join("postgres")).arg("--version").output().await else { continue };
+        let Ok(output) = runner.command(&bin.join("postgres")).arg("--version").output().await else {
+            continue;
+        };
         let said = String::from_utf8_lossy(&output.stdout);
         let Some(version) = Version::of_program(said.trim()) else { continue };
         if version.major < server.major { older.push(version.text) } else { found.push((bin, version)) }
@@ -109,7 +117,10 @@ async fn installation(runner: &Runner, tools: &Tools, server: &Version) -> Resul
             "there is no PostgreSQL server (initdb and postgres) beside {} nor below /usr/lib/postgresql",
             tools.pg_dump.display()
         ),
-        _ => format!("the servers here are older ({}) than the one that is dumped ({server})", older.join(", ")),
+        _ => format!(
+            "the servers here are older ({}) than the one that is dumped ({server})",
+            older.join(", ")
+        ),
     })
 }
 
@@ -131,7 +142,8 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) async fn start(cx: &Cx, runner: &Runner, place: &Place) -> Result<Self, Failure> {
-        let attempt = format!("start a scratch server of PostgreSQL {} in {}", place.version, place.folder.display());
+        let attempt =
+            format!("start a scratch server of PostgreSQL {} in {}", place.version, place.folder.display());
         for left in leftovers(&place.folder, place.user.as_ref()) {
             cx.report().say(&format!("removing {}, which a run that was killed left", left.display()));
             remove(&left).map_err(|error| {
@@ -173,7 +185,17 @@ impl Scratch {
     async fn init(&self, cx: &Cx, runner: &Runner, place: &Place, attempt: &str) -> Result<(), Failure> {
         let mut command = as_user(runner.plain(&place.bin.join("initdb")), place);
         command
-            .args(["--username", SUPERUSER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"])
+            .args([
+                "--username",
+                SUPERUSER,
+                "--auth",
+                "trust",
+                "--encoding",
+                "UTF8",
+                "--locale",
+                "C",
+                "--no-sync",
+            ])
             .arg("--pgdata")
             .arg(self.folder.join(DATA));
         let output = cx.in_time(attempt, command.output()).await?.map_err(|error| {
@@ -278,7 +300,8 @@ impl Scratch {
             }
         }
         remove(&self.folder).map_err(|error| {
-            Failure::failed(format!("remove the scratch server's folder {}", self.folder.display())).because(error)
+            Failure::failed(format!("remove the scratch server's folder {}", self.folder.display()))
+                .because(error)
         })
     }
 }
@@ -389,7 +412,8 @@ mod tests {
 
     #[test]
     fn postgres_comes_before_nobody_and_root_never() {
-        let nobody = "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
+        let nobody =
+            "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
         assert_eq!(unprivileged(nobody).unwrap().name, "nobody");
         let both = format!("{nobody}postgres:x:107:110::/var/lib/postgresql:/bin/bash\n");
         assert_eq!(unprivileged(&both), Some(User { name: "postgres".into(), uid: 107, gid: 110 }));
@@ -407,8 +431,11 @@ mod tests {
     #[test]
     fn a_folder_whose_run_is_dead_is_left_over_and_a_locked_one_is_not() {
         let parent = tempfile::tempdir().unwrap();
-        let (alive, dead, other) =
-            (parent.path().join("cutover-scratch-a"), parent.path().join("cutover-scratch-b"), parent.path().join("x"));
+        let (alive, dead, other) = (
+            parent.path().join("cutover-scratch-a"),
+            parent.path().join("cutover-scratch-b"),
+            parent.path().join("x"),
+        );
         let lock = claim(&alive, None).unwrap();
         drop(claim(&dead, None).unwrap());
         fs::create_dir(&other).unwrap();
@@ -424,7 +451,8 @@ mod tests {
     fn a_process_that_only_has_the_number_is_not_the_server() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(DATA)).unwrap();
-        fs::write(folder.path().join(DATA).join("postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
+        fs::write(folder.path().join(DATA).join("postmaster.pid"), format!("{}\n", std::process::id()))
+            .unwrap();
         assert_eq!(server_in(folder.path()), None);
         remove(folder.path()).unwrap();
     }

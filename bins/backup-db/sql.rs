@@ -24,7 +24,10 @@ pub(crate) fn split(script: &str) -> Result<Vec<Statement>, String> {
         match c {
             ';' => {
                 if let Some((from, line)) = begun.take() {
-                    found.push(Statement { line, text: script.get(from..at).unwrap_or_default().trim().to_owned() });
+                    found.push(Statement {
+                        line,
+                        text: script.get(from..at).unwrap_or_default().trim().to_owned(),
+                    });
                 }
                 rest.take(1);
                 continue;
@@ -38,7 +41,9 @@ pub(crate) fn split(script: &str) -> Result<Vec<Statement>, String> {
                 match c {
                     '\'' => rest.quoted('\'', false).ok_or_else(|| open("string", line))?,
                     '"' => rest.quoted('"', false).ok_or_else(|| open("quoted name", line))?,
-                    '$' if !rest.after_word() => rest.dollar().ok_or_else(|| open("dollar-quoted string", line))?,
+                    '$' if !rest.after_word() => {
+                        rest.dollar().ok_or_else(|| open("dollar-quoted string", line))?
+                    }
                     'e' | 'E' if rest.starts_at(1, "'") && !rest.after_word() => {
                         rest.take(1);
                         rest.quoted('\'', true).ok_or_else(|| open("string", line))?;
@@ -140,7 +145,8 @@ impl Cursor<'_> {
         let rest = self.rest().get(1..).unwrap_or_default();
         let end = rest.find('$').filter(|end| {
             let tag = rest.get(..*end).unwrap_or_default();
-            tag.chars().all(|c| c.is_alphanumeric() || c == '_') && !tag.starts_with(|c: char| c.is_ascii_digit())
+            tag.chars().all(|c| c.is_alphanumeric() || c == '_')
+                && !tag.starts_with(|c: char| c.is_ascii_digit())
         });
         let Some(end) = end else {
             self.take(1);
@@ -181,15 +187,21 @@ mod tests {
             texts("SELECT 'a;''b'; -- ; not here\nSELECT \"x;\"\"y\"; /* ; /* ; */ ; */ SELECT $t$;$$;$t$ ;"),
             ["SELECT 'a;''b'", "SELECT \"x;\"\"y\"", "SELECT $t$;$$;$t$"]
         );
-        assert_eq!(texts(r"SELECT E'it\'s; '; SELECT 'c:\'; SELECT 2"), [r"SELECT E'it\'s; '", r"SELECT 'c:\'", "SELECT 2"]);
+        assert_eq!(
+            texts(r"SELECT E'it\'s; '; SELECT 'c:\'; SELECT 2"),
+            [r"SELECT E'it\'s; '", r"SELECT 'c:\'", "SELECT 2"]
+        );
         assert_eq!(texts("SELECT $1; SELECT a$b$ FROM c$b$"), ["SELECT $1", "SELECT a$b$ FROM c$b$"]);
         assert_eq!(texts(" ;;\n-- nothing\n"), Vec::<String>::new());
     }
 
     #[test]
     fn a_statement_knows_its_line() {
-        let lines: Vec<usize> =
-            split("-- first\n\nSELECT\n1;\n\n\nSELECT 'a\nb'; SELECT 3").unwrap().iter().map(|s| s.line).collect();
+        let lines: Vec<usize> = split("-- first\n\nSELECT\n1;\n\n\nSELECT 'a\nb'; SELECT 3")
+            .unwrap()
+            .iter()
+            .map(|s| s.line)
+            .collect();
         assert_eq!(lines, [3, 7, 8]);
     }
 
