@@ -35,6 +35,8 @@ pub(crate) struct Ends {
     pub(crate) object: Facts,
     pub(crate) destination: Store,
     pub(crate) key: String,
+    /// The principal of this run, where an upload may have to be told from somebody else's.
+    pub(crate) ours: String,
 }
 
 /// What takes a copy back.
@@ -67,10 +69,10 @@ impl Written {
 }
 
 pub(crate) async fn apply(cx: &Cx, ends: &Ends, plan: &CopyPlan) -> Result<Option<Written>, Failure> {
-    let Work::Copy(copy) = &plan.work else { return Ok(None) };
     for (id, upload) in plan.aborts() {
         cx.act(&id, &serde_json::Value::Null, ends.destination.abort(upload)).await?;
     }
+    let Work::Copy(copy) = &plan.work else { return Ok(None) };
     let inverse = Inverse {
         bucket: ends.destination.bucket.clone(),
         key: ends.key.clone(),
@@ -81,9 +83,11 @@ pub(crate) async fn apply(cx: &Cx, ends: &Ends, plan: &CopyPlan) -> Result<Optio
         etag: ends.object.etag.clone(),
     };
     let call = async {
-        match copy.how {
+        match &copy.how {
             How::One => one(cx, ends, copy).await,
-            How::Parts { bytes, count } => parts::copy(cx, ends, copy, bytes, count).await,
+            How::Parts { bytes, count, resume } => {
+                parts::copy(cx, ends, copy, *bytes, *count, resume.as_ref()).await
+            }
         }
     };
     cx.act(COPY, &inverse, call).await.map(Some)

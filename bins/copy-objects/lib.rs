@@ -10,8 +10,10 @@ mod plan;
 #[cfg(test)]
 mod plan_tests;
 mod read;
+mod resume;
 mod store;
 mod undo;
+mod unfinished;
 mod verify;
 
 use std::time::Duration;
@@ -68,6 +70,11 @@ pub const STEP: Step = Step {
             action: "s3:ListBucketMultipartUploads",
             resource: "arn:aws:s3:::DESTINATION",
             when: "",
+        },
+        Permission {
+            action: "s3:ListMultipartUploadParts",
+            resource: "arn:aws:s3:::DESTINATION/*",
+            when: "an upload to the same key is unfinished",
         },
         Permission { action: "s3:GetObject", resource: "arn:aws:s3:::DESTINATION/*", when: "" },
         Permission { action: "s3:PutObject", resource: "arn:aws:s3:::DESTINATION/*", when: "" },
@@ -148,6 +155,10 @@ pub struct Args {
     #[arg(long)]
     replace: bool,
 
+    /// Abort unfinished uploads to the same key that another principal began
+    #[arg(long)]
+    abort_others: bool,
+
     /// Leave the tags behind
     #[arg(long)]
     no_tags: bool,
@@ -218,6 +229,7 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     cx.observed(&world);
     let request = Request {
         replace: args.replace,
+        abort_others: args.abort_others,
         multipart_above: args.multipart_above,
         part_size: args.part_size,
         kms_key: args.kms_key.clone(),
@@ -247,6 +259,10 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     }
     let size = facts::size(ends.object.bytes);
     Ok(match plan.work {
+        Work::Keep(_) if !plan.abort.is_empty() => Outcome::changed(format!(
+            "{} is a copy of {} already ({size}, same {by}); what was left of earlier tries is put away",
+            plan.to, plan.from
+        )),
         Work::Keep(_) => {
             Outcome::unchanged(format!("{} is a copy of {} already ({size}, same {by})", plan.to, plan.from))
         }

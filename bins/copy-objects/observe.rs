@@ -6,12 +6,12 @@ use kit::{Cx, Failure};
 
 use crate::Args;
 use crate::apply::Ends;
-use crate::facts::Unfinished;
 use crate::latest::{Conditions, latest};
 use crate::place::{Place, StackOutput, is_bucket, key_of_copy};
 use crate::plan::{Side, There, World, how_old};
 use crate::read::compare;
 use crate::store::Store;
+use crate::unfinished;
 use crate::verify::{Contents, contents};
 
 pub(crate) async fn observe(cx: &Cx, aws: &Aws, args: &Args, from: &Place) -> Result<(Ends, World), Failure> {
@@ -68,8 +68,16 @@ pub(crate) async fn observe(cx: &Cx, aws: &Aws, args: &Args, from: &Place) -> Re
         };
         there = Some(There { facts, contents: judged });
     }
-    let mut unfinished: Vec<Unfinished> = cx.or_cancelled(destination.unfinished(&key)).await??;
-    unfinished.retain(|upload| upload.key == key);
+    let unfinished = unfinished::begun(cx, aws, &destination, &key).await?;
+    let in_parts = object.bytes > args.multipart_above;
+    let ours = if in_parts { cx.or_cancelled(unfinished::principal(aws)).await?? } else { String::new() };
+    let newest_beside = if in_parts && !unfinished.is_empty() {
+        let folder = key.rfind('/').and_then(|slash| key.get(..=slash)).unwrap_or_default();
+        let beside = cx.or_cancelled(destination.list(folder)).await??;
+        beside.iter().filter(|other| other.key != key).map(|other| other.modified).max()
+    } else {
+        None
+    };
     let world = World {
         now,
         source: Side {
@@ -85,9 +93,10 @@ pub(crate) async fn observe(cx: &Cx, aws: &Aws, args: &Args, from: &Place) -> Re
         },
         there,
         unfinished,
+        newest_beside,
         chosen: chosen.map(|(text, _)| text),
     };
-    Ok((Ends { source, source_key, object, destination, key }, world))
+    Ok((Ends { source, source_key, object, destination, key, ours }, world))
 }
 
 /// The destination's bucket, and the key or prefix in it.

@@ -2,13 +2,14 @@
 //!
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/CopyingObjectsMPUapi.html>
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, ServerSideEncryption,
     StorageClass,
 };
-use kit::{Cx, Failure};
+use kit::{Code, Cx, Failure};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -18,6 +19,7 @@ use crate::apply::{
 };
 use crate::facts::size;
 use crate::plan::Copy;
+use crate::resume::{Resume, Whose, whose};
 
 /// Parts that are copied at the same time.
 const IN_FLIGHT: usize = 8;
@@ -32,13 +34,28 @@ pub(crate) async fn copy(
     copy: &Copy,
     bytes: u64,
     count: u64,
+    resume: Option<&Resume>,
 ) -> Result<Written, Failure> {
     let to = ends.destination.uri(&ends.key);
-    let failure = match all(cx, ends, copy, bytes, count).await {
+    let mut upload = resume.map(|resume| resume.id.clone());
+    let mut ended = all(cx, ends, copy, (bytes, count), resume, &mut upload).await;
+    if let (Some(_), Err(failure)) = (resume, &ended)
+        && failure.code() == Code::Failed
+        && !failure.is_transient()
+        && put_away(ends, upload.as_deref()).await.is_ok()
+    {
+        cx.report().say(&format!(
+            "the upload that was taken up is of no use ({failure}: {}): beginning anew",
+            failure.chain().join(": ")
+        ));
+        upload = None;
+        ended = all(cx, ends, copy, (bytes, count), None, &mut upload).await;
+    }
+    let failure = match ended {
         Ok(written) => return Ok(written),
         Err(failure) => failure,
     };
-    match ends.destination.abort_all(&ends.key).await {
+    match put_away(ends, upload.as_deref()).await {
         Ok(()) => Err(failure),
         Err(left) => Err(failure.untouched(false).state(format!(
             "an unfinished upload of {to} may remain ({left}: {}); the next copy to the same place aborts it",
@@ -47,9 +64,44 @@ pub(crate) async fn copy(
     }
 }
 
-async fn all(cx: &Cx, ends: &Ends, copy: &Copy, bytes: u64, count: u64) -> Result<Written, Failure> {
-    let upload = begin(cx, ends, copy).await?;
-    let parts = match parts(cx, ends, &upload, bytes, count).await {
+/// Aborts the upload of this id, and looks again until it is gone: a part that was under way can outlive the first abort.
+/// Where the answer that had the id was lost, every upload to the key that is not somebody else's.
+///
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>
+async fn put_away(ends: &Ends, id: Option<&str>) -> Result<(), Failure> {
+    let to = &ends.destination;
+    for _ in 0..5 {
+        let mut left = to.unfinished(&ends.key).await?;
+        left.retain(|upload| {
+            upload.key == ends.key
+                && id.map_or_else(|| whose(Some(&upload.by), &ends.ours) != Whose::Others, |id| upload.id == id)
+        });
+        if left.is_empty() {
+            return Ok(());
+        }
+        for upload in &left {
+            to.abort(upload).await?;
+        }
+    }
+    Err(Failure::failed(format!("abort the unfinished upload of {}", to.uri(&ends.key)))
+        .because("it is still listed")
+        .help("the next copy to the same place tries again"))
+}
+
+async fn all(
+    cx: &Cx,
+    ends: &Ends,
+    copy: &Copy,
+    (bytes, count): (u64, u64),
+    resume: Option<&Resume>,
+    begun: &mut Option<String>,
+) -> Result<Written, Failure> {
+    let upload = match resume {
+        Some(resume) => resume.id.clone(),
+        None => begin(cx, ends, copy).await?,
+    };
+    *begun = Some(upload.clone());
+    let parts = match parts(cx, ends, &upload, (bytes, count), resume).await {
         Ok(parts) => parts,
         // No object came of it, and the upload is aborted next.
         Err(failure) => {
@@ -132,7 +184,7 @@ async fn begin(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<String, Failure> {
         }
         cx.or_cancelled(cx.pause(PAUSE)).await?;
         // What a lost answer may have left.
-        to.abort_all(&ends.key).await?;
+        put_away(ends, None).await?;
     }
 }
 
@@ -140,15 +192,26 @@ async fn parts(
     cx: &Cx,
     ends: &Ends,
     upload: &str,
-    bytes: u64,
-    count: u64,
+    (bytes, count): (u64, u64),
+    resume: Option<&Resume>,
 ) -> Result<Vec<CompletedPart>, Failure> {
     let attempt = format!("copy {} in parts", ends.source.uri(&ends.source_key));
     let mut ticks = tokio::time::interval_at(Instant::now() + PROGRESS, PROGRESS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut in_flight: JoinSet<Result<CompletedPart, Failure>> = JoinSet::new();
-    let mut done = Vec::new();
-    let mut waiting = 1..=count;
+    let there = resume.map(|resume| resume.parts.as_slice()).unwrap_or_default();
+    let mut done: Vec<CompletedPart> = there
+        .iter()
+        .map(|part| {
+            CompletedPart::builder()
+                .part_number(i32::try_from(part.number).unwrap_or(i32::MAX))
+                .e_tag(&part.etag)
+                .set_checksum_crc64_nvme(part.crc64nvme.clone())
+                .build()
+        })
+        .collect();
+    let there: HashSet<u64> = there.iter().map(|part| part.number).collect();
+    let mut waiting = (1..=count).filter(|number| !there.contains(number));
     loop {
         while in_flight.len() < IN_FLIGHT {
             let Some(number) = waiting.next() else { break };
@@ -249,6 +312,8 @@ async fn commit(
             .set_if_none_match(copy.replaces.is_none().then(|| "*".to_owned()))
             .set_if_match(copy.replaces.as_ref().map(|replaced| replaced.etag.clone()))
             .checksum_type(ChecksumType::FullObject)
+            // S3 compares it with what the parts make up, and commits nothing else.
+            .set_checksum_crc64_nvme(ends.object.crc64nvme.clone())
             .mpu_object_size(i64::try_from(ends.object.bytes).unwrap_or(i64::MAX))
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build())
             .set_expected_bucket_owner(to.owner.clone())
