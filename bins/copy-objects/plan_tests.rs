@@ -143,6 +143,7 @@ fn an_upload_of_our_own_is_taken_up_and_somebody_elses_refused() {
     let low = Request { multipart_above: 8 * MIB, part_size: 5 * MIB, ..request() };
     let mut world = world(facts(12 * MIB));
     let mut ours = upload(Whose::Ours);
+    ours.upload.id = "u2".into();
     ours.upload.begun += std::time::Duration::from_mins(1);
     world.unfinished = vec![upload(Whose::Ours), ours.clone()];
     let took = plan(&low, &world).unwrap();
