@@ -1,7 +1,6 @@
 #![doc = include_str!("help.md")]
 
 mod apply;
-mod facts;
 mod latest;
 mod observe;
 mod parts;
@@ -11,7 +10,6 @@ mod plan;
 mod plan_tests;
 mod read;
 mod resume;
-mod store;
 mod undo;
 mod unfinished;
 mod verify;
@@ -257,7 +255,7 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
             cx.output("version-id", version);
         }
     }
-    let size = facts::size(ends.object.bytes);
+    let size = s3::size(ends.object.bytes);
     Ok(match plan.work {
         Work::Keep(_) if !plan.abort.is_empty() => Outcome::changed(format!(
             "{} is a copy of {} already ({size}, same {by}); what was left of earlier tries is put away",
@@ -318,7 +316,7 @@ async fn prove(
         )));
     }
     if !no_tags {
-        there.tags = Some(cx.or_cancelled(ends.destination.tags(&ends.key, None)).await??);
+        there.tags = Some(observe::tags(cx, &ends.destination, &ends.key, None).await?);
     }
     let judged = match verify::contents(&ends.object, &there) {
         Contents::Unknown => {

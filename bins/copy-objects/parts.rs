@@ -11,13 +11,11 @@ use aws_sdk_s3::types::{
 };
 use kit::{Code, Cx, Failure};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use s3::{TRIES, once, patient, size};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::apply::{
-    Ends, Look, TRIES, Written, alive, copy_source, once, patient, superseded, taken_effect, without_effect,
-};
-use crate::facts::size;
+use crate::apply::{Ends, Look, Written, copy_source, superseded, taken_effect, without_effect};
 use crate::plan::Copy;
 use crate::resume::{Resume, Whose, whose};
 
@@ -116,7 +114,7 @@ async fn all(
             });
         }
     };
-    commit(cx, ends, copy, &upload, parts, count).await
+    commit(cx, ends, copy, &upload, parts, (count, resume.is_some())).await
 }
 
 /// Begins the upload. `CreateMultipartUpload` carries nothing over by itself: everything is sent anew.
@@ -132,7 +130,7 @@ async fn begin(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<String, Failure> {
         let mut call = to
             .client
             .create_multipart_upload()
-            .bucket(&to.bucket)
+            .bucket(&to.name)
             .key(&ends.key)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject)
@@ -218,7 +216,7 @@ async fn parts(
             in_flight.spawn(part(ends.clone(), upload.to_owned(), number, bytes));
         }
         let ended = tokio::select! {
-            ended = alive(cx, &attempt, in_flight.join_next()) => ended?,
+            ended = cx.in_time(&attempt, in_flight.join_next()) => ended?,
             _ = ticks.tick() => {
                 let copied = (done.len() as u64 * bytes).min(ends.object.bytes);
                 cx.report().say(&format!("{attempt}: {} of {}", size(copied), size(ends.object.bytes)));
@@ -249,7 +247,7 @@ async fn part(ends: Ends, upload: String, number: u64, bytes: u64) -> Result<Com
         let sent = to
             .client
             .upload_part_copy()
-            .bucket(&to.bucket)
+            .bucket(&to.name)
             .key(&ends.key)
             .upload_id(&upload)
             .part_number(number)
@@ -294,7 +292,7 @@ async fn commit(
     copy: &Copy,
     upload: &str,
     parts: Vec<CompletedPart>,
-    count: u64,
+    (count, resumed): (u64, bool),
 ) -> Result<Written, Failure> {
     // From here on nothing is dropped half-way.
     cx.or_cancelled(std::future::ready(())).await.map_err(|failure| failure.untouched(true))?;
@@ -306,14 +304,15 @@ async fn commit(
         let sent = to
             .client
             .complete_multipart_upload()
-            .bucket(&to.bucket)
+            .bucket(&to.name)
             .key(&ends.key)
             .upload_id(upload)
             .set_if_none_match(copy.replaces.is_none().then(|| "*".to_owned()))
             .set_if_match(copy.replaces.as_ref().map(|replaced| replaced.etag.clone()))
             .checksum_type(ChecksumType::FullObject)
-            // S3 compares it with what the parts make up, and commits nothing else.
-            .set_checksum_crc64_nvme(ends.object.crc64nvme.clone())
+            // S3 compares it with what the parts make up, and commits nothing else. Only where parts were taken up: those of
+            // this run were each pinned, and not every other store takes it.
+            .set_checksum_crc64_nvme(resumed.then(|| ends.object.crc64nvme.clone()).flatten())
             .mpu_object_size(i64::try_from(ends.object.bytes).unwrap_or(i64::MAX))
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build())
             .set_expected_bucket_owner(to.owner.clone())

@@ -3,10 +3,10 @@
 //! It does not say what it was a copy of. What makes taking it up safe is that S3 compares the CRC-64/NVME of the whole
 //! object, as the source has it, when the upload is completed: a mixture is never committed.
 
+use s3::{Object, Unfinished};
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 
-use crate::facts::{Facts, Unfinished};
 
 /// An unfinished upload, looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,7 +78,7 @@ pub(crate) fn whose(initiator: Option<&str>, ours: &str) -> Whose {
 /// What a copy in parts is to be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
-    pub(crate) object: &'a Facts,
+    pub(crate) object: &'a Object,
     pub(crate) storage_class: &'a str,
     /// Bytes of a part.
     pub(crate) bytes: u64,
@@ -140,8 +140,8 @@ mod tests {
         OffsetDateTime::from_unix_timestamp(1_795_262_400 + second).unwrap()
     }
 
-    fn object() -> Facts {
-        Facts {
+    fn object() -> Object {
+        Object {
             bytes: 25,
             etag: "\"e\"".into(),
             version: None,
@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    fn judge(begun: &Begun, object: &Facts, newest_beside: Option<OffsetDateTime>) -> Option<&'static str> {
+    fn judge(begun: &Begun, object: &Object, newest_beside: Option<OffsetDateTime>) -> Option<&'static str> {
         unfit(begun, &Wanted { object, storage_class: "STANDARD", bytes: 10, count: 3, newest_beside })
     }
 
@@ -183,8 +183,8 @@ mod tests {
         let says = |why: Option<&'static str>, part: &str| {
             assert!(why.is_some_and(|why| why.contains(part)), "{why:?} says nothing of {part}");
         };
-        says(judge(&begun(), &Facts { crc64nvme: None, ..object() }, None), "no CRC-64/NVME");
-        says(judge(&begun(), &Facts { modified: at(1), ..object() }, None), "source is newer");
+        says(judge(&begun(), &Object { crc64nvme: None, ..object() }, None), "no CRC-64/NVME");
+        says(judge(&begun(), &Object { modified: at(1), ..object() }, None), "source is newer");
         says(judge(&begun(), &object(), Some(at(1))), "LastModified");
         says(judge(&Begun { full_crc64nvme: false, ..begun() }, &object(), None), "without a CRC");
         says(judge(&Begun { whose: Whose::Others, ..begun() }, &object(), None), "another principal");

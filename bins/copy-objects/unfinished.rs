@@ -5,13 +5,12 @@ use aws_sdk_s3::operation::list_parts::ListPartsError;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 use kit::{Cx, Failure};
 
-use crate::facts::Unfinished;
+use s3::{Bucket, Unfinished};
 use crate::resume::{Begun, Part, whose};
-use crate::store::Store;
 
 /// The unfinished uploads to exactly `key`.
-pub(crate) async fn begun(cx: &Cx, aws: &Aws, store: &Store, key: &str) -> Result<Vec<Begun>, Failure> {
-    let mut uploads = cx.or_cancelled(store.unfinished(key)).await??;
+pub(crate) async fn begun(cx: &Cx, aws: &Aws, bucket: &Bucket, key: &str) -> Result<Vec<Begun>, Failure> {
+    let mut uploads = cx.or_cancelled(bucket.unfinished(key)).await??;
     uploads.retain(|upload| upload.key == key);
     if uploads.is_empty() {
         return Ok(Vec::new());
@@ -19,7 +18,7 @@ pub(crate) async fn begun(cx: &Cx, aws: &Aws, store: &Store, key: &str) -> Resul
     let ours = cx.or_cancelled(principal(aws)).await??;
     let mut found = Vec::new();
     for upload in uploads {
-        found.extend(cx.or_cancelled(parts(store, upload, &ours)).await??);
+        found.extend(cx.or_cancelled(parts(bucket, upload, &ours)).await??);
     }
     Ok(found)
 }
@@ -37,18 +36,18 @@ pub(crate) async fn principal(aws: &Aws) -> Result<String, Failure> {
 /// What an upload holds, through every page; nothing if it has ended meanwhile.
 ///
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>
-async fn parts(store: &Store, upload: Unfinished, ours: &str) -> Result<Option<Begun>, Failure> {
+async fn parts(bucket: &Bucket, upload: Unfinished, ours: &str) -> Result<Option<Begun>, Failure> {
     let mut marker: Option<String> = None;
     let mut begun: Option<Begun> = None;
     loop {
-        let sent = store
+        let sent = bucket
             .client
             .list_parts()
-            .bucket(&store.bucket)
+            .bucket(&bucket.name)
             .key(&upload.key)
             .upload_id(&upload.id)
             .set_part_number_marker(marker)
-            .set_expected_bucket_owner(store.owner.clone())
+            .set_expected_bucket_owner(bucket.owner.clone())
             .send()
             .await;
         let page = match sent {
@@ -57,9 +56,9 @@ async fn parts(store: &Store, upload: Unfinished, ours: &str) -> Result<Option<B
             Err(error) if error.as_service_error().is_some_and(no_such_upload) => return Ok(None),
             Err(error) => {
                 return Err(aws::failure(
-                    format!("list the parts of an unfinished upload of {}", store.uri(&upload.key)),
+                    format!("list the parts of an unfinished upload of {}", bucket.uri(&upload.key)),
                     "s3:ListMultipartUploadParts",
-                    &store.arn(&upload.key),
+                    &bucket.arn(&upload.key),
                     error,
                 ));
             }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::item::{Item, Names, shown};
-use crate::store::Store;
+use s3::Bucket;
 
 /// What is listed ahead of what is looked at.
 const AHEAD: usize = 1000;
@@ -24,33 +24,33 @@ pub(crate) type List = Receiver<Result<Item, Failure>>;
 ///
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>; general purpose buckets are listed in
 /// the order of the UTF-8 bytes of keys, others are not.
-pub(crate) fn bucket(store: &Store, prefix: &str) -> List {
+pub(crate) fn bucket(bucket: &Bucket, prefix: &str) -> List {
     let (to, list) = channel(AHEAD);
-    let (store, prefix) = (store.clone(), prefix.to_owned());
+    let (bucket, prefix) = (bucket.clone(), prefix.to_owned());
     tokio::spawn(async move {
-        if let Err(failure) = pages(&store, &prefix, &to).await {
+        if let Err(failure) = pages(&bucket, &prefix, &to).await {
             let _ = to.send(Err(failure)).await;
         }
     });
     list
 }
 
-async fn pages(store: &Store, prefix: &str, to: &Sender<Result<Item, Failure>>) -> Result<(), Failure> {
-    let attempt = || format!("list {}", store.uri(prefix));
+async fn pages(bucket: &Bucket, prefix: &str, to: &Sender<Result<Item, Failure>>) -> Result<(), Failure> {
+    let attempt = || format!("list {}", bucket.uri(prefix));
     // A key can hold characters that XML can't.
-    let mut pages = store
+    let mut pages = bucket
         .client
         .list_objects_v2()
-        .bucket(&store.bucket)
+        .bucket(&bucket.name)
         .prefix(prefix)
         .encoding_type(EncodingType::Url)
-        .set_expected_bucket_owner(store.owner.clone())
+        .set_expected_bucket_owner(bucket.owner.clone())
         .into_paginator()
         .send();
     let mut before: Option<String> = None;
     while let Some(page) = pages.next().await {
         let page =
-            page.map_err(|error| aws::failure(attempt(), "s3:ListBucket", &store.bucket_arn(), error))?;
+            page.map_err(|error| aws::failure(attempt(), "s3:ListBucket", &bucket.bucket_arn(), error))?;
         let encoded = page.encoding_type() == Some(&EncodingType::Url);
         for object in page.contents() {
             let key = object.key().unwrap_or_default();
