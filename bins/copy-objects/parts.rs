@@ -11,13 +11,14 @@ use aws_sdk_s3::types::{
 };
 use kit::{Code, Cx, Failure};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use s3::{TRIES, once, patient, size};
+use s3::{Bucket, TRIES, once, patient, size};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::apply::{Ends, Look, Written, copy_source, superseded, taken_effect, without_effect};
 use crate::plan::Copy;
 use crate::resume::{Resume, Whose, whose};
+use crate::verify::Wanted;
 
 /// Parts that are copied at the same time.
 const IN_FLIGHT: usize = 8;
@@ -40,7 +41,7 @@ pub(crate) async fn copy(
     if let (Some(_), Err(failure)) = (resume, &ended)
         && failure.code() == Code::Failed
         && !failure.is_transient()
-        && put_away(ends, upload.as_deref()).await.is_ok()
+        && put_away(&ends.destination, &ends.key, &ends.ours, upload.as_deref()).await.is_ok()
     {
         cx.report().say(&format!(
             "the upload that was taken up is of no use ({failure}: {}): beginning anew",
@@ -53,7 +54,7 @@ pub(crate) async fn copy(
         Ok(written) => return Ok(written),
         Err(failure) => failure,
     };
-    match put_away(ends, upload.as_deref()).await {
+    match put_away(&ends.destination, &ends.key, &ends.ours, upload.as_deref()).await {
         Ok(()) => Err(failure),
         Err(left) => Err(failure.untouched(false).state(format!(
             "an unfinished upload of {to} may remain ({left}: {}); the next copy to the same place aborts it",
@@ -66,13 +67,12 @@ pub(crate) async fn copy(
 /// Where the answer that had the id was lost, every upload to the key that is not somebody else's.
 ///
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>
-async fn put_away(ends: &Ends, id: Option<&str>) -> Result<(), Failure> {
-    let to = &ends.destination;
+pub(crate) async fn put_away(to: &Bucket, key: &str, ours: &str, id: Option<&str>) -> Result<(), Failure> {
     for _ in 0..5 {
-        let mut left = to.unfinished(&ends.key).await?;
+        let mut left = to.unfinished(key).await?;
         left.retain(|upload| {
-            upload.key == ends.key
-                && id.map_or_else(|| whose(Some(&upload.by), &ends.ours) != Whose::Others, |id| upload.id == id)
+            upload.key == key
+                && id.map_or_else(|| whose(Some(&upload.by), ours) != Whose::Others, |id| upload.id == id)
         });
         if left.is_empty() {
             return Ok(());
@@ -81,7 +81,7 @@ async fn put_away(ends: &Ends, id: Option<&str>) -> Result<(), Failure> {
             to.abort(upload).await?;
         }
     }
-    Err(Failure::failed(format!("abort the unfinished upload of {}", to.uri(&ends.key)))
+    Err(Failure::failed(format!("abort the unfinished upload of {}", to.uri(key)))
         .because("it is still listed")
         .help("the next copy to the same place tries again"))
 }
@@ -96,7 +96,10 @@ async fn all(
 ) -> Result<Written, Failure> {
     let upload = match resume {
         Some(resume) => resume.id.clone(),
-        None => begin(cx, ends, copy).await?,
+        None => {
+            let to = (&ends.destination, &*ends.key, &*ends.ours);
+            begin(cx, to, &copy.wanted, ends.object.bucket_key).await?
+        }
     };
     *begun = Some(upload.clone());
     let parts = match parts(cx, ends, &upload, (bytes, count), resume).await {
@@ -120,9 +123,13 @@ async fn all(
 /// Begins the upload. `CreateMultipartUpload` carries nothing over by itself: everything is sent anew.
 ///
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html>
-async fn begin(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<String, Failure> {
-    let (to, wanted) = (&ends.destination, &copy.wanted);
-    let attempt = format!("begin the upload of {}", to.uri(&ends.key));
+pub(crate) async fn begin(
+    cx: &Cx,
+    (to, key, ours): (&Bucket, &str, &str),
+    wanted: &Wanted,
+    bucket_key: Option<bool>,
+) -> Result<String, Failure> {
+    let attempt = format!("begin the upload of {}", to.uri(key));
     let header = |name: &str| wanted.headers.get(name).cloned();
     let mut tries = 0;
     loop {
@@ -131,7 +138,7 @@ async fn begin(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<String, Failure> {
             .client
             .create_multipart_upload()
             .bucket(&to.name)
-            .key(&ends.key)
+            .key(key)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject)
             .set_cache_control(header("Cache-Control"))
@@ -141,17 +148,12 @@ async fn begin(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<String, Failure> {
             .set_content_type(header("Content-Type"))
             .set_website_redirect_location(header("x-amz-website-redirect-location"))
             .storage_class(StorageClass::from(wanted.storage_class.as_str()))
-            .set_tagging(wanted.tags.as_ref().filter(|tags| !tags.is_empty()).map(|tags| {
-                let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-                let pairs: Vec<String> =
-                    tags.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
-                pairs.join("&")
-            }))
+            .set_tagging(tagging(wanted))
             .set_server_side_encryption(
                 wanted.kms.as_ref().map(|(algorithm, _)| ServerSideEncryption::from(algorithm.as_str())),
             )
             .set_ssekms_key_id(wanted.kms.as_ref().and_then(|(_, key)| key.clone()))
-            .set_bucket_key_enabled(wanted.kms.as_ref().and(ends.object.bucket_key))
+            .set_bucket_key_enabled(wanted.kms.as_ref().and(bucket_key))
             .set_expected_bucket_owner(to.owner.clone());
         for (name, value) in &wanted.metadata {
             call = call.metadata(name, value);
@@ -175,15 +177,24 @@ async fn begin(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<String, Failure> {
                     .map(str::to_owned)
                     .ok_or_else(|| Failure::failed(attempt).because("the answer has no upload id"));
             }
-            Err(error) => aws::failure(&attempt, "s3:PutObject", &to.arn(&ends.key), error),
+            Err(error) => aws::failure(&attempt, "s3:PutObject", &to.arn(key), error),
         };
         if !failure.is_transient() || tries == TRIES {
             return Err(failure);
         }
         cx.or_cancelled(cx.pause(PAUSE)).await?;
         // What a lost answer may have left.
-        put_away(ends, None).await?;
+        put_away(to, key, ours, None).await?;
     }
+}
+
+/// Tags as a header has them.
+pub(crate) fn tagging(wanted: &Wanted) -> Option<String> {
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let tags = wanted.tags.as_ref().filter(|tags| !tags.is_empty())?;
+    let pairs: Vec<String> =
+        tags.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
+    Some(pairs.join("&"))
 }
 
 async fn parts(

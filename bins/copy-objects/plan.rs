@@ -36,6 +36,8 @@ pub(crate) struct Request {
     pub(crate) part_size: u64,
     /// The key of KMS for the copy, in the place of the source's.
     pub(crate) kms_key: Option<String>,
+    /// Through this process.
+    pub(crate) through: bool,
 }
 
 /// What was seen.
@@ -82,6 +84,8 @@ pub(crate) struct There {
 /// What will be done.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct CopyPlan {
+    /// Names the copy among several: the id of its action.
+    pub(crate) id: String,
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) work: Work,
@@ -121,6 +125,8 @@ pub(crate) struct Replaced {
 pub(crate) enum How {
     /// One `CopyObject`, which is atomic.
     One,
+    /// Read and written by this process.
+    Through,
     /// `UploadPartCopy` of so many bytes each, some of which may be there already.
     Parts { bytes: u64, count: u64, resume: Option<Resume> },
 }
@@ -149,6 +155,12 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<CopyPlan, Failure
     if object.tags.is_none() {
         notes.push(Note::Warning("tags are not carried over (--no-tags)".to_owned()));
     }
+    if request.through && object.is_kms() && request.kms_key.is_none() {
+        notes.push(Note::Warning(
+            "the source is encrypted under a KMS key; the copy is encrypted as its bucket does by default (--kms-key)"
+                .to_owned(),
+        ));
+    }
     if source.region != world.destination.region {
         notes.push(Note::Info(format!(
             "from the region {} to {}; S3 bills the transfer",
@@ -163,6 +175,7 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<CopyPlan, Failure
                 if other.is_empty() {
                     let ours = world.unfinished.iter().filter(|begun| begun.whose == Whose::Ours);
                     return Ok(CopyPlan {
+                        id: COPY.to_owned(),
                         from,
                         to,
                         work: Work::Keep(by.clone()),
@@ -190,8 +203,7 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<CopyPlan, Failure
         )));
         replaces = Some(Replaced { etag: there.facts.etag.clone(), version: there.facts.version.clone() });
     }
-    let others: Vec<&Begun> =
-        world.unfinished.iter().filter(|begun| begun.whose == Whose::Others).collect();
+    let others: Vec<&Begun> = world.unfinished.iter().filter(|begun| begun.whose == Whose::Others).collect();
     if let (Some(begun), false) = (others.first(), request.abort_others) {
         return Err(refused()
             .because(format!(
@@ -203,6 +215,7 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<CopyPlan, Failure
     }
     let (how, abort) = how(request, world, &wanted.storage_class, &mut notes);
     Ok(CopyPlan {
+        id: COPY.to_owned(),
         from,
         to,
         work: Work::Copy(Copy { how, wanted, replaces }),
@@ -221,13 +234,15 @@ fn how(
 ) -> (How, Vec<Unfinished>) {
     let object = &world.object;
     let all = || world.unfinished.iter().map(|begun| begun.upload.clone());
+    if request.through {
+        return (How::Through, all().collect());
+    }
     if object.bytes <= request.multipart_above.min(COPY_LIMIT) {
         return (How::One, all().collect());
     }
     let bytes = part_size(object.bytes, request.part_size);
     let count = object.bytes.div_ceil(bytes);
-    let wanted =
-        resume::Wanted { object, storage_class, bytes, count, newest_beside: world.newest_beside };
+    let wanted = resume::Wanted { object, storage_class, bytes, count, newest_beside: world.newest_beside };
     let resume = best(&world.unfinished, &wanted).map(Begun::taken_up);
     for begun in &world.unfinished {
         if let Some(why) = unfit(begun, &wanted) {
@@ -254,6 +269,8 @@ fn wanted(request: &Request, world: &World) -> Result<Wanted, Failure> {
             let kms = algorithm.as_deref().filter(|_| object.is_kms()).unwrap_or("aws:kms");
             Some((kms.to_owned(), Some(key.clone())))
         }
+        // Whoever may not read the source can't use its key.
+        (None, Some(_)) if request.through => None,
         (None, Some(algorithm)) if object.is_kms() => {
             if world.source.region != world.destination.region {
                 return Err(Failure::refused(format!("copy {}", world.source.uri()))
@@ -279,7 +296,8 @@ fn wanted(request: &Request, world: &World) -> Result<Wanted, Failure> {
 impl CopyPlan {
     /// The uploads to put away, each with the id of its action.
     pub(crate) fn aborts(&self) -> impl Iterator<Item = (String, &Unfinished)> {
-        self.abort.iter().enumerate().map(|(n, upload)| (format!("abort-upload-{}", n + 1), upload))
+        let of = self.id.strip_prefix(COPY).unwrap_or_default();
+        self.abort.iter().enumerate().map(move |(n, upload)| (format!("abort-upload{of}-{}", n + 1), upload))
     }
 }
 
@@ -303,6 +321,7 @@ impl Plan for CopyPlan {
         let Work::Copy(copy) = &self.work else { return actions };
         let how = match &copy.how {
             How::One => "server-side, with one CopyObject".to_owned(),
+            How::Through => "through this process".to_owned(),
             How::Parts { bytes, count, resume } => format!(
                 "server-side, in {count} parts of {} (UploadPartCopy: it is larger than --multipart-above allows one CopyObject){}",
                 size(*bytes),
@@ -316,14 +335,14 @@ impl Plan for CopyPlan {
         let does = format!("copy {} to {}, {how}", self.from, self.to);
         let detail = format!("{} ({})", self.from, self.object);
         let action = match &copy.replaces {
-            None => Action::new(COPY, does, format!("delete {} if it is still this copy", self.to)),
+            None => Action::new(&*self.id, does, format!("delete {} if it is still this copy", self.to)),
             Some(Replaced { version: Some(_), .. }) => Action::new(
-                COPY,
+                &*self.id,
                 format!("{does}, in the place of the object there"),
                 "delete the version that this writes, so that the one before is current again",
             ),
             Some(_) => Action::irreversible(
-                COPY,
+                &*self.id,
                 format!("{does}, in the place of the object there"),
                 "the bucket keeps no versions: the object that is replaced is lost",
             ),

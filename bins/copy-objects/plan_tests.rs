@@ -6,8 +6,8 @@ use kit::{Code, Plan as _};
 use s3::{Object, Unfinished};
 use time::OffsetDateTime;
 
-use crate::resume::{Begun, Part, Whose};
 use crate::plan::{COPY_LIMIT, How, Request, Side, There, Work, World, part_size, plan};
+use crate::resume::{Begun, Part, Whose};
 use crate::verify::{Contents, attributes, contents};
 
 const MIB: u64 = 1 << 20;
@@ -36,7 +36,14 @@ fn facts(bytes: u64) -> Object {
 }
 
 fn request() -> Request {
-    Request { replace: false, abort_others: false, multipart_above: COPY_LIMIT, part_size: 64 * MIB, kms_key: None }
+    Request {
+        replace: false,
+        abort_others: false,
+        multipart_above: COPY_LIMIT,
+        part_size: 64 * MIB,
+        kms_key: None,
+        through: false,
+    }
 }
 
 fn world(object: Object) -> World {
@@ -73,7 +80,10 @@ fn how(request: &Request, world: &World) -> How {
 fn five_gibibytes_are_one_call_and_a_byte_more_is_parts() {
     assert_eq!(how(&request(), &world(facts(0))), How::One);
     assert_eq!(how(&request(), &world(facts(5 * GIB))), How::One);
-    assert_eq!(how(&request(), &world(facts(5 * GIB + 1))), How::Parts { bytes: 64 * MIB, count: 81, resume: None });
+    assert_eq!(
+        how(&request(), &world(facts(5 * GIB + 1))),
+        How::Parts { bytes: 64 * MIB, count: 81, resume: None }
+    );
     let low = Request { multipart_above: 8 * MIB, part_size: 5 * MIB, ..request() };
     assert_eq!(how(&low, &world(facts(12 * MIB))), How::Parts { bytes: 5 * MIB, count: 3, resume: None });
     let high = Request { multipart_above: u64::MAX, ..request() };

@@ -7,7 +7,6 @@ use s3::{Object, Unfinished};
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 
-
 /// An unfinished upload, looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Begun {
@@ -212,10 +211,7 @@ mod tests {
             assert_eq!(whose(initiator, ours), expected, "{initiator:?}");
         }
         assert_eq!(
-            whose(
-                Some("arn:aws:iam::111122223333:user/team/ann"),
-                "arn:aws:iam::111122223333:user/team/ann"
-            ),
+            whose(Some("arn:aws:iam::111122223333:user/team/ann"), "arn:aws:iam::111122223333:user/team/ann"),
             Whose::Ours
         );
     }

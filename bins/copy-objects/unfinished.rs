@@ -5,20 +5,40 @@ use aws_sdk_s3::operation::list_parts::ListPartsError;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 use kit::{Cx, Failure};
 
-use s3::{Bucket, Unfinished};
 use crate::resume::{Begun, Part, whose};
+use s3::{Bucket, Unfinished};
 
 /// The unfinished uploads to exactly `key`.
 pub(crate) async fn begun(cx: &Cx, aws: &Aws, bucket: &Bucket, key: &str) -> Result<Vec<Begun>, Failure> {
-    let mut uploads = cx.or_cancelled(bucket.unfinished(key)).await??;
-    uploads.retain(|upload| upload.key == key);
+    let uploads = of(cx, bucket, key).await?;
     if uploads.is_empty() {
         return Ok(Vec::new());
     }
     let ours = cx.or_cancelled(principal(aws)).await??;
+    looked_at(cx, bucket, uploads, &ours).await
+}
+
+/// [`begun`], where the principal of this run is known.
+pub(crate) async fn begun_by(cx: &Cx, bucket: &Bucket, key: &str, ours: &str) -> Result<Vec<Begun>, Failure> {
+    let uploads = of(cx, bucket, key).await?;
+    looked_at(cx, bucket, uploads, ours).await
+}
+
+async fn of(cx: &Cx, bucket: &Bucket, key: &str) -> Result<Vec<Unfinished>, Failure> {
+    let mut uploads = cx.or_cancelled(bucket.unfinished(key)).await??;
+    uploads.retain(|upload| upload.key == key);
+    Ok(uploads)
+}
+
+async fn looked_at(
+    cx: &Cx,
+    bucket: &Bucket,
+    uploads: Vec<Unfinished>,
+    ours: &str,
+) -> Result<Vec<Begun>, Failure> {
     let mut found = Vec::new();
     for upload in uploads {
-        found.extend(cx.or_cancelled(parts(bucket, upload, &ours)).await??);
+        found.extend(cx.or_cancelled(parts(bucket, upload, ours)).await??);
     }
     Ok(found)
 }

@@ -1,7 +1,6 @@
 //! What is listed on either side, and what was found when both were compared.
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 
 /// An object or a file, as a listing gives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +24,9 @@ impl Item {
         self.key.rfind('/').and_then(|slash| self.key.get(..slash)).unwrap_or_default()
     }
 
-    pub(crate) fn modified(&self) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp(self.modified).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    /// Whether its `ETag` can be the MD5 of its content.
+    pub(crate) fn has_md5(&self) -> bool {
+        !self.etag.is_empty() && !self.etag.contains('-')
     }
 }
 
@@ -51,6 +51,9 @@ pub(crate) struct Line {
     /// The `ETag` of what is at its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) there: Option<String>,
+    /// Of a file that is kept for good and is there already: SHA-256 in lower-case hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sha256: Option<String>,
 }
 
 /// A line about one that was written, in the order in which they were.
@@ -61,6 +64,9 @@ pub(crate) struct Done {
     pub(crate) etag: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<String>,
+    /// Of a file that is kept for good: SHA-256 in lower-case hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sha256: Option<String>,
 }
 
 /// How many, and how large together.

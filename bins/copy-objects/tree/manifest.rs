@@ -82,8 +82,7 @@ impl Listed {
         }
         fs::copy(self.file.path(), &files.listed).map_err(write)?;
         File::open(&files.listed).and_then(|file| file.sync_all()).map_err(write)?;
-        let file =
-            File::create(&files.written).map_err(|error| failed("write", &files.written, error))?;
+        let file = File::create(&files.written).map_err(|error| failed("write", &files.written, error))?;
         Ok(Written { file: BufWriter::new(file), path: files.written.clone() })
     }
 }
@@ -204,8 +203,7 @@ impl<T: DeserializeOwned> Lines<T> {
                 .because(cause)
                 .help("the file is not one of this step's, or was changed")
         };
-        let length =
-            self.file.read_line(&mut text).map_err(|error| failed(error.into(), self.number))?;
+        let length = self.file.read_line(&mut text).map_err(|error| failed(error.into(), self.number))?;
         // The last line of a run that was killed can be cut off.
         if length == 0 || !text.ends_with('\n') {
             return Ok(None);

@@ -87,7 +87,7 @@ mod tests {
 
     fn line(key: &str, modified: i64, work: Work) -> Line {
         let item = Item { key: key.to_owned(), modified, ..Item::default() };
-        Line { item, work, there: None }
+        Line { item, work, there: None, sha256: None }
     }
 
     fn ordered(order: Order, lines: &[Line]) -> Vec<(i64, &str)> {
@@ -112,8 +112,7 @@ mod tests {
         ];
         let expected = [(0, "sync/00"), (0, "sync/40"), (1, "daily/1"), (1, "top"), (2, "sync/20")];
         assert_eq!(ordered(Order::NewestLast, &lines), expected);
-        let expected =
-            [(100, "daily/1"), (280, "sync/40"), (300, "sync/00"), (310, "top"), (320, "sync/20")];
+        let expected = [(100, "daily/1"), (280, "sync/40"), (300, "sync/00"), (310, "top"), (320, "sync/20")];
         assert_eq!(ordered(Order::OldestFirst, &lines), expected);
         assert!(ordered(Order::Any, &lines).iter().all(|(rank, _)| *rank == 0));
     }
