@@ -24,5 +24,6 @@ mod rehearsal_stacks;
 mod run_task;
 mod s3_double;
 mod stacks;
+mod vault_export;
 mod workflow;
 mod world;

@@ -227,7 +227,7 @@ impl World {
                     md5.update(&data);
                 }
             }
-            Ok(Sums { md5: md5.finalize().as_ref().to_vec(), checksum: hasher.finish() })
+            Ok(Sums { md5: md5.finalize().to_vec(), checksum: hasher.finish() })
         });
         summed.await.map_err(|error| internal(std::io::Error::other(error)))?.map_err(internal)
     }
