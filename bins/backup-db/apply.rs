@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use kit::{Cx, Failure};
 use postgres::{Manifest, Rung, manifest};
+use s3::{Bucket, Object, PartSizes, RUN};
 use serde::{Deserialize, Serialize};
 
 use crate::key::{globals_of, manifest_of};
 use crate::observe::{ORIGIN, Scene, rows, tables};
-use crate::parts::PartSizes;
 use crate::plan::{self, BackupPlan, Dump, Finish, GLOBALS, Globals, MANIFEST, Origin, UPLOAD, Work};
 use crate::readback::prove;
-use crate::store::{RUN, Store, Stored};
 use crate::upload::Upload;
 use crate::verify::Proof;
 
@@ -30,7 +29,7 @@ pub(crate) struct Written {
 }
 
 impl Written {
-    fn of(stored: &Stored) -> Self {
+    fn of(stored: &Object) -> Self {
         Self { etag: stored.etag.clone(), bytes: stored.bytes }
     }
 }
@@ -41,7 +40,7 @@ struct Taken {
     #[serde(flatten)]
     written: Written,
     #[serde(skip)]
-    stored: Stored,
+    stored: Object,
     #[serde(skip)]
     origin: Origin,
     sha256: String,
@@ -54,7 +53,7 @@ struct Taken {
 /// Makes the backup that the plan says, and gives its manifest.
 pub(crate) async fn apply(
     cx: &Cx,
-    store: &Store,
+    store: &Bucket,
     scene: &Scene,
     backup_id: &str,
     plan: &BackupPlan,
@@ -63,13 +62,13 @@ pub(crate) async fn apply(
         cx.act(&id, &serde_json::Value::Null, store.abort(upload)).await?;
     }
     for (id, removal) in plan.removals() {
-        cx.act(&id, &serde_json::Value::Null, store.delete(&removal.key, &removal.etag)).await?;
+        cx.act(&id, &serde_json::Value::Null, store.delete(&removal.key, None, &removal.etag)).await?;
     }
     let (key, taken, write_globals, has_globals) = match &plan.work {
         Work::Keep(manifest) => return Ok(Manifest::clone(manifest)),
         Work::Finish(finish) => (&finish.key, found(finish), finish.write_globals, finish.has_globals),
         Work::Dump(dump) => {
-            let inverse = Inverse { bucket: store.bucket.clone(), key: dump.key.clone() };
+            let inverse = Inverse { bucket: store.name.clone(), key: dump.key.clone() };
             let taken = cx.act(UPLOAD, &inverse, take(cx, store, scene, backup_id, dump)).await?;
             (&dump.key, taken, dump.write_globals, false)
         }
@@ -77,7 +76,7 @@ pub(crate) async fn apply(
     let run = cx.run_id();
     let globals_key = globals_of(key);
     if write_globals && let Globals::Read { script } = &scene.world.globals {
-        let inverse = Inverse { bucket: store.bucket.clone(), key: globals_key.clone() };
+        let inverse = Inverse { bucket: store.name.clone(), key: globals_key.clone() };
         let put = async {
             let stored = store.put(&globals_key, &run, "application/sql", script.clone()).await?;
             Ok(Written::of(&stored))
@@ -87,7 +86,7 @@ pub(crate) async fn apply(
     let manifest =
         document(cx, store, scene, key, &taken, (write_globals || has_globals).then_some(globals_key));
     let manifest_key = manifest_of(key);
-    let inverse = Inverse { bucket: store.bucket.clone(), key: manifest_key.clone() };
+    let inverse = Inverse { bucket: store.name.clone(), key: manifest_key.clone() };
     let put = async {
         let text = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| Failure::failed("write the manifest").because(error).untouched(true))?;
@@ -100,7 +99,13 @@ pub(crate) async fn apply(
 
 /// Dumps, commits and verifies. A dump that is not what was sent is deleted again: without a manifest nothing relies on it,
 /// and nobody should find it.
-async fn take(cx: &Cx, store: &Store, scene: &Scene, backup_id: &str, dump: &Dump) -> Result<Taken, Failure> {
+async fn take(
+    cx: &Cx,
+    store: &Bucket,
+    scene: &Scene,
+    backup_id: &str,
+    dump: &Dump,
+) -> Result<Taken, Failure> {
     let database = &scene.world.database;
     let started = cx.now();
     // One snapshot for the catalogue and the dump, so that a table made in between is in both or in none. The
@@ -144,7 +149,7 @@ async fn take(cx: &Cx, store: &Store, scene: &Scene, backup_id: &str, dump: &Dum
         sizes: PartSizes::for_about(database.bytes),
         attempt: &attempt,
     };
-    let permit = |sum: &crate::hash::Sum| match (dump.at_least, &scene.world.last) {
+    let permit = |sum: &s3::Sum| match (dump.at_least, &scene.world.last) {
         (Some(least), Some(last)) if sum.bytes < least => {
             Err(plan::shrunk("dump", sum.bytes, last.bytes, last))
         }
@@ -156,7 +161,7 @@ async fn take(cx: &Cx, store: &Store, scene: &Scene, backup_id: &str, dump: &Dum
 
     let (sum, stored) = (committed.sum, committed.stored);
     if dump.rung > Rung::Present {
-        cx.report().say(&format!("{attempt}: {} committed, verifying it", crate::upload::size(sum.bytes)));
+        cx.report().say(&format!("{attempt}: {} committed, verifying it", s3::size(sum.bytes)));
     }
     let judged = prove(
         cx,
@@ -184,7 +189,7 @@ async fn take(cx: &Cx, store: &Store, scene: &Scene, backup_id: &str, dump: &Dum
         }),
         Err(why) => {
             let failure = Failure::unverified(format!("verify {}", store.uri(&dump.key))).because(why);
-            match store.delete(&dump.key, &stored.etag).await {
+            match store.delete(&dump.key, None, &stored.etag).await {
                 Ok(()) => Err(failure.help("run again; nothing of this dump was kept").untouched(true)),
                 Err(left) => Err(failure.state(format!(
                     "the unusable dump is still there ({left}: {}): delete it",
@@ -213,7 +218,7 @@ fn found(finish: &Finish) -> Taken {
 
 fn document(
     cx: &Cx,
-    store: &Store,
+    store: &Bucket,
     scene: &Scene,
     key: &str,
     taken: &Taken,
@@ -223,7 +228,7 @@ fn document(
     Manifest {
         schema: manifest::SCHEMA.to_owned(),
         kind: "dump".to_owned(),
-        bucket: store.bucket.clone(),
+        bucket: store.name.clone(),
         key: key.to_owned(),
         bytes: taken.stored.bytes,
         sha256: taken.sha256.clone(),

@@ -1,13 +1,10 @@
 #![doc = include_str!("help.md")]
 
 mod apply;
-mod hash;
 mod key;
 mod observe;
-mod parts;
 mod plan;
 mod readback;
-mod store;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -21,11 +18,11 @@ use std::time::Duration;
 use aws::{Aws, AwsArgs};
 use kit::{Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
 use postgres::{Manifest, PgArgs, Rung};
+use s3::Bucket;
 
 use key::{Destination, manifest_of};
 use observe::{Wanted, observe};
 use plan::{Request, Work, plan};
-use store::Store;
 
 /// The step `backup-db`.
 pub const STEP: Step = Step {
@@ -139,7 +136,7 @@ impl From<Verify> for Rung {
 
 async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     let aws = Aws::connect(&cx, &args.aws).await?;
-    let store = Store::new(&aws, &args.to.bucket);
+    let store = cx.or_cancelled(Bucket::find(&aws, &args.to.bucket, None, "--to")).await??;
     if let Some(receipt) = cx.undo() {
         undo::undo(&cx, &store, receipt).await
     } else {
@@ -152,7 +149,7 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
 }
 
 /// The backup that is there now; none after a dry run.
-async fn back_up(cx: &Cx, args: &Args, store: &Store) -> Result<(Outcome, Option<Manifest>), Failure> {
+async fn back_up(cx: &Cx, args: &Args, store: &Bucket) -> Result<(Outcome, Option<Manifest>), Failure> {
     let target = args.pg.target(cx.env())?;
     let request = Request {
         bucket: args.to.bucket.clone(),
@@ -178,7 +175,7 @@ async fn back_up(cx: &Cx, args: &Args, store: &Store) -> Result<(Outcome, Option
     let headline = format!(
         "{} ({}) is a backup of {}, verified: {}",
         manifest.uri(),
-        upload::size(manifest.bytes),
+        s3::size(manifest.bytes),
         manifest.database,
         manifest.rung
     );

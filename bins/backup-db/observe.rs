@@ -5,15 +5,14 @@ use std::time::Duration;
 use kit::{Cx, Failure, Poll, Wait};
 use postgres::tokio_postgres::SimpleQueryMessage;
 use postgres::{Manifest, Rung, Session, Target, manifest};
+use s3::Bucket;
 use time::OffsetDateTime;
 use tokio::process::Command;
 
 use crate::key::{Names, globals_of, manifest_of};
 use crate::plan::{Database, Earlier, Globals, Origin, Request, Unproven, World};
 use crate::readback::prove;
-use crate::store::Store;
 use crate::tools::{Runner, Tools, Version};
-use crate::upload::alive;
 use crate::verify::Tables;
 
 /// The user metadata that carries an [`Origin`].
@@ -38,12 +37,11 @@ pub(crate) struct Wanted<'a> {
 
 pub(crate) async fn observe(
     cx: &Cx,
-    store: &Store,
+    store: &Bucket,
     target: &Target,
     wanted: Wanted<'_>,
 ) -> Result<Scene, Failure> {
     let request = wanted.request;
-    cx.or_cancelled(store.check()).await??;
     let session = postgres::connect(cx, target).await?;
     let identity = session.identity.clone();
     let version = Version::of_server(identity.server_version.0);
@@ -64,7 +62,8 @@ pub(crate) async fn observe(
     let now = cx.now();
     let names =
         Names::new(wanted.prefix, &database.name, database.system_identifier.as_deref(), &request.backup_id);
-    let keys = cx.or_cancelled(store.keys(names.folder())).await??;
+    let listed = cx.or_cancelled(store.list(names.folder())).await??;
+    let keys: Vec<String> = listed.into_iter().map(|object| object.key).collect();
     let mut warnings = Vec::new();
     let mut unfinished = Vec::new();
     if alone {
@@ -104,7 +103,7 @@ pub(crate) async fn observe(
             // One that can't be read was warned of above, or is older than the last.
             let Ok(manifest) = cx.or_cancelled(read_manifest(store, &manifest_key)).await?? else { continue };
             if manifest.backup_id.as_deref() == Some(&*request.backup_id) {
-                let dump = cx.or_cancelled(store.head(key)).await??;
+                let dump = cx.or_cancelled(store.head(key, None)).await??;
                 world.same.push(Earlier { manifest, dump });
             }
         } else if names.is_ours(key) {
@@ -176,7 +175,7 @@ async fn read_globals(cx: &Cx, runner: &Runner, tools: &Tools) -> Result<Globals
     command
         .args(["--globals-only", "--no-role-passwords", "--no-password"])
         .arg(format!("--database={database}"));
-    let output = match alive(cx, "read the roles and tablespaces", command.output()).await? {
+    let output = match cx.in_time("read the roles and tablespaces", command.output()).await? {
         Ok(output) => output,
         Err(error) => {
             return Ok(Globals::Denied(format!("{} can't be started: {error}", tools.pg_dumpall.display())));
@@ -189,14 +188,14 @@ async fn read_globals(cx: &Cx, runner: &Runner, tools: &Tools) -> Result<Globals
     Ok(Globals::Denied(said.lines().next().unwrap_or("pg_dumpall printed nothing").to_owned()))
 }
 
-async fn read_manifest(store: &Store, key: &str) -> Result<Result<Manifest, String>, Failure> {
+async fn read_manifest(store: &Bucket, key: &str) -> Result<Result<Manifest, String>, Failure> {
     Ok(Manifest::parse(&store.text(key).await?))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one part of `observe`")]
 async fn unproven(
     cx: &Cx,
-    store: &Store,
+    store: &Bucket,
     runner: &Runner,
     tools: &Tools,
     request: &Request,
@@ -204,7 +203,7 @@ async fn unproven(
     key: &str,
     has_globals: bool,
 ) -> Result<Option<Unproven>, Failure> {
-    let Some(stored) = cx.or_cancelled(store.head(key)).await?? else { return Ok(None) };
+    let Some(stored) = cx.or_cancelled(store.head(key, None)).await?? else { return Ok(None) };
     let origin = stored.metadata.get(ORIGIN).and_then(|text| serde_json::from_str::<Origin>(text).ok());
     let Some(origin) = origin.filter(|origin| origin.backup_id == request.backup_id) else { return Ok(None) };
     let proof = if now - origin.started <= request.max_age {

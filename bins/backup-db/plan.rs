@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use kit::{Action, Failure, Note, Plan};
 use postgres::{Manifest, Rung};
+use s3::{Object, Sum, Unfinished, size};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::hash::Sum;
 use crate::key::{globals_of, manifest_of};
-use crate::store::{Stored, Unfinished};
 use crate::tools::{Tools, Version};
-use crate::upload::size;
 use crate::verify::Tables;
 
 /// What is asked for.
@@ -77,14 +75,14 @@ pub(crate) enum Globals {
 pub(crate) struct Earlier {
     pub(crate) manifest: Manifest,
     /// The dump itself, if it is still there.
-    pub(crate) dump: Option<Stored>,
+    pub(crate) dump: Option<Object>,
 }
 
 /// A dump that was committed by a run that died before it wrote the manifest.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Unproven {
     pub(crate) key: String,
-    pub(crate) stored: Stored,
+    pub(crate) stored: Object,
     pub(crate) origin: Origin,
     /// Whether its globals are there.
     pub(crate) has_globals: bool,
@@ -140,7 +138,7 @@ pub(crate) enum Work {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Finish {
     pub(crate) key: String,
-    pub(crate) stored: Stored,
+    pub(crate) stored: Object,
     pub(crate) origin: Origin,
     pub(crate) sum: Sum,
     pub(crate) write_globals: bool,
@@ -458,8 +456,8 @@ mod tests {
         }
     }
 
-    fn stored(bytes: u64) -> Stored {
-        Stored { bytes, etag: "\"e\"".into(), crc64nvme: None, metadata: [].into(), version: None }
+    fn stored(bytes: u64) -> Object {
+        Object::bare(bytes, "\"e\"")
     }
 
     fn manifest(started: OffsetDateTime) -> Manifest {
@@ -594,7 +592,12 @@ mod tests {
 
     #[test]
     fn unfinished_uploads_are_aborted_first_even_where_the_backup_is_made() {
-        let left = Unfinished { key: "rally/x.dump".into(), id: "u".into() };
+        let left = Unfinished {
+            key: "rally/x.dump".into(),
+            id: "u".into(),
+            begun: OffsetDateTime::UNIX_EPOCH,
+            by: "backup".into(),
+        };
         let world = World { unfinished: vec![left], same: vec![earlier(at(-5))], ..world() };
         assert_eq!(ids(&plan(&request(), &world).unwrap()), ["abort-upload-1"]);
     }

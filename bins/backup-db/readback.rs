@@ -4,13 +4,12 @@ use std::process::Stdio;
 
 use kit::{Cx, Failure};
 use postgres::Rung;
+use s3::{Bucket, Hasher, Object, Progress, Reading, Sum};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, Command};
 
-use crate::hash::{Hasher, Sum};
-use crate::store::{Store, Stored};
 use crate::tools::{Runner, Tools};
-use crate::upload::{Progress, Running, alive};
+use crate::upload::Running;
 use crate::verify::{self, Proof, Tables};
 
 /// What was read.
@@ -38,9 +37,9 @@ pub(crate) struct Proven {
 /// The inner result is the judgement; the outer one says that it could not be made.
 pub(crate) async fn prove(
     cx: &Cx,
-    store: &Store,
+    store: &Bucket,
     (runner, tools): (&Runner, &Tools),
-    (key, stored): (&str, &Stored),
+    (key, stored): (&str, &Object),
     (tables, sent): (&Tables, Option<&Sum>),
     rung: Rung,
 ) -> Result<Result<Proven, String>, Failure> {
@@ -93,17 +92,14 @@ pub(crate) enum Extent {
     AsNeeded,
 }
 
-/// How often in a row a read that brings nothing is tried again.
-const TRIES: u32 = 5;
-
 /// Reads the object into the command's standard input. A connection that breaks is taken up where it broke.
 ///
 /// `Err` means that it could not be read; what it says about the object is in [`Read`].
 pub(crate) async fn through(
     cx: &Cx,
-    store: &Store,
+    store: &Bucket,
     key: &str,
-    stored: &Stored,
+    stored: &Object,
     mut command: Command,
     extent: Extent,
 ) -> Result<Read, Failure> {
@@ -121,104 +117,54 @@ pub(crate) async fn through(
         printed
     });
     let mut hasher = Hasher::new();
-    let fed = feed(cx, store, key, stored, &mut stdin, extent, &mut hasher, &attempt).await;
+    let fed =
+        feed(cx, Reading::new(store, key, stored, &*attempt), &mut stdin, extent, &mut hasher, &attempt)
+            .await;
     drop(stdin);
     if let Err(failure) = fed {
         child.stop().await;
         return Err(failure);
     }
-    let reader = alive(cx, &attempt, child.succeeded(&attempt)).await?;
+    let reader = cx.in_time(&attempt, child.succeeded(&attempt)).await?;
     let printed = printed.await.unwrap_or_default();
     let reader = reader.map_err(|failure| failure.chain().join(": "));
     Ok(Read { sum: hasher.finish(), reader, printed })
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the state of one loop, which is apart only to be cancelled as one"
-)]
+/// Reads the object into the reader's standard input.
 async fn feed(
     cx: &Cx,
-    store: &Store,
-    key: &str,
-    stored: &Stored,
+    mut reading: Reading<'_>,
     stdin: &mut Option<ChildStdin>,
     extent: Extent,
     hasher: &mut Hasher,
     attempt: &str,
 ) -> Result<(), Failure> {
     let mut progress = Progress::new();
-    let mut tries = 0;
-    while hasher.bytes() < stored.bytes {
-        let from = hasher.bytes();
-        let broke = match alive(cx, attempt, store.read(key, &stored.etag, from)).await? {
-            Err(failure) => failure,
-            Ok(answer) => {
-                // An answer that ignores the range starts at 0, which is right only for the first.
-                let starts = answer.content_range().and_then(range_start).unwrap_or(0);
-                if starts != from {
-                    return Err(Failure::failed(attempt).because(format!(
-                        "asked for the bytes from {from} on, S3 answered with those from {starts} on"
-                    )));
+    loop {
+        let chunk = {
+            let next = reading.next(cx);
+            tokio::pin!(next);
+            loop {
+                tokio::select! {
+                    chunk = &mut next => break chunk?,
+                    () = progress.due() => progress.say(cx, attempt, None),
                 }
-                // An object that is shorter than it was is no broken connection: the judge is told what there is.
-                let total = answer.content_range().and_then(range_total).unwrap_or(stored.bytes);
-                let mut body = answer.body;
-                let broke = loop {
-                    let chunk = tokio::select! {
-                        chunk = alive(cx, attempt, body.next()) => chunk?,
-                        () = progress.due() => {
-                            progress.bytes = hasher.bytes();
-                            progress.say(cx, attempt, None);
-                            continue;
-                        }
-                    };
-                    match chunk {
-                        None => {
-                            break Failure::failed(attempt).because(format!(
-                                "it ends after {} of {} bytes",
-                                hasher.bytes(),
-                                stored.bytes
-                            ));
-                        }
-                        Some(Err(error)) => break Failure::failed(attempt).because(error),
-                        Some(Ok(chunk)) => {
-                            hasher.update(&chunk);
-                            let gone = match stdin {
-                                Some(open) => alive(cx, attempt, open.write_all(&chunk)).await?.is_err(),
-                                None => false,
-                            };
-                            if gone {
-                                // It has ended: content, or not, as its exit code says.
-                                *stdin = None;
-                                if extent == Extent::AsNeeded {
-                                    return Ok(());
-                                }
-                            }
-                        }
-                    }
-                };
-                if hasher.bytes() >= total.min(stored.bytes) {
-                    break;
-                }
-                broke.transient(true)
             }
         };
-        tries = if hasher.bytes() > from { 0 } else { tries + 1 };
-        if !broke.is_transient() || tries == TRIES {
-            return Err(broke);
+        let Some(chunk) = chunk else { return Ok(()) };
+        hasher.update(&chunk);
+        progress.bytes = hasher.bytes();
+        let gone = match stdin {
+            Some(open) => cx.in_time(attempt, open.write_all(&chunk)).await?.is_err(),
+            None => false,
+        };
+        if gone {
+            // It has ended: content, or not, as its exit code says.
+            *stdin = None;
+            if extent == Extent::AsNeeded {
+                return Ok(());
+            }
         }
-        cx.or_cancelled(cx.pause(std::time::Duration::from_millis(500) * (tries + 1))).await?;
     }
-    Ok(())
-}
-
-/// The first position of `bytes 5-9/10`.
-fn range_start(range: &str) -> Option<u64> {
-    range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
-}
-
-/// The size of the whole in `bytes 5-9/10`.
-fn range_total(range: &str) -> Option<u64> {
-    range.rsplit('/').next()?.parse().ok()
 }

@@ -12,13 +12,12 @@ use http::StatusCode;
 use http::header::{CONTENT_RANGE, ETAG, HeaderValue};
 use kit::{Code, Cx, Env, Failure, Outcome, Receipt};
 use postgres::{Manifest, Rung};
+use s3::{Bucket, PartSizes, RUN};
 use testkit::emulator::{self, Emulator};
 use testkit::front::{Answer, Fault, Front, Request, Service, When};
 use testkit::postgres::{self as server, Postgres};
 use tokio::process::Command;
 
-use crate::parts::PartSizes;
-use crate::store::{RUN, Store};
 use crate::upload::{Committed, Upload};
 use crate::{Args, back_up};
 
@@ -47,7 +46,7 @@ impl Servers {
 /// A bucket and a database of a test's own.
 struct World {
     front: Front,
-    store: Store,
+    store: Bucket,
     aws: Aws,
     name: String,
     truncate: Arc<Truncate>,
@@ -84,7 +83,14 @@ impl World {
             .await;
         let aws = Aws { config, account: "000000000000".into(), region: "us-east-1".into() };
         aws_sdk_s3::Client::new(&aws.config).create_bucket().bucket(&name).send().await.unwrap();
-        let world = Self { store: Store::new(&aws, &name), front, aws, name, truncate, servers };
+        let world = Self {
+            store: Bucket::find(&aws, &name, None, "--to").await.unwrap(),
+            front,
+            aws,
+            name,
+            truncate,
+            servers,
+        };
         world.sql(TABLES).await;
         world.front.forget();
         world
@@ -133,16 +139,20 @@ impl World {
         back_up(&self.cx(), &self.args(more), &self.store).await.map(|(outcome, _)| outcome)
     }
 
+    async fn keys(&self) -> Vec<String> {
+        self.store.list("").await.unwrap().into_iter().map(|object| object.key).collect()
+    }
+
     /// The names of the objects, without what every key begins with.
     async fn objects(&self) -> Vec<String> {
-        let keys = self.store.keys("").await.unwrap();
+        let keys = self.keys().await;
         keys.iter()
             .map(|key| key.strip_prefix(&format!("backups/{}/", self.name)).unwrap_or(key).to_owned())
             .collect()
     }
 
     async fn manifest(&self) -> Manifest {
-        let keys = self.store.keys("").await.unwrap();
+        let keys = self.keys().await;
         let key = keys.iter().find(|key| key.ends_with(".manifest.json")).expect("a manifest");
         Manifest::parse(&self.store.text(key).await.unwrap()).unwrap()
     }
@@ -165,7 +175,7 @@ impl World {
             key: "x.dump",
             metadata: [(RUN.to_owned(), run.clone())].into(),
             run: &run,
-            sizes: PartSizes::tiny(),
+            sizes: PartSizes::starting_with(64 << 10),
             attempt: "dump rally",
         };
         let mut command = Command::new("sh");
@@ -493,8 +503,7 @@ async fn a_second_backup_of_the_database_waits_for_the_first() {
 #[tokio::test]
 async fn what_cannot_work_is_refused_with_the_next_move() {
     let world = World::new().await;
-    let absent = Store::new(&world.aws, "no-such-bucket");
-    let failure = back_up(&world.cx(), &world.args(&[]), &absent).await.unwrap_err();
+    let failure = Bucket::find(&world.aws, "no-such-bucket", None, "--to").await.unwrap_err();
     assert_eq!(
         (failure.code(), failure.to_string().as_str()),
         (Code::Refused, "reach the bucket no-such-bucket")

@@ -1,10 +1,10 @@
 //! `--undo`: deletes the objects that a run wrote, and only those.
 
 use kit::{Action, ActionRecord, Cx, Failure, Go, Note, Outcome, Plan, Receipt};
+use s3::Bucket;
 use serde::Serialize;
 
 use crate::apply::{Inverse, Written};
-use crate::store::Store;
 
 #[derive(Serialize)]
 struct UndoPlan {
@@ -52,20 +52,20 @@ impl Plan for UndoPlan {
     }
 }
 
-pub(crate) async fn undo(cx: &Cx, store: &Store, receipt: &Receipt) -> Result<Outcome, Failure> {
+pub(crate) async fn undo(cx: &Cx, store: &Bucket, receipt: &Receipt) -> Result<Outcome, Failure> {
     let mut plan = UndoPlan { deletions: Vec::new(), notes: Vec::new() };
     let mut gone = Vec::new();
     for record in receipt.undoable().into_iter().filter(|record| record.reversible) {
         let inverse: Inverse = serde_json::from_value(record.inverse.clone())
             .map_err(|error| Failure::usage(format!("read the inverse of {}", record.id)).because(error))?;
-        if inverse.bucket != store.bucket {
+        if inverse.bucket != store.name {
             return Err(Failure::usage("undo this receipt").because(format!(
                 "its objects are in the bucket {}, --to names {}",
-                inverse.bucket, store.bucket
+                inverse.bucket, store.name
             )));
         }
         let key = inverse.key;
-        let etag = if let Some(stored) = cx.or_cancelled(store.head(&key)).await?? {
+        let etag = if let Some(stored) = cx.or_cancelled(store.head(&key, None)).await?? {
             let left: Option<Written> = serde_json::from_value(record.result.clone()).ok();
             let same = left.is_none_or(|left| left.etag == stored.etag);
             if !stored.written_by(&record.run) || !same {
@@ -100,10 +100,10 @@ pub(crate) async fn undo(cx: &Cx, store: &Store, receipt: &Receipt) -> Result<Ou
     for deletion in &plan.deletions {
         let call = async {
             match &deletion.etag {
-                Some(etag) => store.delete(&deletion.key, etag).await?,
+                Some(etag) => store.delete(&deletion.key, None, etag).await?,
                 None => store.abort_all(&deletion.key).await?,
             }
-            match store.head(&deletion.key).await? {
+            match store.head(&deletion.key, None).await? {
                 None => Ok(()),
                 Some(_) => Err(Failure::unverified(format!("delete {}", deletion.uri))
                     .because("S3 accepted it, and the object is still there")),

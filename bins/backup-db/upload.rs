@@ -1,31 +1,23 @@
 //! A child's standard output into an object that exists only if the child succeeded.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use aws_sdk_s3::types::CompletedPart;
 use bytes::{BufMut as _, Bytes, BytesMut};
-use kit::{Code, Cx, Failure};
+use kit::{Cx, Failure};
 use rustix::process::{Pid, Signal, kill_process};
+use s3::{Bucket, CompletedPart, Hasher, MOST_PARTS, Object, PartSizes, Progress, Sum};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior};
-
-use crate::hash::{Hasher, Sum};
-use crate::parts::{MOST, PartSizes};
-use crate::store::{Store, Stored};
 
 /// Parts that are uploaded at the same time, beside the one that is being filled.
 const IN_FLIGHT: usize = 3;
-/// How often it is said how far the stream is.
-const PROGRESS: Duration = Duration::from_secs(5);
 
 /// Where a stream goes.
 pub(crate) struct Upload<'a> {
-    pub(crate) store: &'a Store,
+    pub(crate) store: &'a Bucket,
     pub(crate) key: &'a str,
     /// Holds the run's id, by which a commit whose answer was lost is recognised.
     pub(crate) metadata: HashMap<String, String>,
@@ -48,7 +40,7 @@ enum Begun {
 #[derive(Debug)]
 pub(crate) struct Committed {
     pub(crate) sum: Sum,
-    pub(crate) stored: Stored,
+    pub(crate) stored: Object,
 }
 
 impl Upload<'_> {
@@ -84,7 +76,7 @@ impl Upload<'_> {
         let put_away = async {
             self.store.abort_all(self.key).await?;
             // A commit whose answer was lost may have come through all the same.
-            Ok(self.store.head(self.key).await?.is_none_or(|stored| !stored.written_by(self.run)))
+            Ok(self.store.head(self.key, None).await?.is_none_or(|stored| !stored.written_by(self.run)))
         };
         match put_away.await {
             Ok(true) => Err(failure.untouched(true)),
@@ -121,7 +113,7 @@ impl Upload<'_> {
                 tokio::pin!(fill);
                 loop {
                     tokio::select! {
-                        part = alive(cx, self.attempt, &mut fill) => break part?,
+                        part = cx.in_time(self.attempt, &mut fill) => break part?,
                         // A part that can't be uploaded ends the dump at once, not when the next part is full.
                         Some(done) = in_flight.join_next() => parts.push(joined(done)?),
                         () = progress.due() => progress.say(cx, self.attempt, None),
@@ -132,15 +124,15 @@ impl Upload<'_> {
             let part = part.map_err(|error| Failure::failed(self.attempt).because(error))?;
             let last = part.len() < size;
             if last {
-                alive(cx, self.attempt, child.succeeded(self.attempt)).await??;
+                cx.in_time(self.attempt, child.succeeded(self.attempt)).await??;
                 if hasher.bytes() == 0 {
                     return Err(Failure::failed(self.attempt).because("it ended well and printed nothing"));
                 }
             }
             if !part.is_empty() {
-                if number > MOST {
+                if number > MOST_PARTS {
                     return Err(Failure::failed(self.attempt)
-                        .because(format!("the dump is larger than the {MOST} parts that S3 allows")));
+                        .because(format!("the dump is larger than the {MOST_PARTS} parts that S3 allows")));
                 }
                 let id = if let Begun::As(id) = upload {
                     id.clone()
@@ -153,7 +145,7 @@ impl Upload<'_> {
                 };
                 while in_flight.len() >= IN_FLIGHT {
                     tokio::select! {
-                        done = alive(cx, self.attempt, in_flight.join_next()) => {
+                        done = cx.in_time(self.attempt, in_flight.join_next()) => {
                             if let Some(done) = done? {
                                 parts.push(joined(done)?);
                             }
@@ -164,7 +156,7 @@ impl Upload<'_> {
                 let (store, key) = (self.store.clone(), self.key.to_owned());
                 let number = i32::try_from(number).unwrap_or(i32::MAX);
                 in_flight.spawn(async move {
-                    let crc = crate::hash::base64(crc_fast::crc64_nvme(&part));
+                    let crc = s3::base64(crc_fast::crc64_nvme(&part));
                     store.part(&key, &id, number, part, crc).await
                 });
             }
@@ -174,7 +166,7 @@ impl Upload<'_> {
         }
         while !in_flight.is_empty() {
             tokio::select! {
-                done = alive(cx, self.attempt, in_flight.join_next()) => {
+                done = cx.in_time(self.attempt, in_flight.join_next()) => {
                     if let Some(done) = done? {
                         parts.push(joined(done)?);
                     }
@@ -194,13 +186,13 @@ impl Upload<'_> {
         upload: &str,
         parts: Vec<CompletedPart>,
         sum: &Sum,
-    ) -> Result<Stored, Failure> {
+    ) -> Result<Object, Failure> {
         cx.or_cancelled(std::future::ready(())).await?;
         let mut tries = 0;
         loop {
             tries += 1;
             let failure = self.store.complete(self.key, upload, parts.clone(), sum.bytes).await.err();
-            match (self.store.head(self.key).await, failure) {
+            match (self.store.head(self.key, None).await, failure) {
                 (Ok(Some(stored)), _) if stored.written_by(self.run) => return Ok(stored),
                 (Ok(Some(_)), _) => {
                     return Err(Failure::failed(format!("write {}", self.store.uri(self.key)))
@@ -240,18 +232,6 @@ fn joined(
     done: Result<Result<CompletedPart, Failure>, tokio::task::JoinError>,
 ) -> Result<CompletedPart, Failure> {
     done.map_err(|error| Failure::failed("upload a part").because(error))?
-}
-
-/// Ends with the cancellation or the deadline if one of them comes first.
-pub(crate) async fn alive<T>(cx: &Cx, attempt: &str, future: impl Future<Output = T>) -> Result<T, Failure> {
-    tokio::select! {
-        biased;
-        () = cx.cancelled() => Err(cx.cancellation()),
-        value = future => Ok(value),
-        () = tokio::time::sleep_until(cx.deadline()) => Err(Failure::new(Code::Deadline, attempt)
-            .because("the deadline passed")
-            .help("run it again with a longer --timeout")),
-    }
 }
 
 /// A child process whose standard error is passed on as it comes.
@@ -328,52 +308,4 @@ async fn pass_on(cx: Cx, stderr: ChildStderr) -> VecDeque<String> {
         line.clear();
     }
     last
-}
-
-/// Says every few seconds how far a stream is.
-pub(crate) struct Progress {
-    started: Instant,
-    ticks: tokio::time::Interval,
-    pub(crate) bytes: u64,
-}
-
-impl Progress {
-    pub(crate) fn new() -> Self {
-        let mut ticks = tokio::time::interval_at(Instant::now() + PROGRESS, PROGRESS);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { started: Instant::now(), ticks, bytes: 0 }
-    }
-
-    pub(crate) async fn due(&mut self) {
-        self.ticks.tick().await;
-    }
-
-    pub(crate) fn say(&self, cx: &Cx, attempt: &str, state: Option<&str>) {
-        let time = self.started.elapsed();
-        let state = state.map(|state| format!(", {state}")).unwrap_or_default();
-        cx.report().say(&format!(
-            "{attempt}: {} in {} s ({}/s){state}",
-            size(self.bytes),
-            time.as_secs(),
-            size(rate(self.bytes, time))
-        ));
-    }
-}
-
-fn rate(bytes: u64, time: Duration) -> u64 {
-    u64::try_from(u128::from(bytes) * 1000 / time.as_millis().max(1)).unwrap_or(u64::MAX)
-}
-
-/// Bytes as a person reads them, in binary units.
-pub(crate) fn size(bytes: u64) -> String {
-    let mut unit = "B";
-    let mut tenths = u128::from(bytes) * 10;
-    for larger in ["KiB", "MiB", "GiB", "TiB"] {
-        if tenths < 10_240 {
-            break;
-        }
-        tenths = (tenths + 512) / 1024;
-        unit = larger;
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{}.{} {unit}", tenths / 10, tenths % 10) }
 }

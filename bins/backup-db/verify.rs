@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use postgres::Rung;
+use s3::{Object, Sum};
 use serde::{Deserialize, Serialize};
 
-use crate::hash::Sum;
 use crate::readback::Read;
-use crate::store::Stored;
 
 /// The tables of a database, as the catalogue or a dump's table of contents names them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +20,7 @@ impl Tables {
     pub(crate) fn of(oids: impl IntoIterator<Item = u32>) -> Self {
         let oids: BTreeSet<u32> = oids.into_iter().collect();
         let bytes: Vec<u8> = oids.iter().flat_map(|oid| oid.to_be_bytes()).collect();
-        Self { count: oids.len(), digest: crate::hash::base64(crc_fast::crc64_nvme(&bytes)) }
+        Self { count: oids.len(), digest: s3::base64(crc_fast::crc64_nvme(&bytes)) }
     }
 
     /// The tables in what `pg_restore --list` prints: `215; 1259 16386 TABLE public surveys rally`, where 1259 is the
@@ -46,7 +45,7 @@ pub(crate) struct Proof {
 }
 
 /// Whether the object is there as it was sent. Says by what it was compared.
-pub(crate) fn present(sent: &Sum, stored: &Stored) -> Result<&'static str, String> {
+pub(crate) fn present(sent: &Sum, stored: &Object) -> Result<&'static str, String> {
     if stored.bytes != sent.bytes {
         return Err(format!("{} bytes were sent, and the object has {}", sent.bytes, stored.bytes));
     }
@@ -113,14 +112,8 @@ mod tests {
         Sum { bytes, sha256: sha256.into(), crc64nvme: "crc".into() }
     }
 
-    fn stored(bytes: u64, crc64nvme: Option<&str>) -> Stored {
-        Stored {
-            bytes,
-            etag: "e".into(),
-            crc64nvme: crc64nvme.map(str::to_owned),
-            metadata: [].into(),
-            version: None,
-        }
+    fn stored(bytes: u64, crc64nvme: Option<&str>) -> Object {
+        Object { crc64nvme: crc64nvme.map(str::to_owned), ..Object::bare(bytes, "e") }
     }
 
     fn read(sum: Sum, reader: Result<(), String>, printed: &str) -> Read {

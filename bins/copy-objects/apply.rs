@@ -5,35 +5,28 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, MetadataDirective, ServerSideEncryption, StorageClass, TaggingDirective,
 };
-use aws_smithy_types::timeout::TimeoutConfig;
-use kit::{Code, Cx, Failure};
+use kit::{Cx, Failure};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use s3::{Bucket, Object, TRIES, once};
 use serde::{Deserialize, Serialize};
 
-use crate::facts::Facts;
 use crate::parts;
 use crate::plan::{COPY, Copy, CopyPlan, How, Replaced, Work};
-use crate::store::Store;
 use crate::verify::{Contents, contents};
 
-/// How often an interrupted call is tried.
-pub(crate) const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
-/// A copy inside S3 is never slower than this, in bytes per second.
-const SLOWEST: u64 = 4 << 20;
 
 /// Both ends of a copy.
 #[derive(Clone, Debug)]
 pub(crate) struct Ends {
-    pub(crate) source: Store,
+    pub(crate) source: Bucket,
     pub(crate) source_key: String,
     /// The source as it was seen, which is what is copied or nothing.
-    pub(crate) object: Facts,
-    pub(crate) destination: Store,
+    pub(crate) object: Object,
+    pub(crate) destination: Bucket,
     pub(crate) key: String,
 }
 
@@ -61,7 +54,7 @@ pub(crate) struct Written {
 }
 
 impl Written {
-    pub(crate) fn of(facts: &Facts) -> Self {
+    pub(crate) fn of(facts: &Object) -> Self {
         Self { etag: facts.etag.clone(), version: facts.version.clone(), bytes: facts.bytes }
     }
 }
@@ -72,7 +65,7 @@ pub(crate) async fn apply(cx: &Cx, ends: &Ends, plan: &CopyPlan) -> Result<Optio
         cx.act(&id, &serde_json::Value::Null, ends.destination.abort(upload)).await?;
     }
     let inverse = Inverse {
-        bucket: ends.destination.bucket.clone(),
+        bucket: ends.destination.name.clone(),
         key: ends.key.clone(),
         owner: ends.destination.owner.clone(),
         replaced: copy.replaces.as_ref().map(|replaced| replaced.etag.clone()),
@@ -102,7 +95,7 @@ async fn one(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<Written, Failure> {
         let call = to
             .client
             .copy_object()
-            .bucket(&to.bucket)
+            .bucket(&to.name)
             .key(&ends.key)
             .copy_source(copy_source(ends))
             .copy_source_if_match(&ends.object.etag)
@@ -128,7 +121,7 @@ async fn one(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<Written, Failure> {
             .customize()
             .config_override(once(ends.object.bytes))
             .send();
-        let failure = match alive(cx, &attempt, call).await? {
+        let failure = match cx.in_time(&attempt, call).await? {
             Ok(answer) => {
                 if let Some(etag) = answer.copy_object_result().and_then(|result| result.e_tag()) {
                     return Ok(Written {
@@ -219,27 +212,5 @@ pub(crate) fn copy_source(ends: &Ends) -> String {
     const KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
     let key = utf8_percent_encode(&ends.source_key, KEY);
     let version = ends.object.version.as_ref().map(|id| format!("?versionId={id}")).unwrap_or_default();
-    format!("{}/{key}{version}", ends.source.bucket)
-}
-
-/// Sent once, and with the patience that so many bytes ask for.
-pub(crate) fn once(bytes: u64) -> Builder {
-    patient(bytes).retry_config(aws::without_retry())
-}
-
-pub(crate) fn patient(bytes: u64) -> Builder {
-    let patience = Duration::from_secs(60 + bytes / SLOWEST);
-    Builder::new().timeout_config(TimeoutConfig::builder().read_timeout(patience).build())
-}
-
-/// Ends with the cancellation or the deadline if one of them comes first.
-pub(crate) async fn alive<T>(cx: &Cx, attempt: &str, future: impl Future<Output = T>) -> Result<T, Failure> {
-    tokio::select! {
-        biased;
-        () = cx.cancelled() => Err(cx.cancellation()),
-        value = future => Ok(value),
-        () = tokio::time::sleep_until(cx.deadline()) => Err(Failure::new(Code::Deadline, attempt)
-            .because("the deadline passed")
-            .help("run it again with a longer --timeout")),
-    }
+    format!("{}/{key}{version}", ends.source.name)
 }

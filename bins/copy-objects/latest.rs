@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use kit::Failure;
+use s3::{Listed, Unfinished, age, minute, size};
 use time::OffsetDateTime;
-
-use crate::facts::{Listed, Unfinished, age, minute, size};
 
 /// What the newest object has to be.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,6 @@
 #![doc = include_str!("help.md")]
 
 mod apply;
-mod facts;
 mod latest;
 mod observe;
 mod parts;
@@ -10,7 +9,6 @@ mod plan;
 #[cfg(test)]
 mod plan_tests;
 mod read;
-mod store;
 mod undo;
 mod verify;
 
@@ -245,7 +243,7 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
             cx.output("version-id", version);
         }
     }
-    let size = facts::size(ends.object.bytes);
+    let size = s3::size(ends.object.bytes);
     Ok(match plan.work {
         Work::Keep(_) => {
             Outcome::unchanged(format!("{} is a copy of {} already ({size}, same {by})", plan.to, plan.from))
@@ -302,7 +300,7 @@ async fn prove(
         )));
     }
     if !no_tags {
-        there.tags = Some(cx.or_cancelled(ends.destination.tags(&ends.key, None)).await??);
+        there.tags = Some(observe::tags(cx, &ends.destination, &ends.key, None).await?);
     }
     let judged = match verify::contents(&ends.object, &there) {
         Contents::Unknown => {

@@ -1,23 +1,24 @@
 //! Reads both ends' state into plain data.
 
+use std::collections::BTreeMap;
+
 use aws::Aws;
 use changeset::live::Cfn;
 use kit::{Cx, Failure};
+use s3::{Bucket, Unfinished};
 
 use crate::Args;
 use crate::apply::Ends;
-use crate::facts::Unfinished;
 use crate::latest::{Conditions, latest};
 use crate::place::{Place, StackOutput, is_bucket, key_of_copy};
 use crate::plan::{Side, There, World, how_old};
 use crate::read::compare;
-use crate::store::Store;
 use crate::verify::{Contents, contents};
 
 pub(crate) async fn observe(cx: &Cx, aws: &Aws, args: &Args, from: &Place) -> Result<(Ends, World), Failure> {
     let now = cx.now();
     let source_owner = args.expect_source_owner.clone();
-    let source = cx.or_cancelled(Store::find(aws, &from.bucket, source_owner, "--from")).await??;
+    let source = cx.or_cancelled(Bucket::find(aws, &from.bucket, source_owner, "--from")).await??;
     let (source_key, chosen) = if args.latest {
         let (listed, unfinished) = cx
             .or_cancelled(async { tokio::try_join!(source.list(&from.path), source.unfinished(&from.path)) })
@@ -46,7 +47,7 @@ pub(crate) async fn observe(cx: &Cx, aws: &Aws, args: &Args, from: &Place) -> Re
             .help("run the same command again"));
     }
     if !args.no_tags {
-        let tags = cx.or_cancelled(source.tags(&source_key, object.version.as_deref())).await??;
+        let tags = tags(cx, &source, &source_key, object.version.as_deref()).await?;
         object.tags = Some(tags);
     }
 
@@ -54,11 +55,11 @@ pub(crate) async fn observe(cx: &Cx, aws: &Aws, args: &Args, from: &Place) -> Re
     let key = key_of_copy(&source_key, &from.path, &path);
     let mut there = None;
     // That both are the same object is for the plan to say.
-    if (source.bucket != destination.bucket || source_key != key)
+    if (source.name != destination.name || source_key != key)
         && let Some(mut facts) = cx.or_cancelled(destination.head(&key, None)).await??
     {
         if !args.no_tags {
-            facts.tags = Some(cx.or_cancelled(destination.tags(&key, None)).await??);
+            facts.tags = Some(tags(cx, &destination, &key, None).await?);
         }
         let judged = match contents(&object, &facts) {
             Contents::Unknown if object.archived.is_none() && facts.archived.is_none() => {
@@ -72,14 +73,10 @@ pub(crate) async fn observe(cx: &Cx, aws: &Aws, args: &Args, from: &Place) -> Re
     unfinished.retain(|upload| upload.key == key);
     let world = World {
         now,
-        source: Side {
-            bucket: source.bucket.clone(),
-            key: source_key.clone(),
-            region: source.region.clone(),
-        },
+        source: Side { bucket: source.name.clone(), key: source_key.clone(), region: source.region.clone() },
         object: object.clone(),
         destination: Side {
-            bucket: destination.bucket.clone(),
+            bucket: destination.name.clone(),
             key: key.clone(),
             region: destination.region.clone(),
         },
@@ -90,11 +87,22 @@ pub(crate) async fn observe(cx: &Cx, aws: &Aws, args: &Args, from: &Place) -> Re
     Ok((Ends { source, source_key, object, destination, key }, world))
 }
 
+/// An object's tags.
+pub(crate) async fn tags(
+    cx: &Cx,
+    bucket: &Bucket,
+    key: &str,
+    version: Option<&str>,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let found = cx.or_cancelled(bucket.tags(key, version)).await?;
+    found.map_err(|failure| failure.help("or leave the tags behind with --no-tags"))
+}
+
 /// The destination's bucket, and the key or prefix in it.
-async fn destination(cx: &Cx, aws: &Aws, args: &Args, source_key: &str) -> Result<(Store, String), Failure> {
+async fn destination(cx: &Cx, aws: &Aws, args: &Args, source_key: &str) -> Result<(Bucket, String), Failure> {
     let owner = args.expect_destination_owner.clone();
     if let Some(to) = &args.to {
-        let store = cx.or_cancelled(Store::find(aws, &to.bucket, owner, "--to")).await??;
+        let store = cx.or_cancelled(Bucket::find(aws, &to.bucket, owner, "--to")).await??;
         return Ok((store, to.path.clone()));
     }
     let Some(output) = &args.to_stack_output else {
@@ -105,7 +113,7 @@ async fn destination(cx: &Cx, aws: &Aws, args: &Args, source_key: &str) -> Resul
     let bucket = bucket_of(cx, aws, output).await?;
     // A stack makes its buckets in its own account.
     let owner = owner.or_else(|| Some(aws.account.clone()));
-    let store = cx.or_cancelled(Store::find(aws, &bucket, owner, "--to-stack-output")).await??;
+    let store = cx.or_cancelled(Bucket::find(aws, &bucket, owner, "--to-stack-output")).await??;
     Ok((store, args.to_key.clone().unwrap_or_else(|| source_key.to_owned())))
 }
 

@@ -10,13 +10,11 @@ use aws_sdk_s3::types::{
 };
 use kit::{Cx, Failure};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use s3::{TRIES, once, patient, size};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::apply::{
-    Ends, Look, TRIES, Written, alive, copy_source, once, patient, superseded, taken_effect, without_effect,
-};
-use crate::facts::size;
+use crate::apply::{Ends, Look, Written, copy_source, superseded, taken_effect, without_effect};
 use crate::plan::Copy;
 
 /// Parts that are copied at the same time.
@@ -80,7 +78,7 @@ async fn begin(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<String, Failure> {
         let mut call = to
             .client
             .create_multipart_upload()
-            .bucket(&to.bucket)
+            .bucket(&to.name)
             .key(&ends.key)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject)
@@ -155,7 +153,7 @@ async fn parts(
             in_flight.spawn(part(ends.clone(), upload.to_owned(), number, bytes));
         }
         let ended = tokio::select! {
-            ended = alive(cx, &attempt, in_flight.join_next()) => ended?,
+            ended = cx.in_time(&attempt, in_flight.join_next()) => ended?,
             _ = ticks.tick() => {
                 let copied = (done.len() as u64 * bytes).min(ends.object.bytes);
                 cx.report().say(&format!("{attempt}: {} of {}", size(copied), size(ends.object.bytes)));
@@ -186,7 +184,7 @@ async fn part(ends: Ends, upload: String, number: u64, bytes: u64) -> Result<Com
         let sent = to
             .client
             .upload_part_copy()
-            .bucket(&to.bucket)
+            .bucket(&to.name)
             .key(&ends.key)
             .upload_id(&upload)
             .part_number(number)
@@ -243,7 +241,7 @@ async fn commit(
         let sent = to
             .client
             .complete_multipart_upload()
-            .bucket(&to.bucket)
+            .bucket(&to.name)
             .key(&ends.key)
             .upload_id(upload)
             .set_if_none_match(copy.replaces.is_none().then(|| "*".to_owned()))

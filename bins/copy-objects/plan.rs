@@ -1,10 +1,10 @@
 //! All judgement: what was observed, and what is to be done or why not. Pure.
 
 use kit::{Action, Failure, Note, Plan};
+use s3::{Object, Unfinished, age, minute, size};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::facts::{Facts, Unfinished, age, minute, size};
 use crate::verify::{Contents, Wanted, attributes};
 
 /// The one action that makes the copy.
@@ -41,7 +41,7 @@ pub(crate) struct World {
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) now: OffsetDateTime,
     pub(crate) source: Side,
-    pub(crate) object: Facts,
+    pub(crate) object: Object,
     pub(crate) destination: Side,
     /// What lies at the destination.
     pub(crate) there: Option<There>,
@@ -68,7 +68,7 @@ impl Side {
 /// An object at the destination, compared with the source.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct There {
-    pub(crate) facts: Facts,
+    pub(crate) facts: Object,
     /// Never unknown: where S3's figures do not tell, both were read.
     pub(crate) contents: Contents,
 }

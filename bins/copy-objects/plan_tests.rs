@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use kit::{Code, Plan as _};
+use s3::{Object, Unfinished};
 use time::OffsetDateTime;
 
-use crate::facts::{Facts, Unfinished};
 use crate::plan::{COPY_LIMIT, How, Request, Side, There, Work, World, part_size, plan};
 use crate::verify::{Contents, attributes, contents};
 
@@ -13,11 +13,11 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
-fn facts(bytes: u64) -> Facts {
+fn facts(bytes: u64) -> Object {
     let pairs = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     };
-    Facts {
+    Object {
         bytes,
         etag: "\"9b2cf535f27731c974343645a3985328\"".into(),
         version: None,
@@ -38,7 +38,7 @@ fn request() -> Request {
     Request { replace: false, multipart_above: COPY_LIMIT, part_size: 64 * MIB, kms_key: None }
 }
 
-fn world(object: Facts) -> World {
+fn world(object: Object) -> World {
     let side =
         |bucket: &str| Side { bucket: bucket.into(), key: "sync/a.tar".into(), region: "us-east-1".into() };
     World {
@@ -52,7 +52,7 @@ fn world(object: Facts) -> World {
     }
 }
 
-fn there(facts: Facts, contents: Contents) -> Option<There> {
+fn there(facts: Object, contents: Contents) -> Option<There> {
     Some(There { facts, contents })
 }
 
@@ -180,7 +180,7 @@ fn what_is_replaced_comes_back_only_where_versions_are_kept() {
 #[test]
 fn contents_are_told_by_the_best_that_both_have() {
     let source = facts(10);
-    let cases: [(&str, fn(&mut Facts), fn(&Contents) -> bool); 7] = [
+    let cases: [(&str, fn(&mut Object), fn(&Contents) -> bool); 7] = [
         ("equal", |_| (), |c| matches!(c, Contents::Same(by) if by.starts_with("CRC-64/NVME"))),
         ("parts differ, sum equal", |f| f.etag = "\"x-3\"".into(), |c| matches!(c, Contents::Same(_))),
         ("size", |f| f.bytes = 11, |c| *c == Contents::Different("10 bytes against 11".into())),

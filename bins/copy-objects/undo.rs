@@ -2,12 +2,11 @@
 
 use aws::Aws;
 use kit::{Action, ActionRecord, Cx, Failure, Go, Note, Outcome, Plan, Receipt};
+use s3::{Bucket, Object};
 use serde::Serialize;
 
 use crate::apply::{Inverse, Written};
-use crate::facts::Facts;
 use crate::plan::COPY;
-use crate::store::Store;
 
 #[derive(Serialize)]
 struct UndoPlan {
@@ -22,7 +21,7 @@ struct Deletion {
     uri: String,
     what: What,
     #[serde(skip)]
-    store: Store,
+    store: Bucket,
     #[serde(skip)]
     inverse: Inverse,
     #[serde(skip)]
@@ -77,7 +76,7 @@ pub(crate) async fn undo(cx: &Cx, aws: &Aws, receipt: &Receipt) -> Result<Outcom
     for record in receipt.undoable().into_iter().filter(|record| record.id == COPY) {
         let inverse: Inverse = serde_json::from_value(record.inverse.clone())
             .map_err(|error| Failure::usage(format!("read the inverse of {}", record.id)).because(error))?;
-        let find = Store::find(aws, &inverse.bucket, inverse.owner.clone(), "the receipt");
+        let find = Bucket::find(aws, &inverse.bucket, inverse.owner.clone(), "the receipt");
         let store = cx.or_cancelled(find).await??;
         let uri = store.uri(&inverse.key);
         if !record.reversible {
@@ -141,7 +140,7 @@ pub(crate) async fn undo(cx: &Cx, aws: &Aws, receipt: &Receipt) -> Result<Outcom
 
 /// Whether the object that is there is the one that the run wrote. Where the answer of its call is not known, it is told by
 /// the source's size and checksum.
-fn is_copy(inverse: &Inverse, written: Option<&Written>, there: &Facts) -> bool {
+fn is_copy(inverse: &Inverse, written: Option<&Written>, there: &Object) -> bool {
     if let Some(written) = written {
         return written.etag == there.etag && written.version == there.version;
     }

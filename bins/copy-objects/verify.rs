@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use s3::{Object, names, names_if_any};
 use serde::Serialize;
-
-use crate::facts::{Facts, names, names_if_any};
 
 /// Whether two objects have the same content, as far as S3's own figures tell.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,7 +19,7 @@ pub(crate) enum Contents {
 
 /// Compares sizes, then CRC-64/NVME of the whole object, which does not depend on how it was cut into parts, then MD5 where
 /// the `ETag` is one.
-pub(crate) fn contents(source: &Facts, copy: &Facts) -> Contents {
+pub(crate) fn contents(source: &Object, copy: &Object) -> Contents {
     if source.bytes != copy.bytes {
         return Contents::Different(format!("{} bytes against {}", source.bytes, copy.bytes));
     }
@@ -50,7 +49,7 @@ pub(crate) struct Wanted {
 }
 
 /// What about the copy is not as wanted, one line each; values stay out of it: metadata can hold secrets.
-pub(crate) fn attributes(wanted: &Wanted, copy: &Facts) -> Vec<String> {
+pub(crate) fn attributes(wanted: &Wanted, copy: &Object) -> Vec<String> {
     let mut found = Vec::new();
     differing(&mut found, "", &wanted.headers, &copy.headers);
     differing(&mut found, "metadata ", &wanted.metadata, &copy.metadata);

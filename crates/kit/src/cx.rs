@@ -132,6 +132,18 @@ impl Cx {
         }
     }
 
+    /// Awaits the future, but ends with the cancellation or the deadline if one of them comes first.
+    pub async fn in_time<T>(&self, attempt: &str, future: impl Future<Output = T>) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            () = self.cancelled() => Err(self.cancellation()),
+            value = future => Ok(value),
+            () = tokio::time::sleep_until(self.deadline()) => Err(Failure::new(Code::Deadline, attempt)
+                .because("the deadline passed")
+                .help("run it again with a longer --timeout")),
+        }
+    }
+
     /// Completes when the run was cancelled by a signal, for steps that have something to put away (a child process,
     /// an unfinished upload) within the five seconds that they are given.
     pub async fn cancelled(&self) {

@@ -12,7 +12,7 @@ const SMALLEST: u64 = 16 * MIB;
 /// S3's maximum.
 const LARGEST: u64 = 5 << 30;
 /// S3's maximum number of parts.
-pub(crate) const MOST: u32 = 10_000;
+pub const MOST_PARTS: u32 = 10_000;
 /// Parts of the first size, sized so that the estimate fits into them.
 const EVEN: u32 = 5_000;
 /// After [`EVEN`] parts the size doubles every so many.
@@ -20,25 +20,24 @@ const STRIDE: u32 = 500;
 
 /// The sizes of the parts of one upload.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PartSizes {
+pub struct PartSizes {
     first: u64,
 }
 
 impl PartSizes {
     /// For a stream of about `bytes`.
-    pub(crate) fn for_about(bytes: u64) -> Self {
+    pub fn for_about(bytes: u64) -> Self {
         let even = bytes.div_ceil(u64::from(EVEN)).next_multiple_of(MIB);
         Self { first: even.clamp(SMALLEST, LARGEST) }
     }
 
-    /// Small enough that a test's stream has many.
-    #[cfg(test)]
-    pub(crate) fn tiny() -> Self {
-        Self { first: 64 << 10 }
+    /// The first parts have `first` bytes, whatever S3 thinks of it.
+    pub fn starting_with(first: u64) -> Self {
+        Self { first }
     }
 
     /// The size in bytes of the part `number`, counted from 1; only the last part may be smaller.
-    pub(crate) fn of(self, number: u32) -> u64 {
+    pub fn of(self, number: u32) -> u64 {
         let doublings = number.saturating_sub(EVEN).div_ceil(STRIDE);
         self.first.saturating_mul(1_u64.checked_shl(doublings).unwrap_or(u64::MAX)).min(LARGEST)
     }
@@ -52,7 +51,7 @@ mod tests {
     const TIB: u64 = 1 << 40;
 
     fn capacity(sizes: PartSizes) -> u64 {
-        (1..=MOST).map(|number| sizes.of(number)).sum()
+        (1..=MOST_PARTS).map(|number| sizes.of(number)).sum()
     }
 
     #[test]
@@ -77,7 +76,7 @@ mod tests {
     #[test]
     fn sizes_never_shrink_and_stay_within_the_limits_of_s3() {
         let sizes = PartSizes::for_about(0);
-        let all: Vec<u64> = (1..=MOST).map(|number| sizes.of(number)).collect();
+        let all: Vec<u64> = (1..=MOST_PARTS).map(|number| sizes.of(number)).collect();
         assert!(all.is_sorted());
         assert!(all.iter().all(|size| (5 * MIB..=5 * GIB).contains(size)));
         assert_eq!((sizes.of(EVEN + 1), sizes.of(EVEN + 501)), (32 * MIB, 64 * MIB));

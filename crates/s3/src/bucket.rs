@@ -1,6 +1,7 @@
-//! The calls to S3, each with its permission; what they mean is decided elsewhere.
+//! A bucket, and the calls that read, abort and delete.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use aws::Aws;
 use aws_sdk_s3::Client;
@@ -10,19 +11,24 @@ use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType, Tag};
 use aws_smithy_types::DateTime;
+use aws_smithy_types::timeout::TimeoutConfig;
 use kit::Failure;
 use time::OffsetDateTime;
 
-use crate::facts::{Facts, Listed, Unfinished};
+use crate::object::{Listed, Object, Unfinished};
+use crate::upload::TRIES;
 
 /// A bucket, spoken to in its own region.
 #[derive(Clone, Debug)]
-pub(crate) struct Store {
-    pub(crate) client: Client,
-    pub(crate) bucket: String,
-    pub(crate) region: String,
+pub struct Bucket {
+    /// Speaks to the bucket's own region.
+    pub client: Client,
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub region: String,
     /// The account that has to own it: S3 refuses every call otherwise.
-    pub(crate) owner: Option<String>,
+    pub owner: Option<String>,
     partition: &'static str,
 }
 
@@ -30,44 +36,39 @@ fn client(aws: &Aws, region: &str) -> Client {
     Client::from_conf(Builder::from(&aws.config).region(Region::new(region.to_owned())).build())
 }
 
-impl Store {
+impl Bucket {
     /// Finds the bucket and its region, whichever that is. `flag` named it.
     ///
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html>
-    pub(crate) async fn find(
-        aws: &Aws,
-        bucket: &str,
-        owner: Option<String>,
-        flag: &str,
-    ) -> Result<Self, Failure> {
+    pub async fn find(aws: &Aws, bucket: &str, owner: Option<String>, flag: &str) -> Result<Self, Failure> {
         let partition = match aws.region.split('-').next() {
             Some("cn") => "aws-cn",
             _ if aws.region.starts_with("us-gov-") => "aws-us-gov",
             _ => "aws",
         };
-        let mut store = Self {
+        let mut found = Self {
             client: client(aws, &aws.region),
-            bucket: bucket.to_owned(),
+            name: bucket.to_owned(),
             region: aws.region.clone(),
             owner,
             partition,
         };
         // Once more in the region that the first answer names.
         for _ in 0..2 {
-            let sent = store
+            let sent = found
                 .client
                 .head_bucket()
                 .bucket(bucket)
-                .set_expected_bucket_owner(store.owner.clone())
+                .set_expected_bucket_owner(found.owner.clone())
                 .send()
                 .await;
             let error = match sent {
                 Ok(answer) => {
-                    if let Some(region) = answer.bucket_region().filter(|region| *region != store.region) {
-                        store.client = client(aws, region);
-                        store.region = region.to_owned();
+                    if let Some(region) = answer.bucket_region().filter(|region| *region != found.region) {
+                        found.client = client(aws, region);
+                        found.region = region.to_owned();
                     }
-                    return Ok(store);
+                    return Ok(found);
                 }
                 Err(error) => error,
             };
@@ -82,13 +83,13 @@ impl Store {
                         .because("there is no such bucket")
                         .help(format!("correct {flag}, or create the bucket first")));
                 }
-                (Some(301 | 400), Some(region)) if region != store.region => {
-                    store.client = client(aws, &region);
-                    store.region = region;
+                (Some(301 | 400), Some(region)) if region != found.region => {
+                    found.client = client(aws, &region);
+                    found.region = region;
                 }
                 _ => {
-                    let mut failure = aws::failure(attempt, "s3:ListBucket", &store.bucket_arn(), error);
-                    if let (Some(403), Some(owner)) = (status, &store.owner) {
+                    let mut failure = aws::failure(attempt, "s3:ListBucket", &found.bucket_arn(), error);
+                    if let (Some(403), Some(owner)) = (status, &found.owner) {
                         failure = failure.help(format!("or the bucket does not belong to account {owner}"));
                     }
                     return Err(failure);
@@ -99,26 +100,29 @@ impl Store {
             .because("every region says that it is in another one"))
     }
 
-    pub(crate) fn uri(&self, key: &str) -> String {
-        format!("s3://{}/{key}", self.bucket)
+    /// `s3://BUCKET/KEY`
+    pub fn uri(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.name)
     }
 
-    pub(crate) fn bucket_arn(&self) -> String {
-        format!("arn:{}:s3:::{}", self.partition, self.bucket)
+    /// The ARN of the bucket, for messages about permissions.
+    pub fn bucket_arn(&self) -> String {
+        format!("arn:{}:s3:::{}", self.partition, self.name)
     }
 
-    pub(crate) fn arn(&self, key: &str) -> String {
+    /// The ARN of an object, for messages about permissions.
+    pub fn arn(&self, key: &str) -> String {
         format!("{}/{key}", self.bucket_arn())
     }
 
-    /// Every object below `prefix`.
+    /// Every object whose key begins with `prefix`, in the order of the keys' UTF-8 bytes.
     ///
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
-    pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Failure> {
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Failure> {
         let mut pages = self
             .client
             .list_objects_v2()
-            .bucket(&self.bucket)
+            .bucket(&self.name)
             .prefix(prefix)
             .set_expected_bucket_owner(self.owner.clone())
             .into_paginator()
@@ -143,14 +147,14 @@ impl Store {
     /// The unfinished uploads to keys that begin with `prefix`.
     ///
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>
-    pub(crate) async fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, Failure> {
+    pub async fn unfinished(&self, prefix: &str) -> Result<Vec<Unfinished>, Failure> {
         let mut found = Vec::new();
         let (mut key, mut id) = (None, None);
         loop {
             let page = self
                 .client
                 .list_multipart_uploads()
-                .bucket(&self.bucket)
+                .bucket(&self.name)
                 .prefix(prefix)
                 .set_key_marker(key)
                 .set_upload_id_marker(id)
@@ -185,11 +189,11 @@ impl Store {
     /// The object at `key`, or a version of it, if there is one; without its tags.
     ///
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
-    pub(crate) async fn head(&self, key: &str, version: Option<&str>) -> Result<Option<Facts>, Failure> {
+    pub async fn head(&self, key: &str, version: Option<&str>) -> Result<Option<Object>, Failure> {
         let answer = self
             .client
             .head_object()
-            .bucket(&self.bucket)
+            .bucket(&self.name)
             .key(key)
             .set_version_id(version.map(str::to_owned))
             .checksum_mode(ChecksumMode::Enabled)
@@ -197,7 +201,7 @@ impl Store {
             .send()
             .await;
         match answer {
-            Ok(head) => Ok(Some(facts(&head))),
+            Ok(head) => Ok(Some(object(&head))),
             Err(error) if error.as_service_error().is_some_and(HeadObjectError::is_not_found) => Ok(None),
             Err(error) => {
                 let attempt = format!("look at {}", self.uri(key));
@@ -210,16 +214,12 @@ impl Store {
     /// The tags of an object.
     ///
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectTagging.html>
-    pub(crate) async fn tags(
-        &self,
-        key: &str,
-        version: Option<&str>,
-    ) -> Result<BTreeMap<String, String>, Failure> {
+    pub async fn tags(&self, key: &str, version: Option<&str>) -> Result<BTreeMap<String, String>, Failure> {
         let permission = if version.is_some() { "s3:GetObjectVersionTagging" } else { "s3:GetObjectTagging" };
         let answer = self
             .client
             .get_object_tagging()
-            .bucket(&self.bucket)
+            .bucket(&self.name)
             .key(key)
             .set_version_id(version.map(str::to_owned))
             .set_expected_bucket_owner(self.owner.clone())
@@ -228,7 +228,6 @@ impl Store {
             .map_err(|error| {
                 let attempt = format!("read the tags of {}", self.uri(key));
                 aws::failure(attempt, permission, &self.arn(key), error)
-                    .help("or leave the tags behind with --no-tags")
             })?;
         Ok(answer.tag_set().iter().map(|tag: &Tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
     }
@@ -236,18 +235,13 @@ impl Store {
     /// The bytes of an object from `offset` on, as long as it is still the one with this `ETag`.
     ///
     /// A range is asked for even from the start: S3 then sends no checksum for the SDK to compute beside ours.
-    pub(crate) async fn read(
-        &self,
-        key: &str,
-        facts: &Facts,
-        offset: u64,
-    ) -> Result<GetObjectOutput, Failure> {
+    pub async fn read(&self, key: &str, object: &Object, offset: u64) -> Result<GetObjectOutput, Failure> {
         self.client
             .get_object()
-            .bucket(&self.bucket)
+            .bucket(&self.name)
             .key(key)
-            .set_version_id(facts.version.clone())
-            .if_match(&facts.etag)
+            .set_version_id(object.version.clone())
+            .if_match(&object.etag)
             .range(format!("bytes={offset}-"))
             .set_expected_bucket_owner(self.owner.clone())
             .send()
@@ -257,11 +251,32 @@ impl Store {
             })
     }
 
-    pub(crate) async fn abort(&self, upload: &Unfinished) -> Result<(), Failure> {
+    /// A small object as a whole.
+    pub async fn text(&self, key: &str) -> Result<Vec<u8>, Failure> {
+        let attempt = || format!("read {}", self.uri(key));
+        let answer = self
+            .client
+            .get_object()
+            .bucket(&self.name)
+            .key(key)
+            .set_expected_bucket_owner(self.owner.clone())
+            .send()
+            .await
+            .map_err(|error| aws::failure(attempt(), "s3:GetObject", &self.arn(key), error))?;
+        let body = answer
+            .body
+            .collect()
+            .await
+            .map_err(|error| Failure::failed(attempt()).because(error).transient(true))?;
+        Ok(body.to_vec())
+    }
+
+    /// Aborts an upload; one that is gone already is fine.
+    pub async fn abort(&self, upload: &Unfinished) -> Result<(), Failure> {
         let sent = self
             .client
             .abort_multipart_upload()
-            .bucket(&self.bucket)
+            .bucket(&self.name)
             .key(&upload.key)
             .upload_id(&upload.id)
             .set_expected_bucket_owner(self.owner.clone())
@@ -287,8 +302,8 @@ impl Store {
     /// can outlive the first abort.
     ///
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>
-    pub(crate) async fn abort_all(&self, key: &str) -> Result<(), Failure> {
-        for _ in 0..5 {
+    pub async fn abort_all(&self, key: &str) -> Result<(), Failure> {
+        for _ in 0..TRIES {
             let mut left = self.unfinished(key).await?;
             left.retain(|upload| upload.key == key);
             if left.is_empty() {
@@ -300,17 +315,17 @@ impl Store {
         }
         Err(Failure::failed(format!("abort the unfinished upload of {}", self.uri(key)))
             .because("it is still listed")
-            .help("the next copy to the same place tries again"))
+            .help("the next run to the same place tries again"))
     }
 
     /// Deletes a version, or the current object as long as it has this `ETag`.
     ///
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html>
-    pub(crate) async fn delete(&self, key: &str, version: Option<&str>, etag: &str) -> Result<(), Failure> {
+    pub async fn delete(&self, key: &str, version: Option<&str>, etag: &str) -> Result<(), Failure> {
         let call = self
             .client
             .delete_object()
-            .bucket(&self.bucket)
+            .bucket(&self.name)
             .key(key)
             .set_expected_bucket_owner(self.owner.clone());
         let (call, permission) = match version {
@@ -328,7 +343,7 @@ fn at(time: Option<&DateTime>) -> OffsetDateTime {
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-fn facts(head: &HeadObjectOutput) -> Facts {
+fn object(head: &HeadObjectOutput) -> Object {
     let whole = head.checksum_type() != Some(&ChecksumType::Composite);
     let crc = head.checksum_crc64_nvme().filter(|value| whole && !value.contains('-'));
     let headers = [
@@ -351,7 +366,7 @@ fn facts(head: &HeadObjectOutput) -> Facts {
         }
         _ => None,
     };
-    Facts {
+    Object {
         bytes: head.content_length().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
         etag: head.e_tag().unwrap_or_default().to_owned(),
         version: head.version_id().filter(|id| *id != "null").map(str::to_owned),
@@ -369,4 +384,18 @@ fn facts(head: &HeadObjectOutput) -> Facts {
         bucket_key: head.bucket_key_enabled(),
         archived,
     }
+}
+
+/// A copy inside S3 is never slower than this, in bytes per second.
+const SLOWEST: u64 = 4 << 20;
+
+/// For one call that S3 may take long for, since it moves so many bytes.
+pub fn patient(bytes: u64) -> Builder {
+    let patience = Duration::from_secs(60 + bytes / SLOWEST);
+    Builder::new().timeout_config(TimeoutConfig::builder().read_timeout(patience).build())
+}
+
+/// [`patient`], and sent only once: for calls that have no client token, where a look has to come before a retry.
+pub fn once(bytes: u64) -> Builder {
+    patient(bytes).retry_config(aws::without_retry())
 }

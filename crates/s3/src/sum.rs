@@ -7,38 +7,49 @@ use sha2::{Digest as _, Sha256};
 
 /// What identifies a stream of bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Sum {
-    pub(crate) bytes: u64,
-    /// Lower-case hexadecimal.
-    pub(crate) sha256: String,
-    /// Base64 of the big-endian value, as S3 writes it.
-    pub(crate) crc64nvme: String,
+pub struct Sum {
+    /// How many.
+    pub bytes: u64,
+    /// SHA-256 in lower-case hexadecimal.
+    pub sha256: String,
+    /// CRC-64/NVME as S3 writes it: base64 of the eight bytes, most significant first.
+    pub crc64nvme: String,
 }
 
 /// Sums a stream up while it goes by.
-#[derive(Debug)]
-pub(crate) struct Hasher {
+#[derive(Clone, Debug)]
+pub struct Hasher {
     bytes: u64,
     sha256: Sha256,
     crc: crc_fast::Digest,
 }
 
+impl Default for Hasher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Hasher {
-    pub(crate) fn new() -> Self {
+    /// Of nothing yet.
+    pub fn new() -> Self {
         Self { bytes: 0, sha256: Sha256::new(), crc: crc_fast::Digest::new(Crc64Nvme) }
     }
 
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    /// Adds what comes next.
+    pub fn update(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         self.sha256.update(bytes);
         self.crc.update(bytes);
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
+    /// How many bytes went by.
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    pub(crate) fn finish(self) -> Sum {
+    /// The sums of all that went by.
+    pub fn finish(self) -> Sum {
         Sum {
             bytes: self.bytes,
             sha256: hex(&self.sha256.finalize()),
@@ -48,11 +59,12 @@ impl Hasher {
 }
 
 /// A CRC-64 as S3's headers carry it.
-pub(crate) fn base64(crc: u64) -> String {
+pub fn base64(crc: u64) -> String {
     base64::engine::general_purpose::STANDARD.encode(crc.to_be_bytes())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut out, byte| {
         let _ = write!(out, "{byte:02x}");
