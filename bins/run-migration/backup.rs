@@ -45,7 +45,8 @@ impl Guard<'_> {
         let Some(backup) = self.backup else {
             if self.dry_run {
                 notes.push(Note::Info(
-                    "applying this will need a backup: --require-backup s3://.../KEY.manifest.json".to_owned(),
+                    "applying this will need a backup: --require-backup s3://.../KEY.manifest.json"
+                        .to_owned(),
                 ));
                 return Ok("restore the backup that --require-backup will name".to_owned());
             }

@@ -160,8 +160,7 @@ mod tests {
     use crate::ledger::parse_ledger;
 
     fn sorted(names: &[&str], ledger: &str) -> Directory {
-        let mut directory =
-            Directory { path: "m".into(), files: vec![], ignored: vec![], problems: vec![] };
+        let mut directory = Directory { path: "m".into(), files: vec![], ignored: vec![], problems: vec![] };
         let found = names.iter().map(|name| ((*name).to_owned(), b"SELECT 1".to_vec())).collect();
         directory.sort_out(found, &parse_ledger(ledger).unwrap());
         directory
@@ -169,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_way_back_belongs_to_the_file_that_it_takes_back() {
-        let directory = sorted(&["0001_a.down.sql", "0001_a.up.sql", "0002_b.sql", "c.down.sql", "c.up.sql"], "a.b");
+        let directory =
+            sorted(&["0001_a.down.sql", "0001_a.up.sql", "0002_b.sql", "c.down.sql", "c.up.sql"], "a.b");
         let pairs: Vec<(&str, &str, Option<&str>)> = directory
             .files
             .iter()
@@ -187,13 +187,17 @@ mod tests {
         );
         assert_eq!(
             sorted(&["1_a.sql", "1_a.down.sql", "1_b.down.sql", "2_c.down.sql"], "a.b").problems,
-            ["1_a.down.sql and 1_b.down.sql have the same version", "2_c.down.sql takes back no file that is here"]
+            [
+                "1_a.down.sql and 1_b.down.sql have the same version",
+                "2_c.down.sql takes back no file that is here"
+            ]
         );
     }
 
     #[test]
     fn sqlx_s_names_are_numbers_and_its_checksum_is_sha_384() {
-        let directory = sorted(&["0007_add_user.up.sql", "20240101120000_x.sql", "init.sql", "x_1.sql"], "sqlx");
+        let directory =
+            sorted(&["0007_add_user.up.sql", "20240101120000_x.sql", "init.sql", "x_1.sql"], "sqlx");
         assert_eq!(directory.files[0].version, "7");
         // printf 'SELECT 1' | sha384sum
         assert_eq!(

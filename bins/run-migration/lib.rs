@@ -219,14 +219,8 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
         session.close().await;
         return Ok(Outcome::unchanged(kit::Plan::unchanged(&plan)));
     }
-    let job = Job {
-        cx: &cx,
-        target: &target,
-        ledger: &ledger,
-        plan: &plan,
-        directory: &world.directory,
-        manner,
-    };
+    let job =
+        Job { cx: &cx, target: &target, ledger: &ledger, plan: &plan, directory: &world.directory, manner };
     let session = apply::apply(&job, session).await?;
     let (after, _) = observe::ledger(&session, &ledger).await?;
     session.close().await;

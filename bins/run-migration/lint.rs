@@ -43,7 +43,10 @@ pub(crate) const SMALL: u64 = 10 << 20;
 
 const LOCKS: [(Rule, &str); 10] = [
     (Rule::ChangingColumnType, "rewrites the table while nobody can read it"),
-    (Rule::AddingFieldWithDefault, "a default that has to be computed rewrites the table while nobody can read it"),
+    (
+        Rule::AddingFieldWithDefault,
+        "a default that has to be computed rewrites the table while nobody can read it",
+    ),
     (Rule::AddingNotNullableField, "reads the whole table while nobody else can"),
     (Rule::ConstraintMissingNotValid, "reads the whole table while nobody can write to it"),
     (Rule::AddingForeignKeyConstraint, "reads the whole table while nobody can write to either one"),
@@ -186,21 +189,53 @@ impl Finding {
     }
 
     pub(crate) fn is_allowed(&self, file: &str, allowed: &[Allow]) -> bool {
-        allowed.iter().any(|allow| {
-            allow.rule == self.rule && allow.file.as_deref().is_none_or(|name| name == file)
-        })
+        allowed
+            .iter()
+            .any(|allow| allow.rule == self.rule && allow.file.as_deref().is_none_or(|name| name == file))
     }
 
-    /// "line 3: rewrites the table ... (changing-column-type, users: 1.2 GiB)".
+    /// "line 3: rewrites the table ... (changing-column-type, users has 1.2 GiB)".
     pub(crate) fn text(&self, tables: &BTreeMap<String, SeenTable>) -> String {
+        format!("line {}: {}", self.line, self.what(tables))
+    }
+
+    fn what(&self, tables: &BTreeMap<String, SeenTable>) -> String {
         let table = self.table.as_ref().map_or_else(String::new, |table| match tables.get(table) {
             Some(SeenTable::Absent) => format!(", {table} is not there yet"),
             Some(SeenTable::Bytes(0)) => format!(", {table} is empty"),
             Some(SeenTable::Bytes(bytes)) => format!(", {table} has {}", size(*bytes)),
             Some(SeenTable::Unknown) | None => format!(", {table}"),
         });
-        format!("line {}: {} ({}{table})", self.line, self.what, self.rule)
+        format!("{} ({}{table})", self.what, self.rule)
     }
+
+    /// Whether there is nothing to say of it: a table that is not there yet or has no row is nobody's.
+    fn is_idle(&self, tables: &BTreeMap<String, SeenTable>) -> bool {
+        let seen = self.table.as_ref().and_then(|table| tables.get(table));
+        match self.effect {
+            Effect::Lock => matches!(seen, Some(SeenTable::Absent | SeenTable::Bytes(0))),
+            Effect::Loss => seen == Some(&SeenTable::Absent),
+            Effect::Remark => false,
+        }
+    }
+}
+
+/// The findings of a file as the plan shows them: what is said of several lines is said once.
+pub(crate) fn shown(found: &[Finding], tables: &BTreeMap<String, SeenTable>) -> Vec<String> {
+    let mut said: Vec<(String, Vec<String>)> = Vec::new();
+    for finding in found.iter().filter(|finding| !finding.is_idle(tables)) {
+        let (what, line) = (finding.what(tables), finding.line.to_string());
+        match said.iter_mut().find(|(other, _)| *other == what) {
+            Some((_, lines)) => lines.push(line),
+            None => said.push((what, vec![line])),
+        }
+    }
+    said.into_iter()
+        .map(|(what, lines)| match lines.as_slice() {
+            [line] => format!("line {line}: {what}"),
+            lines => format!("lines {}: {what}", lines.join(", ")),
+        })
+        .collect()
 }
 
 fn size(bytes: u64) -> String {
@@ -229,11 +264,31 @@ mod tests {
             ("DROP TABLE old;", "ban-drop-table", Effect::Loss, Some("old")),
             ("TRUNCATE log;", "truncate", Effect::Loss, Some("log")),
             ("UPDATE t SET a = 1;", "update-without-where", Effect::Loss, Some("t")),
-            ("ALTER TABLE s.t ALTER COLUMN a TYPE bigint;", "changing-column-type", Effect::Lock, Some("s.t")),
-            ("ALTER TABLE t ALTER COLUMN a SET NOT NULL;", "adding-not-nullable-field", Effect::Lock, Some("t")),
+            (
+                "ALTER TABLE s.t ALTER COLUMN a TYPE bigint;",
+                "changing-column-type",
+                Effect::Lock,
+                Some("s.t"),
+            ),
+            (
+                "ALTER TABLE t ALTER COLUMN a SET NOT NULL;",
+                "adding-not-nullable-field",
+                Effect::Lock,
+                Some("t"),
+            ),
             ("CREATE INDEX i ON t (a);", "require-concurrent-index-creation", Effect::Lock, Some("t")),
-            ("CREATE UNIQUE INDEX ON ONLY \"T\" (a);", "require-concurrent-index-creation", Effect::Lock, Some("\"T\"")),
-            ("ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES u (a);", "adding-foreign-key-constraint", Effect::Lock, Some("t")),
+            (
+                "CREATE UNIQUE INDEX ON ONLY \"T\" (a);",
+                "require-concurrent-index-creation",
+                Effect::Lock,
+                Some("\"T\""),
+            ),
+            (
+                "ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES u (a);",
+                "adding-foreign-key-constraint",
+                Effect::Lock,
+                Some("t"),
+            ),
             ("ALTER TABLE t RENAME COLUMN a TO b;", "renaming-column", Effect::Remark, Some("t")),
         ] {
             let found = findings(&parse(&format!("SELECT 1;\n{sql}")), ServerVersion(150_018));
@@ -245,7 +300,10 @@ mod tests {
 
     #[test]
     fn a_table_of_the_same_file_is_nobody_s_yet_and_style_is_left_alone() {
-        assert_eq!(rules("CREATE TABLE t (id int, name varchar(10), made timestamp);\nCREATE INDEX i ON t (id);"), []);
+        assert_eq!(
+            rules("CREATE TABLE t (id int, name varchar(10), made timestamp);\nCREATE INDEX i ON t (id);"),
+            []
+        );
     }
 
     #[test]
@@ -259,13 +317,8 @@ mod tests {
 
     #[test]
     fn only_what_is_there_and_large_is_dangerous() {
-        let of = |effect| Finding {
-            line: 1,
-            rule: "r".into(),
-            what: "w".into(),
-            effect,
-            table: Some("t".into()),
-        };
+        let of =
+            |effect| Finding { line: 1, rule: "r".into(), what: "w".into(), effect, table: Some("t".into()) };
         for (effect, seen, dangerous) in [
             (Effect::Loss, SeenTable::Absent, false),
             (Effect::Loss, SeenTable::Bytes(0), false),
@@ -280,6 +333,22 @@ mod tests {
         }
         let nameless = Finding { table: None, ..of(Effect::Loss) };
         assert!(nameless.is_dangerous(&BTreeMap::new()));
+    }
+
+    #[test]
+    fn what_is_said_of_several_lines_is_said_once_and_nothing_of_an_empty_table() {
+        let sql = "DROP FUNCTION f();\nDROP FUNCTION g();\nALTER TABLE t ALTER a TYPE bigint;\nALTER TABLE u ALTER a TYPE bigint;";
+        let tables = BTreeMap::from([
+            ("t".to_owned(), SeenTable::Bytes(0)),
+            ("u".to_owned(), SeenTable::Bytes(2 << 20)),
+        ]);
+        let lines = shown(&findings(&parse(sql), ServerVersion(150_018)), &tables);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("lines 1, 2: "), "{lines:?}");
+        assert_eq!(
+            lines[1],
+            "line 4: rewrites the table while nobody can read it (changing-column-type, u has 2 MiB)"
+        );
     }
 
     #[test]

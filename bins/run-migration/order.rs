@@ -33,8 +33,11 @@ pub(crate) fn state(world: &World, order: Option<Order>) -> Result<State<'_>, Fa
     let all = rows(world)?;
     let attempt = format!("continue the migrations of {}", world.identity.database);
     let known: BTreeSet<&str> = files.iter().map(|file| file.version.as_str()).collect();
-    let missing: Vec<&str> =
-        all.values().filter(|row| !known.contains(row.version.as_str())).map(|row| row.name.as_str()).collect();
+    let missing: Vec<&str> = all
+        .values()
+        .filter(|row| !known.contains(row.version.as_str()))
+        .map(|row| row.name.as_str())
+        .collect();
     if !missing.is_empty() {
         return Err(Failure::refused(attempt)
             .because(format!("applied, and not in {}: {}", world.directory.path, missing.join(", ")))
@@ -72,7 +75,8 @@ pub(crate) fn state(world: &World, order: Option<Order>) -> Result<State<'_>, Fa
         }
         done.insert(file.version.as_str(), *row);
     }
-    let first = files.iter().position(|file| !done.contains_key(file.version.as_str())).unwrap_or(files.len());
+    let first =
+        files.iter().position(|file| !done.contains_key(file.version.as_str())).unwrap_or(files.len());
     let (applied, pending) = files.split_at(first);
     if let Some(late) = pending.iter().find(|file| done.contains_key(file.version.as_str())) {
         let early: Vec<&str> = pending

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::backup::Guard;
 use crate::files::{File, Way, prefix};
 use crate::ledger::{Ledger, Progress, Stage};
-use crate::lint::{Allow, Finding, findings};
+use crate::lint::{Allow, Finding, findings, shown};
 use crate::observe::{SeenLedger, World};
 use crate::order::{self, State};
 use crate::version::Order;
@@ -159,7 +159,7 @@ fn item(file: &File, world: &World) -> Item {
         statements: script.statements.len(),
         alone: script.alone,
         begun: world.unfinished.iter().find(|progress| progress.version == file.version).cloned(),
-        findings: findings(&script, version).iter().map(|finding| finding.text(&world.tables)).collect(),
+        findings: shown(&findings(&script, version), &world.tables),
     }
 }
 
@@ -250,7 +250,8 @@ fn back_to<'a>(version: &str, state: State<'a>, database: &str) -> Result<(Vec<&
 fn unfinished(world: &World, way: Way, todo: &[&File], baseline: bool) -> Result<(), Failure> {
     for begun in &world.unfinished {
         let attempt = format!("continue with {} ({})", begun.name, begun.version);
-        let first = todo.first().filter(|file| file.version == begun.version && begun.way == way && !baseline);
+        let first =
+            todo.first().filter(|file| file.version == begun.version && begun.way == way && !baseline);
         let Some(file) = first else {
             let next = match begun.way {
                 Way::Up => "run without --action, --to and --baseline to finish it".to_owned(),
@@ -266,12 +267,17 @@ fn unfinished(world: &World, way: Way, todo: &[&File], baseline: bool) -> Result
         let Ok(script) = &file.script else { continue };
         if begun.done > script.statements.len() || prefix(script, begun.done) != begun.prefix {
             return Err(Failure::refused(attempt)
-                .because(format!("its first {} statements have run, and the file has others there now", begun.done))
+                .because(format!(
+                    "its first {} statements have run, and the file has others there now",
+                    begun.done
+                ))
                 .help("restore them as they were; the statements after them may be corrected"));
         }
         if !script.alone {
             return Err(Failure::refused(attempt)
-                .because("it was begun statement by statement, and its first line does not ask for that any more")
+                .because(
+                    "it was begun statement by statement, and its first line does not ask for that any more",
+                )
                 .help(format!("restore the line `{}`", crate::sql::MARK)));
         }
     }
@@ -425,8 +431,10 @@ impl MigrationPlan {
 
 impl Item {
     fn detail(&self) -> String {
-        let mut lines =
-            vec![format!("version {}, {} statements, checksum {}", self.version, self.statements, self.checksum)];
+        let mut lines = vec![format!(
+            "version {}, {} statements, checksum {}",
+            self.version, self.statements, self.checksum
+        )];
         if self.alone {
             lines.push("statement by statement, not in one transaction".to_owned());
         }
@@ -436,7 +444,8 @@ impl Item {
                 Stage::Failed => "; the next one failed, and is tried again".to_owned(),
                 Stage::Sent => "; what became of the next one is looked up".to_owned(),
             };
-            lines.push(format!("begun at {}: {} statements have taken effect{next}", begun.began, begun.done));
+            lines
+                .push(format!("begun at {}: {} statements have taken effect{next}", begun.began, begun.done));
         }
         lines.extend(self.findings.iter().cloned());
         lines.join("\n")
@@ -487,7 +496,9 @@ impl kit::Plan for MigrationPlan {
         match (self.way, self.left) {
             (Way::Down, _) => format!("{}{at} has nothing after it", self.database),
             (Way::Up, 0) => format!("{}{at} has every migration of the directory", self.database),
-            (Way::Up, left) if self.baseline => format!("{}{at} has the baseline; {left} pending", self.database),
+            (Way::Up, left) if self.baseline => {
+                format!("{}{at} has the baseline; {left} pending", self.database)
+            }
             (Way::Up, left) => format!("{}{at} is where it was to be; {left} pending", self.database),
         }
     }

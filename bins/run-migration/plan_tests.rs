@@ -328,7 +328,9 @@ fn a_way_back_that_was_edited_is_refused_and_one_that_came_later_is_not() {
     };
     assert!(set(None).is_ok());
     assert!(set(Some("sum of 3_c.down.sql")).is_ok());
-    assert!(refusal(set(Some("another"))).contains("3_c.down.sql was edited after its migration was applied"));
+    assert!(
+        refusal(set(Some("another"))).contains("3_c.down.sql was edited after its migration was applied")
+    );
 }
 
 #[test]
@@ -398,7 +400,10 @@ fn what_is_dangerous_is_allowed_by_name_or_harmless_by_the_table() {
     };
     let said = refusal(seen(SeenTable::Bytes(3 << 30), &[]));
     assert_eq!(said, "1_a.sql, line 2: DROP TABLE throws data away (ban-drop-table, old has 3.0 GiB)");
-    assert!(format!("{:?}", seen(SeenTable::Unknown, &[]).unwrap_err()).contains("--allow ban-drop-table@1_a.sql"));
+    assert!(
+        format!("{:?}", seen(SeenTable::Unknown, &[]).unwrap_err())
+            .contains("--allow ban-drop-table@1_a.sql")
+    );
     refusal(seen(SeenTable::Bytes(1), &["truncate", "ban-drop-table@2_b.sql"]));
     assert!(seen(SeenTable::Bytes(1), &["ban-drop-table@1_a.sql"]).is_ok());
     assert!(seen(SeenTable::Bytes(0), &[]).is_ok() && seen(SeenTable::Absent, &[]).is_ok());

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::ledger::rows;
 
-/// A second connection, opened when it is first needed.
+/// A second connection.
 #[derive(Clone)]
 pub(crate) struct Watch {
     cx: Cx,
@@ -41,18 +41,34 @@ fn query(pid: i32) -> String {
 }
 
 impl Watch {
-    /// `first`: after how long the first look is taken.
-    pub(crate) fn new(cx: &Cx, target: &Target, lock_timeout: Duration) -> Self {
+    /// Takes the first look well before the shortest of the lock time-outs is over, and opens the connection for it now.
+    pub(crate) fn new(cx: &Cx, target: &Target, lock_timeouts: [Duration; 2]) -> Self {
         let mut target = target.clone();
         target.application_name.push_str(" (watching)");
-        let first = if lock_timeout.is_zero() { Duration::from_secs(1) } else { lock_timeout / 4 };
-        Self {
+        let shortest = lock_timeouts.into_iter().filter(|time| !time.is_zero()).min();
+        let first = shortest.map_or(Duration::from_secs(1), |time| time / 4);
+        let watch = Self {
             cx: cx.clone(),
             target,
             first: first.clamp(Duration::from_millis(50), Duration::from_secs(1)),
             session: Arc::default(),
             seen: Arc::default(),
+        };
+        let opening = watch.clone();
+        tokio::spawn(async move {
+            // Where it can't be opened, that is said when it is needed.
+            let _ = opening.open().await;
+        });
+        watch
+    }
+
+    async fn open(&self) -> Result<tokio::sync::MutexGuard<'_, Option<Session>>, String> {
+        let mut session = self.session.lock().await;
+        if session.as_ref().is_none_or(Session::is_closed) {
+            let opened = postgres::connect(&self.cx, &self.target).await;
+            *session = Some(opened.map_err(|failure| failure.chain().join(": "))?);
         }
+        Ok(session)
     }
 
     /// Watches a server process until the answer is dropped, and says each time another one keeps it waiting.
@@ -85,15 +101,10 @@ impl Watch {
     }
 
     async fn look(&self, pid: i32) -> Result<Vec<String>, String> {
-        let mut session = self.session.lock().await;
-        if session.as_ref().is_none_or(Session::is_closed) {
-            let opened = postgres::connect(&self.cx, &self.target).await;
-            *session = Some(opened.map_err(|failure| failure.chain().join(": "))?);
-        }
+        let session = self.open().await?;
         let Some(session) = session.as_ref() else { return Ok(Vec::new()) };
         let answer = session.client.simple_query(&query(pid)).await;
-        let answer =
-            answer.map_err(|error| session.failure("look", &error).chain().join(": "))?;
+        let answer = answer.map_err(|error| session.failure("look", &error).chain().join(": "))?;
         Ok(rows(&answer).filter_map(|cells| cells.into_iter().next()).collect())
     }
 

@@ -13,6 +13,7 @@ mod data;
 mod dependencies;
 mod deploy_scenarios;
 mod deploy_service;
+mod migrate;
 mod multi_call;
 mod recorded_change_sets;
 mod register_inputs;

@@ -10,8 +10,8 @@ use kit::Failure;
 use super::remains::Settled;
 use super::{Ended, Patience, RESET, Stopped, Work};
 use crate::files::{File, prefix};
-use crate::ledger::{Stage, progress, sqlx};
 use crate::ledger::Ledger;
+use crate::ledger::{Stage, progress, sqlx};
 use crate::plan::Item;
 use crate::sql::{Kind, Probe, Script, Statement};
 
@@ -127,11 +127,11 @@ impl Work<'_> {
         at: &mut At,
     ) -> Result<(), Stopped> {
         match &statement.kind {
-            Kind::Alone { probe, patient, .. } => self.outside(running, n, statement, (probe, *patient), at).await,
-            Kind::Procedure => self.outside(running, n, statement, (&Probe::Unknown, false), at).await,
-            Kind::Plain | Kind::Session | Kind::Forgotten(_) => {
-                self.inside(running, n, statement, at).await
+            Kind::Alone { probe, patient, .. } => {
+                self.outside(running, n, statement, (probe, *patient), at).await
             }
+            Kind::Procedure => self.outside(running, n, statement, (&Probe::Unknown, false), at).await,
+            Kind::Plain | Kind::Session | Kind::Forgotten(_) => self.inside(running, n, statement, at).await,
         }
     }
 
@@ -214,7 +214,8 @@ impl Work<'_> {
         if let Err(error) = &answer {
             // A server process that ends says so, and nothing of its last statement is known for sure.
             if error.as_db_error().is_some() && !self.session.is_closed() {
-                let marked = self.run_sql(&doing, &self.record(running, n, Stage::Failed, &statement.text)).await;
+                let marked =
+                    self.run_sql(&doing, &self.record(running, n, Stage::Failed, &statement.text)).await;
                 if marked.is_ok() {
                     at.stage = Stage::Failed;
                 }
@@ -265,4 +266,3 @@ impl Work<'_> {
         self.run_sql(attempt, &sql).await
     }
 }
-

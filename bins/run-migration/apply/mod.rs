@@ -58,7 +58,7 @@ pub(crate) struct Job<'a> {
 /// Applies the plan, and returns the session, which may be another one than before if the connection was lost.
 pub(crate) async fn apply(job: &Job<'_>, session: Session) -> Result<Session, Failure> {
     let (cx, plan) = (job.cx, job.plan);
-    let watch = Watch::new(cx, job.target, job.manner.limits.lock);
+    let watch = Watch::new(cx, job.target, [job.manner.limits.lock, job.manner.patient_lock]);
     let mut work = Work { job, cx, session, watch, run: cx.run_id(), ledger_made: false };
     if plan.baseline {
         let inverse = json!({ "restore": "delete the lines of this run from the ledger by hand" });
@@ -161,9 +161,17 @@ impl Work<'_> {
         let Stopped { failure, again } = stopped;
         let Some(why) = again else { return Err(failure) };
         let blockers = self.watch.blockers();
-        let by = if blockers.is_empty() { String::new() } else { format!(" of {}", blockers.join("; ")) };
+        let by = if blockers.is_empty() {
+            String::new()
+        } else {
+            format!(" (in its way stood {})", blockers.join("; "))
+        };
         let Some(pause) = patience.next(self.cx.deadline()) else {
-            let failure = if blockers.is_empty() { failure } else { failure.help(format!("in its way stood {}", blockers.join("; "))) };
+            let failure = if blockers.is_empty() {
+                failure
+            } else {
+                failure.help(format!("in its way stood {}", blockers.join("; ")))
+            };
             return Err(match patience.tries() {
                 0 => failure,
                 n => failure.state(format!("it was tried {} times, until --retry-for was over", n + 1)),
@@ -197,7 +205,13 @@ impl Work<'_> {
     }
 
     /// Writes or removes the line of a file that has ended.
-    async fn enter(&self, attempt: &str, item: &Item, duration: Duration, baseline: bool) -> Result<(), Failure> {
+    async fn enter(
+        &self,
+        attempt: &str,
+        item: &Item,
+        duration: Duration,
+        baseline: bool,
+    ) -> Result<(), Failure> {
         let ledger = self.job.ledger;
         let line = Line {
             version: &item.version,
@@ -212,7 +226,8 @@ impl Work<'_> {
             Way::Up => ledger.write(&self.session, &line).await,
             Way::Down => self.session.client.batch_execute(&ledger.remove(&item.version)).await,
         };
-        written.map_err(|error| self.failed(format!("{attempt}: write its line in the ledger {ledger}"), &error))
+        written
+            .map_err(|error| self.failed(format!("{attempt}: write its line in the ledger {ledger}"), &error))
     }
 
     /// Waits for a statement, says that it still runs and who it waits for, and cancels it when the run is cancelled or out

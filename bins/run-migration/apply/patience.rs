@@ -44,7 +44,7 @@ impl Patience {
 /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 pub(super) fn again(error: &Error) -> Option<&'static str> {
     match error.code() {
-        Some(&SqlState::LOCK_NOT_AVAILABLE) => Some("no lock within --lock-timeout, because"),
+        Some(&SqlState::LOCK_NOT_AVAILABLE) => Some("no lock in time"),
         Some(&SqlState::T_R_DEADLOCK_DETECTED) => Some("deadlock"),
         Some(&SqlState::T_R_SERIALIZATION_FAILURE) => Some("serialization failure"),
         _ => None,

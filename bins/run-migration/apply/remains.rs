@@ -40,7 +40,9 @@ impl Work<'_> {
         let attempt = format!("{attempt}: look what is there");
         let ask = async |query: String| {
             let answer = self.session.client.simple_query(&query).await;
-            answer.map(|answer| rows(&answer).collect::<Vec<_>>()).map_err(|error| self.failed(&attempt, &error))
+            answer
+                .map(|answer| rows(&answer).collect::<Vec<_>>())
+                .map_err(|error| self.failed(&attempt, &error))
         };
         let is = |yes: bool| if yes { Found::Effect } else { Found::Nothing };
         Ok(match probe {
@@ -61,13 +63,18 @@ impl Work<'_> {
                 }
             }
             Probe::NoIndex { name } => {
-                is(ask(format!("SELECT 1 WHERE to_regclass({}) IS NOT NULL", literal(name))).await?.is_empty())
+                is(ask(format!("SELECT 1 WHERE to_regclass({}) IS NOT NULL", literal(name)))
+                    .await?
+                    .is_empty())
             }
             Probe::Rebuilt { index, name } => {
                 let of = match name {
                     None => "true".to_owned(),
                     Some(name) if *index => {
-                        format!("i.indrelid = (SELECT indrelid FROM pg_index WHERE indexrelid = to_regclass({}))", literal(name))
+                        format!(
+                            "i.indrelid = (SELECT indrelid FROM pg_index WHERE indexrelid = to_regclass({}))",
+                            literal(name)
+                        )
                     }
                     Some(name) => format!("i.indrelid = to_regclass({})", literal(name)),
                 };
@@ -92,7 +99,9 @@ impl Work<'_> {
                 .await?;
                 match found.first().and_then(|row| row.first()).map(String::as_str) {
                     None => Found::Effect,
-                    Some("t") => Found::Half(format!("ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE")),
+                    Some("t") => {
+                        Found::Half(format!("ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE"))
+                    }
                     Some(_) => Found::Nothing,
                 }
             }
@@ -102,9 +111,11 @@ impl Work<'_> {
                     Catalogue::Tablespace => ("pg_tablespace", "spcname"),
                     Catalogue::Subscription => ("pg_subscription", "subname"),
                 };
-                let found =
-                    ask(format!("SELECT 1 FROM {table} WHERE {column} = (parse_ident({}))[1]::name", literal(name)))
-                        .await?;
+                let found = ask(format!(
+                    "SELECT 1 FROM {table} WHERE {column} = (parse_ident({}))[1]::name",
+                    literal(name)
+                ))
+                .await?;
                 is(found.is_empty() != *there)
             }
         })
@@ -125,7 +136,9 @@ impl Work<'_> {
     /// After a statement has ended well: its effect must be seen. `IF NOT EXISTS` ends well where it did nothing.
     pub(super) async fn after(&self, attempt: &str, probe: &Probe) -> Result<(), Failure> {
         let what = match (probe, self.look(attempt, probe).await?) {
-            (Probe::Index { name, table }, Found::Invalid(_)) => format!("the index {name} on {table} is not valid"),
+            (Probe::Index { name, table }, Found::Invalid(_)) => {
+                format!("the index {name} on {table} is not valid")
+            }
             (Probe::Index { name, table }, Found::Nothing) => format!("{table} has no index {name}"),
             (Probe::NoIndex { name }, Found::Nothing) => format!("the index {name} is still there"),
             (Probe::Detached { partition, .. }, Found::Nothing | Found::Half(_)) => {

@@ -36,7 +36,8 @@ impl Work<'_> {
             }
             Err(stopped) => {
                 self.rollback().await;
-                let failure = stopped.failure.untouched(true).state(format!("{} was rolled back whole", item.name));
+                let failure =
+                    stopped.failure.untouched(true).state(format!("{} was rolled back whole", item.name));
                 return Err(Stopped { failure, ..stopped });
             }
         }

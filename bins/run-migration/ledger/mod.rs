@@ -39,7 +39,10 @@ pub(crate) fn parse_ledger(text: &str) -> Result<Ledger, String> {
         Some((schema, table)) if plain(schema) && plain(table) => {
             Ok(Ledger::Own { schema: schema.to_owned(), table: table.to_owned() })
         }
-        _ => Err("write it as schema.table, in lower-case letters, digits and underscores, or as sqlx".to_owned()),
+        _ => {
+            Err("write it as schema.table, in lower-case letters, digits and underscores, or as sqlx"
+                .to_owned())
+        }
     }
 }
 
@@ -136,7 +139,8 @@ impl Ledger {
     pub(crate) fn create(&self, with_schema: bool) -> String {
         match self {
             Self::Own { .. } => {
-                let schema = if with_schema { format!("CREATE SCHEMA {};", self.schema()) } else { String::new() };
+                let schema =
+                    if with_schema { format!("CREATE SCHEMA {};", self.schema()) } else { String::new() };
                 format!(
                     "{schema} CREATE TABLE {} (\
                      version text PRIMARY KEY, name text NOT NULL, checksum text NOT NULL, \
@@ -191,7 +195,9 @@ impl Ledger {
             Self::Own { .. } => {
                 format!("DELETE FROM {} WHERE version = '{}'", self.quoted(), version.replace('\'', "''"))
             }
-            Self::Sqlx { .. } => format!("DELETE FROM {} WHERE version = {}", self.quoted(), sqlx::number(version)),
+            Self::Sqlx { .. } => {
+                format!("DELETE FROM {} WHERE version = {}", self.quoted(), sqlx::number(version))
+            }
         }
     }
 
@@ -202,7 +208,11 @@ impl Ledger {
                 format!("SELECT 1 FROM {} WHERE version = '{}'", self.quoted(), version.replace('\'', "''"))
             }
             Self::Sqlx { .. } => {
-                format!("SELECT 1 FROM {} WHERE version = {} AND success", self.quoted(), sqlx::number(version))
+                format!(
+                    "SELECT 1 FROM {} WHERE version = {} AND success",
+                    self.quoted(),
+                    sqlx::number(version)
+                )
             }
         }
     }

@@ -120,7 +120,9 @@ fn alone(tokens: &[Token], text: &str) -> Option<Kind> {
         None => Probe::Unknown,
     };
     match *words(tokens).as_slice() {
-        ["CREATE", "INDEX", "CONCURRENTLY", ..] => patient("CREATE INDEX CONCURRENTLY", index(tokens, 3, text)),
+        ["CREATE", "INDEX", "CONCURRENTLY", ..] => {
+            patient("CREATE INDEX CONCURRENTLY", index(tokens, 3, text))
+        }
         ["CREATE", "UNIQUE", "INDEX", "CONCURRENTLY", ..] => {
             patient("CREATE INDEX CONCURRENTLY", index(tokens, 4, text))
         }
@@ -132,7 +134,9 @@ fn alone(tokens: &[Token], text: &str) -> Option<Kind> {
         ["REINDEX", ..] if matches!(object, Some("DATABASE" | "SYSTEM" | "SCHEMA")) => {
             kind("REINDEX of more than a table", Probe::Again)
         }
-        ["ALTER", "TABLE", ..] if has(tokens, "DETACH") && tokens.last().is_some_and(|t| t.is("CONCURRENTLY")) => {
+        ["ALTER", "TABLE", ..]
+            if has(tokens, "DETACH") && tokens.last().is_some_and(|t| t.is("CONCURRENTLY")) =>
+        {
             patient("DETACH PARTITION CONCURRENTLY", detached(tokens, text))
         }
         ["VACUUM", ..] => kind("VACUUM", Probe::Again),
@@ -250,7 +254,9 @@ pub(super) fn destroys(tokens: &[Token], text: &str) -> Option<Loss> {
         ["DROP", "SEQUENCE", ..] => loss("ban-drop-sequence", "DROP SEQUENCE", None),
         ["DROP", "TYPE", ..] if cascades => loss("ban-drop-type", "DROP TYPE ... CASCADE", None),
         ["DROP", "DOMAIN", ..] if cascades => loss("ban-drop-domain", "DROP DOMAIN ... CASCADE", None),
-        ["DROP", "EXTENSION", ..] if cascades => loss("ban-drop-extension", "DROP EXTENSION ... CASCADE", None),
+        ["DROP", "EXTENSION", ..] if cascades => {
+            loss("ban-drop-extension", "DROP EXTENSION ... CASCADE", None)
+        }
         ["TRUNCATE", ..] if cascades => loss("truncate", "TRUNCATE ... CASCADE", None),
         ["TRUNCATE", ..] => loss("truncate", "TRUNCATE", only(skip_only(tokens, 1))),
         ["DELETE" | "UPDATE" | "WITH", ..] => rewrites(tokens, text),
@@ -276,7 +282,8 @@ fn rewrites(tokens: &[Token], text: &str) -> Option<Loss> {
         let table = table(at + 2);
         return Some(Loss { rule: "delete-without-where", what: "DELETE without WHERE", table });
     }
-    let at = find(tokens, &["UPDATE"]).filter(|_| find(tokens, &["INSERT"]).is_none() && find(tokens, &["SET"]).is_some())?;
+    let at = find(tokens, &["UPDATE"])
+        .filter(|_| find(tokens, &["INSERT"]).is_none() && find(tokens, &["SET"]).is_some())?;
     Some(Loss { rule: "update-without-where", what: "UPDATE without WHERE", table: table(at + 1) })
 }
 

@@ -223,7 +223,8 @@ impl Script {
             Kind::Forgotten(why) => Some(Remark { line: statement.line, what: (*why).to_owned() }),
             Kind::Alone { probe: Probe::Unnamed, .. } => Some(Remark {
                 line: statement.line,
-                what: "an index without a name can't be found again when its build was broken off: name it".to_owned(),
+                what: "an index without a name can't be found again when its build was broken off: name it"
+                    .to_owned(),
             }),
             _ => None,
         })

@@ -25,10 +25,7 @@ fn a_semicolon_ends_a_statement_only_where_it_is_one() {
              SELECT 2",
             2,
         ),
-        (
-            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END; $$; SELECT 1",
-            2,
-        ),
+        ("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END; $$; SELECT 1", 2),
     ] {
         assert_eq!(texts(sql).len(), statements, "{sql}: {:?}", texts(sql));
     }
@@ -151,7 +148,12 @@ fn what_a_run_that_continues_would_miss() {
     ] {
         assert_eq!(parse(sql).statements[0].kind, kind, "{sql}");
     }
-    for sql in ["CREATE TEMP TABLE x ()", "SET ROLE weak", "PREPARE p AS SELECT 1", "CREATE INDEX CONCURRENTLY ON t (a)"] {
+    for sql in [
+        "CREATE TEMP TABLE x ()",
+        "SET ROLE weak",
+        "PREPARE p AS SELECT 1",
+        "CREATE INDEX CONCURRENTLY ON t (a)",
+    ] {
         assert_eq!(parse(&format!("{MARK}\n{sql}")).not_resumable().count(), 1, "{sql}");
         assert_eq!(parse(sql).not_resumable().count(), 0, "{sql}");
     }

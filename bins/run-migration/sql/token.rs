@@ -50,9 +50,7 @@ pub(super) fn has(tokens: &[Token], wanted: &str) -> bool {
 
 /// The name that begins at a token, qualified or not, as the file writes it, and the number of its tokens.
 pub(super) fn name<'a>(tokens: &[Token], at: usize, text: &'a str) -> Option<(&'a str, usize)> {
-    let part = |n: usize| {
-        tokens.get(n).filter(|token| matches!(token.shape, Shape::Word(_) | Shape::Quoted))
-    };
+    let part = |n: usize| tokens.get(n).filter(|token| matches!(token.shape, Shape::Word(_) | Shape::Quoted));
     let first = part(at)?;
     let mut last = first;
     let mut n = at + 1;
