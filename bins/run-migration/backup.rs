@@ -72,9 +72,9 @@ impl Guard<'_> {
             )));
         }
         Ok(format!(
-            "restore the backup of {ended} into a new database: aws s3 cp {} - | pg_restore --exit-on-error --dbname NEWDB (manifest {})",
-            manifest.uri(),
-            backup.uri
+            "restore the backup of {ended} into a new database: backup-db --action restore --backup {} --into NEWDB (its dump is {})",
+            backup.uri,
+            manifest.uri()
         ))
     }
 
