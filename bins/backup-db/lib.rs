@@ -46,7 +46,7 @@ pub const STEP: Step = Step {
         Output { name: "backup-uri", description: "the s3:// URI of the dump or export" },
         Output {
             name: "manifest-uri",
-            description: "the s3:// URI of its manifest, which run-migration --backup asks for",
+            description: "the s3:// URI of its manifest, which run-migration --require-backup asks for",
         },
         Output { name: "sha256", description: "the SHA-256 of the dump in lower-case hexadecimal" },
         Output { name: "bytes", description: "the size of the dump in bytes" },

@@ -15,6 +15,7 @@ mod dependencies;
 mod deploy_scenarios;
 mod deploy_service;
 mod kill_random;
+mod migrate;
 mod multi_call;
 mod recorded_change_sets;
 mod register_inputs;
