@@ -3,7 +3,7 @@
 #   make rehearse   a whole release on this machine
 #                   RUNBOOK=rally    FAIL=migration|deploy|sanity MIGRATIONS=DIR TASK_DEFINITION=FILE
 #                   RUNBOOK=boss     FAIL=table|indexes INPUTS=DIR
-#                   RUNBOOK=jenkins  FAIL=parameters INPUTS=DIR
+#                   RUNBOOK=jenkins  FAIL=parameters|restore INPUTS=DIR
 #                   APPROVE=ENVIRONMENT opens this gate alone; without it every gate opens
 #   make test       what the tests need, and the tests
 

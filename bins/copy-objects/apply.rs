@@ -14,7 +14,8 @@ use s3::{Bucket, Object, TRIES, once};
 use serde::{Deserialize, Serialize};
 
 use crate::parts;
-use crate::plan::{COPY, Copy, CopyPlan, How, Replaced, Work};
+use crate::plan::{Copy, CopyPlan, How, Replaced, Work};
+use crate::send::{self, Payload, Target, send};
 use crate::verify::{Contents, contents};
 
 const PAUSE: Duration = Duration::from_secs(2);
@@ -28,6 +29,8 @@ pub(crate) struct Ends {
     pub(crate) object: Object,
     pub(crate) destination: Bucket,
     pub(crate) key: String,
+    /// The principal of this run, where an upload may have to be told from somebody else's.
+    pub(crate) ours: String,
 }
 
 /// What takes a copy back.
@@ -60,10 +63,10 @@ impl Written {
 }
 
 pub(crate) async fn apply(cx: &Cx, ends: &Ends, plan: &CopyPlan) -> Result<Option<Written>, Failure> {
-    let Work::Copy(copy) = &plan.work else { return Ok(None) };
     for (id, upload) in plan.aborts() {
         cx.act(&id, &serde_json::Value::Null, ends.destination.abort(upload)).await?;
     }
+    let Work::Copy(copy) = &plan.work else { return Ok(None) };
     let inverse = Inverse {
         bucket: ends.destination.name.clone(),
         key: ends.key.clone(),
@@ -74,12 +77,39 @@ pub(crate) async fn apply(cx: &Cx, ends: &Ends, plan: &CopyPlan) -> Result<Optio
         etag: ends.object.etag.clone(),
     };
     let call = async {
-        match copy.how {
+        match &copy.how {
             How::One => one(cx, ends, copy).await,
-            How::Parts { bytes, count } => parts::copy(cx, ends, copy, bytes, count).await,
+            How::Through => through(cx, ends, copy).await,
+            How::Parts { bytes, count, resume } => {
+                parts::copy(cx, ends, copy, *bytes, *count, resume.as_ref()).await
+            }
         }
     };
-    cx.act(COPY, &inverse, call).await.map(Some)
+    cx.act(&plan.id, &inverse, call).await.map(Some)
+}
+
+/// Through this process.
+async fn through(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<Written, Failure> {
+    let payload = Payload::Object {
+        bucket: ends.source.clone(),
+        key: ends.source_key.clone(),
+        object: Box::new(ends.object.clone()),
+    };
+    let target = Target {
+        bucket: ends.destination.clone(),
+        key: ends.key.clone(),
+        replaces: copy.replaces.as_ref().map(|replaced| replaced.etag.clone()),
+        wanted: copy.wanted.clone(),
+        bucket_key: ends.object.bucket_key,
+        ours: ends.ours.clone(),
+        sha256: false,
+    };
+    let sent = send(cx, &payload, &target, &send::memory()).await.map_err(|problem| {
+        let attempt =
+            format!("copy {} to {}", ends.source.uri(&ends.source_key), target.bucket.uri(&target.key));
+        problem.alone(&attempt)
+    })?;
+    Ok(Written { etag: sent.etag, version: sent.version, bytes: sent.bytes })
 }
 
 /// One `CopyObject`: of exactly the object that was seen, to a key that is as it was seen.
@@ -205,12 +235,16 @@ pub(crate) fn superseded(attempt: &str, why: &str) -> Failure {
         .untouched(true)
 }
 
+pub(crate) fn copy_source(ends: &Ends) -> String {
+    encoded(&ends.source.name, &ends.source_key, ends.object.version.as_deref())
+}
+
 /// Percent-encoded, as the header wants it.
 ///
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html#API_CopyObject_RequestSyntax>
-pub(crate) fn copy_source(ends: &Ends) -> String {
+pub(crate) fn encoded(bucket: &str, key: &str, version: Option<&str>) -> String {
     const KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-    let key = utf8_percent_encode(&ends.source_key, KEY);
-    let version = ends.object.version.as_ref().map(|id| format!("?versionId={id}")).unwrap_or_default();
-    format!("{}/{key}{version}", ends.source.name)
+    let key = utf8_percent_encode(key, KEY);
+    let version = version.map(|id| format!("?versionId={id}")).unwrap_or_default();
+    format!("{bucket}/{key}{version}")
 }

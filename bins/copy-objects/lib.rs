@@ -1,6 +1,11 @@
 #![doc = include_str!("help.md")]
 
 mod apply;
+mod args;
+mod backup;
+mod backup_run;
+mod credentials;
+mod file;
 mod latest;
 mod observe;
 mod parts;
@@ -8,39 +13,72 @@ mod place;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod problem;
+mod prove;
 mod read;
+mod resume;
+mod send;
+mod tree;
+mod types;
 mod undo;
+mod unfinished;
 mod verify;
 
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use aws::{Aws, AwsArgs};
+use aws::Aws;
 use kit::{Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
 
-use apply::{Ends, Written};
-use place::{Place, StackOutput};
-use plan::{COPY_LIMIT, Request, SMALLEST_PART, Work, plan};
-use verify::Contents;
+use apply::Written;
+pub use args::Args;
+use args::{LatestBy, Verb};
+use place::From;
+use plan::{How, Request, Work, plan};
+use prove::prove;
+use s3::Bucket;
+use tokio::sync::Semaphore;
+use tree::order::Order;
+use tree::{Origin, Tree};
 
 /// The step `copy-objects`.
 pub const STEP: Step = Step {
     name: "copy-objects",
     command: kit::command::<Args>,
     outputs: &[
-        Output { name: "source-uri", description: "the s3:// URI of what was copied" },
+        Output {
+            name: "source-uri",
+            description: "what was copied: its s3:// URI, or the path of a file or folder",
+        },
         Output { name: "copy-uri", description: "the s3:// URI of the copy" },
-        Output { name: "bytes", description: "its size in bytes" },
-        Output { name: "etag", description: "the ETag of the copy, with its quotes" },
+        Output { name: "bytes", description: "its size in bytes, or of all together" },
+        Output { name: "etag", description: "the ETag of the copy, with its quotes; of one object" },
         Output {
             name: "version-id",
             description: "the version of the copy; absent where the bucket keeps none",
         },
+        Output { name: "manifest-uri", description: "with --latest-by manifest: the manifest of the copy" },
+        Output {
+            name: "objects",
+            description: "of a tree or folder: how many objects or files the source has",
+        },
+        Output { name: "copied", description: "of a tree or folder: how many of them this run copied" },
+        Output { name: "missing", description: "with compare: how many the destination lacks" },
+        Output { name: "different", description: "with compare: how many are other there" },
+        Output { name: "extra", description: "with compare: how many the destination has alone" },
         Output { name: "verified-by", description: "what was found to be the same on both sides" },
     ],
     permissions: &[
         Permission { action: "sts:GetCallerIdentity", resource: "*", when: "" },
-        Permission { action: "s3:ListBucket", resource: "arn:aws:s3:::SOURCE", when: "" },
-        Permission { action: "s3:GetObject", resource: "arn:aws:s3:::SOURCE/*", when: "" },
+        Permission {
+            action: "sts:AssumeRole",
+            resource: "arn:aws:iam::SOURCE-ACCOUNT:role/ROLE",
+            when: "--source-role-arn",
+        },
+        Permission { action: "s3:ListBucket", resource: "arn:aws:s3:::SOURCE", when: "not of files" },
+        Permission { action: "s3:GetObject", resource: "arn:aws:s3:::SOURCE/*", when: "not of files" },
         Permission {
             action: "s3:GetObjectVersion",
             resource: "arn:aws:s3:::SOURCE/*",
@@ -66,6 +104,11 @@ pub const STEP: Step = Step {
             action: "s3:ListBucketMultipartUploads",
             resource: "arn:aws:s3:::DESTINATION",
             when: "",
+        },
+        Permission {
+            action: "s3:ListMultipartUploadParts",
+            resource: "arn:aws:s3:::DESTINATION/*",
+            when: "an upload to the same key is unfinished",
         },
         Permission { action: "s3:GetObject", resource: "arn:aws:s3:::DESTINATION/*", when: "" },
         Permission { action: "s3:PutObject", resource: "arn:aws:s3:::DESTINATION/*", when: "" },
@@ -95,7 +138,11 @@ pub const STEP: Step = Step {
     exit_codes: &[
         ExitCode {
             code: kit::Code::Unverified,
-            meaning: "the copy is there and is not what the source was, or the source was replaced meanwhile; --undo deletes it",
+            meaning: "the copy is there and is not what the source was, or the source was replaced meanwhile; --undo deletes it. Of a tree: the destination is not as it was left",
+        },
+        ExitCode {
+            code: kit::Code::Refused,
+            meaning: "refused by a guard, or compare found a difference; nothing was changed",
         },
         ExitCode {
             code: kit::Code::Deadline,
@@ -103,123 +150,42 @@ pub const STEP: Step = Step {
         },
         ExitCode {
             code: kit::Code::Waiting,
-            meaning: "source or destination was changed by someone else after it was looked at; nothing was copied",
+            meaning: "source or destination was changed by someone else after it was looked at; nothing was copied, of a tree all that did not change",
         },
     ],
     timeout: Duration::from_hours(2),
     run: |matches, cx| kit::bind(matches, cx, run),
 };
 
-/// The arguments of `copy-objects`.
-#[derive(clap::Args, Clone, Debug)]
-#[command(about = "Copy an object from one S3 bucket to another, server-side, and prove it", long_about = include_str!("help.md"))]
-pub struct Args {
-    /// What is copied, as <s3://BUCKET/KEY>; with --latest as <s3://BUCKET/PREFIX>
-    #[arg(long, value_name = "URI")]
-    from: Place,
-
-    /// Copy the newest object below --from, by `LastModified`
-    #[arg(long)]
-    latest: bool,
-
-    /// With --latest: refuse a newest object older than this, as in 24h
-    #[arg(long, value_name = "DURATION", value_parser = kit::parse_duration)]
-    max_age: Option<Duration>,
-
-    /// With --latest: refuse a newest object smaller than this, as in 100MiB
-    #[arg(long, value_name = "SIZE", default_value = "1", value_parser = parse_size)]
-    min_size: u64,
-
-    /// Where the copy goes, as <s3://BUCKET/KEY>, or as <s3://BUCKET/PREFIX/> to keep the name
-    #[arg(long, value_name = "URI", conflicts_with = "to_stack_output")]
-    to: Option<Place>,
-
-    /// The bucket of the copy is the value of this output of a CloudFormation stack
-    #[arg(long, value_name = "STACK.OUTPUT")]
-    to_stack_output: Option<StackOutput>,
-
-    /// With --to-stack-output: the copy's KEY, or PREFIX/ to keep the name [default: the source's key]
-    #[arg(long, value_name = "KEY", conflicts_with = "to")]
-    to_key: Option<String>,
-
-    /// Put the copy in the place of another object
-    #[arg(long)]
-    replace: bool,
-
-    /// Leave the tags behind
-    #[arg(long)]
-    no_tags: bool,
-
-    /// Encrypt the copy under this KMS key [default: the source's key, or as the bucket does by default]
-    #[arg(long, value_name = "KEY")]
-    kms_key: Option<String>,
-
-    /// The account that has to own the source's bucket
-    #[arg(long, value_name = "ACCOUNT")]
-    expect_source_owner: Option<String>,
-
-    /// The account that has to own the copy's bucket [default: with --to-stack-output the one that has the stack]
-    #[arg(long, value_name = "ACCOUNT")]
-    expect_destination_owner: Option<String>,
-
-    /// Copy objects larger than this in parts; S3 allows no more than 5GiB in one call, other servers less
-    #[arg(long, value_name = "SIZE", default_value = "5GiB", value_parser = parse_limit)]
-    multipart_above: u64,
-
-    /// Parts are at least this large, and larger where an object would have more than 9,500 of them
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_part)]
-    part_size: u64,
-
-    #[command(flatten)]
-    aws: AwsArgs,
-}
-
-/// Bytes, as a number or with a binary unit.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text} is not a size; write it as in 100MiB (KiB, MiB, GiB, TiB, or bytes)");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim() {
-        "" | "B" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        "TiB" => 40,
-        _ => return Err(wrong()),
-    };
-    number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).ok_or_else(wrong)
-}
-
-fn parse_limit(text: &str) -> Result<u64, String> {
-    parse_size(text).and_then(|size| {
-        if size <= COPY_LIMIT { Ok(size) } else { Err("S3 copies at most 5GiB in one call".to_owned()) }
-    })
-}
-
-fn parse_part(text: &str) -> Result<u64, String> {
-    parse_size(text).and_then(|size| {
-        if (SMALLEST_PART..=COPY_LIMIT).contains(&size) {
-            Ok(size)
-        } else {
-            Err("parts have from 5MiB to 5GiB".to_owned())
-        }
-    })
-}
-
 async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     let aws = Aws::connect(&cx, &args.aws).await?;
     if let Some(receipt) = cx.undo() {
         return undo::undo(&cx, &aws, receipt).await;
     }
-    let from = source(&args)?;
-    let (ends, world) = observe::observe(&cx, &aws, &args, &from).await?;
-    cx.observed(&world);
+    let from = match source(&args)? {
+        From::S3(from) => from,
+        From::Path(path) => return of_path(&cx, &aws, &args, &path).await,
+    };
+    let source = credentials::of_source(&cx, &aws, &args).await?;
+    if args.tree || args.action == Verb::Compare {
+        let owner = args.expect_source_owner.clone();
+        let bucket = cx.or_cancelled(Bucket::find(&source, &from.bucket, owner, "--from")).await??;
+        let origin = Origin::Bucket { bucket, prefix: from.path, through: args.through };
+        return whole(&cx, &aws, &args, origin).await;
+    }
     let request = Request {
         replace: args.replace,
+        abort_others: args.abort_others,
         multipart_above: args.multipart_above,
         part_size: args.part_size,
         kms_key: args.kms_key.clone(),
+        through: args.through,
     };
+    if args.latest && args.latest_by == LatestBy::Manifest {
+        return backup_run::run(&cx, (&source, &aws), &args, &request, &from).await;
+    }
+    let (ends, world) = observe::observe(&cx, (&source, &aws), &args, &from).await?;
+    cx.observed(&world);
     let plan = plan(&request, &world)?;
     if let Go::Stop(outcome) = cx.show(&plan)? {
         return Ok(outcome);
@@ -227,7 +193,8 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     let written = apply::apply(&cx, &ends, &plan).await?;
     let (written, by) = match (&plan.work, written) {
         (Work::Copy(copy), Some(written)) => {
-            let by = prove(&cx, &ends, &copy.wanted, &written, args.no_tags).await?;
+            let taken_up = matches!(&copy.how, How::Parts { resume: Some(_), .. });
+            let by = prove(&cx, &ends, &copy.wanted, &written, taken_up).await?;
             (Some(written), by)
         }
         (Work::Keep(by), _) => (world.there.as_ref().map(|there| Written::of(&there.facts)), by.clone()),
@@ -245,6 +212,10 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     }
     let size = s3::size(ends.object.bytes);
     Ok(match plan.work {
+        Work::Keep(_) if !plan.abort.is_empty() => Outcome::changed(format!(
+            "{} is a copy of {} already ({size}, same {by}); what was left of earlier tries is put away",
+            plan.to, plan.from
+        )),
         Work::Keep(_) => {
             Outcome::unchanged(format!("{} is a copy of {} already ({size}, same {by})", plan.to, plan.from))
         }
@@ -254,15 +225,10 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     })
 }
 
-/// The source, which has to be one object unless the newest is looked for.
-fn source(args: &Args) -> Result<Place, Failure> {
+/// The source, which has to be one object unless the newest of several or all of them are looked for.
+fn source(args: &Args) -> Result<From, Failure> {
     let usage = |because: &str, help: &str| Failure::usage("choose what to copy").because(because).help(help);
-    if !args.latest && (args.from.path.is_empty() || args.from.path.ends_with('/')) {
-        return Err(usage(
-            "--from names a prefix",
-            "name an object, or add --latest for the newest below it",
-        ));
-    }
+    let many = args.tree || args.action == Verb::Compare;
     if !args.latest && (args.max_age.is_some() || args.min_size != 1) {
         return Err(usage(
             "--max-age and --min-size are conditions of --latest",
@@ -272,62 +238,131 @@ fn source(args: &Args) -> Result<Place, Failure> {
     if args.to_key.is_some() && args.to_stack_output.is_none() {
         return Err(usage("--to-key goes with --to-stack-output", "write the key into --to"));
     }
+    // By value, not by presence: an action passes `false` too.
+    for (given, goes_not, help) in [
+        (
+            args.latest_by == LatestBy::Manifest && !args.latest,
+            "--latest-by goes with --latest",
+            "add --latest, or leave it out",
+        ),
+        (args.tree && args.latest, "--tree and --latest don't go together", "leave one of them out"),
+        (args.archive && args.latest, "--archive and --latest don't go together", "leave one of them out"),
+        (
+            args.archive && args.replace,
+            "an archive is not replaced",
+            "leave --replace out, and choose an empty prefix",
+        ),
+        (args.allow_empty && !args.archive, "--allow-empty goes with --archive", "add it, or leave both out"),
+        (
+            !args.through && (args.source_profile.is_some() || args.source_role_arn.is_some()),
+            "--source-profile and --source-role-arn go with --through",
+            "add --through: other credentials for the source mean that the bytes go through this process",
+        ),
+    ] {
+        if given {
+            return Err(usage(goes_not, help));
+        }
+    }
+    let from = match &args.from {
+        From::Path(_) if args.latest || args.through => {
+            return Err(usage(
+                "--latest and --through are about objects, and --from names a file or folder",
+                "leave them out; --from takes s3://BUCKET/PREFIX/ too",
+            ));
+        }
+        From::Path(_) => return Ok(args.from.clone()),
+        From::S3(_) if args.archive || args.content_type.is_some() => {
+            return Err(usage(
+                "--archive and --content-type are about files, and --from names objects",
+                "leave them out; --tree copies all objects below a prefix",
+            ));
+        }
+        From::S3(from) => from,
+    };
+    let names_prefix = from.path.is_empty() || from.path.ends_with('/');
+    if many && !names_prefix {
+        return Err(usage(
+            "--from names an object, or a prefix that others begin with too",
+            "end it with a slash, or leave --tree out",
+        ));
+    }
+    if !many && !args.latest && names_prefix {
+        return Err(usage(
+            "--from names a prefix",
+            "name an object, or add --latest for the newest below it, or --tree for everything below it",
+        ));
+    }
     Ok(args.from.clone())
 }
 
-/// Looks at both ends anew. Says by what they are the same.
-async fn prove(
-    cx: &Cx,
-    ends: &Ends,
-    wanted: &verify::Wanted,
-    written: &Written,
-    no_tags: bool,
-) -> Result<String, Failure> {
-    let uri = ends.destination.uri(&ends.key);
-    let unverified = |why: String| {
-        Failure::unverified(format!("verify {uri}"))
-            .because(why)
-            .help("do not rely on it; --undo RECEIPT deletes it, and the source is as it was")
-    };
-    let there = cx.or_cancelled(ends.destination.head(&ends.key, None)).await??;
-    let Some(mut there) = there else {
-        return Err(unverified("S3 accepted the copy, and there is no such object".to_owned()));
-    };
-    if there.etag != written.etag {
-        return Err(unverified(format!(
-            "another object is there by now: ETag {} was written, {} is there",
-            written.etag, there.etag
-        )));
+/// A file or a folder of this machine.
+async fn of_path(cx: &Cx, aws: &Aws, args: &Args, path: &Path) -> Result<Outcome, Failure> {
+    let name = path.display();
+    let facts = std::fs::symlink_metadata(path).map_err(|error| {
+        Failure::refused(format!("copy {name}"))
+            .because(error)
+            .help("correct --from: a file or a folder, or s3://BUCKET/KEY")
+    })?;
+    let folder_wanted = args.tree || args.archive || args.action == Verb::Compare;
+    if facts.is_dir() {
+        return whole(cx, aws, args, Origin::Folder(path.to_owned())).await;
     }
-    if !no_tags {
-        there.tags = Some(observe::tags(cx, &ends.destination, &ends.key, None).await?);
+    if !facts.is_file() || folder_wanted {
+        let is = if facts.is_symlink() { "a symbolic link" } else { "no folder" };
+        return Err(Failure::refused(format!("copy {name}"))
+            .because(if facts.is_file() { "it is a file".to_owned() } else { format!("it is {is}") })
+            .help("name a regular file or a folder; links are not followed"));
     }
-    let judged = match verify::contents(&ends.object, &there) {
-        Contents::Unknown => {
-            let source = (&ends.source, ends.source_key.as_str(), &ends.object);
-            read::compare(cx, source, (&ends.destination, &ends.key, &there)).await?
-        }
-        judged => judged,
+    let fallback = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let destination = observe::destination(cx, aws, args, fallback).await?;
+    file::run(cx, aws, args, (path, facts.len()), destination).await
+}
+
+/// Everything of the origin.
+async fn whole(cx: &Cx, aws: &Aws, args: &Args, origin: Origin) -> Result<Outcome, Failure> {
+    let prefix = match &origin {
+        Origin::Bucket { prefix, .. } => prefix.clone(),
+        Origin::Folder(_) => String::new(),
     };
-    let by = match judged {
-        Contents::Same(by) => by,
-        Contents::Different(why) => {
-            return Err(unverified(format!("its content is not the source's: {why}")));
-        }
-        Contents::Unknown => return Err(unverified("its content can't be compared".to_owned())),
+    let (destination, to) = observe::destination(cx, aws, args, &prefix).await?;
+    if !to.is_empty() && !to.ends_with('/') {
+        return Err(Failure::usage("choose where the copies go")
+            .because(format!("{} names an object, and there will be several", destination.uri(&to)))
+            .help("end it with a slash"));
+    }
+    if let Origin::Bucket { bucket, prefix, .. } = &origin
+        && bucket.name == destination.name
+        && (to.starts_with(prefix) || prefix.starts_with(&to))
+    {
+        return Err(Failure::refused(format!("copy {} to {}", bucket.uri(prefix), destination.uri(&to)))
+            .because("one of them lies in the other")
+            .help("correct --from or --to"));
+    }
+    let ours = cx.or_cancelled(unfinished::principal(aws)).await??;
+    let usual = if matches!(origin, Origin::Folder(_)) { Order::Any } else { Order::NewestLast };
+    let tree = Tree {
+        cx: cx.clone(),
+        origin,
+        destination,
+        to,
+        order: args.order.unwrap_or(usual),
+        replace: args.replace,
+        abort_others: args.abort_others,
+        no_tags: args.no_tags,
+        kms_key: args.kms_key.clone(),
+        multipart_above: args.multipart_above,
+        part_size: args.part_size,
+        ours,
+        careful: AtomicBool::new(false),
+        large: Semaphore::new(tree::LARGE),
+        content_type: args.content_type.clone(),
+        archive: args.archive,
+        allow_empty: args.allow_empty,
+        memory: send::memory(),
+        skipped: Mutex::default(),
     };
-    let other = verify::attributes(wanted, &there);
-    if !other.is_empty() {
-        return Err(unverified(format!("its content is the source's, and {}", other.join(", "))));
+    match args.action {
+        Verb::Copy => tree::run(tree).await,
+        Verb::Compare => tree::compare(tree).await,
     }
-    let source = cx.or_cancelled(ends.source.head(&ends.source_key, None)).await??;
-    if source.as_ref().is_none_or(|now| now.etag != ends.object.etag || now.version != ends.object.version) {
-        return Err(Failure::unverified(format!("verify {uri}"))
-            .because(format!(
-                "{} was replaced or deleted meanwhile: the copy is whole, and of what was there before",
-                ends.source.uri(&ends.source_key)
-            ))
-            .help("run it again with --replace to copy what is there now"));
-    }
-    Ok(by)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws::Aws;
 use changeset::live::Cfn;
 use kit::{Cx, Failure};
-use s3::{Bucket, Unfinished};
+use s3::Bucket;
 
 use crate::Args;
 use crate::apply::Ends;
@@ -13,12 +13,18 @@ use crate::latest::{Conditions, latest};
 use crate::place::{Place, StackOutput, is_bucket, key_of_copy};
 use crate::plan::{Side, There, World, how_old};
 use crate::read::compare;
+use crate::unfinished;
 use crate::verify::{Contents, contents};
 
-pub(crate) async fn observe(cx: &Cx, aws: &Aws, args: &Args, from: &Place) -> Result<(Ends, World), Failure> {
+pub(crate) async fn observe(
+    cx: &Cx,
+    (source_aws, aws): (&Aws, &Aws),
+    args: &Args,
+    from: &Place,
+) -> Result<(Ends, World), Failure> {
     let now = cx.now();
     let source_owner = args.expect_source_owner.clone();
-    let source = cx.or_cancelled(Bucket::find(aws, &from.bucket, source_owner, "--from")).await??;
+    let source = cx.or_cancelled(Bucket::find(source_aws, &from.bucket, source_owner, "--from")).await??;
     let (source_key, chosen) = if args.latest {
         let (listed, unfinished) = cx
             .or_cancelled(async { tokio::try_join!(source.list(&from.path), source.unfinished(&from.path)) })
@@ -35,6 +41,32 @@ pub(crate) async fn observe(cx: &Cx, aws: &Aws, args: &Args, from: &Place) -> Re
     } else {
         (from.path.clone(), None)
     };
+    observed(cx, aws, args, from, source, source_key, chosen).await
+}
+
+/// An object that is named, below a prefix that its copy's name does not have.
+pub(crate) async fn observe_named(
+    cx: &Cx,
+    (source_aws, aws): (&Aws, &Aws),
+    args: &Args,
+    below: &Place,
+    key: &str,
+) -> Result<(Ends, World), Failure> {
+    let owner = args.expect_source_owner.clone();
+    let source = cx.or_cancelled(Bucket::find(source_aws, &below.bucket, owner, "--from")).await??;
+    observed(cx, aws, args, below, source, key.to_owned(), None).await
+}
+
+async fn observed(
+    cx: &Cx,
+    aws: &Aws,
+    args: &Args,
+    from: &Place,
+    source: Bucket,
+    source_key: String,
+    chosen: Option<(String, String)>,
+) -> Result<(Ends, World), Failure> {
+    let now = cx.now();
     let object = cx.or_cancelled(source.head(&source_key, None)).await??;
     let Some(mut object) = object else {
         return Err(Failure::refused(format!("copy {}", source.uri(&source_key)))
@@ -69,8 +101,16 @@ pub(crate) async fn observe(cx: &Cx, aws: &Aws, args: &Args, from: &Place) -> Re
         };
         there = Some(There { facts, contents: judged });
     }
-    let mut unfinished: Vec<Unfinished> = cx.or_cancelled(destination.unfinished(&key)).await??;
-    unfinished.retain(|upload| upload.key == key);
+    let unfinished = unfinished::begun(cx, aws, &destination, &key).await?;
+    let in_parts = object.bytes > args.multipart_above || args.through;
+    let ours = if in_parts { cx.or_cancelled(unfinished::principal(aws)).await?? } else { String::new() };
+    let newest_beside = if in_parts && !unfinished.is_empty() {
+        let folder = key.rfind('/').and_then(|slash| key.get(..=slash)).unwrap_or_default();
+        let beside = cx.or_cancelled(destination.list(folder)).await??;
+        beside.iter().filter(|other| other.key != key).map(|other| other.modified).max()
+    } else {
+        None
+    };
     let world = World {
         now,
         source: Side { bucket: source.name.clone(), key: source_key.clone(), region: source.region.clone() },
@@ -82,9 +122,10 @@ pub(crate) async fn observe(cx: &Cx, aws: &Aws, args: &Args, from: &Place) -> Re
         },
         there,
         unfinished,
+        newest_beside,
         chosen: chosen.map(|(text, _)| text),
     };
-    Ok((Ends { source, source_key, object, destination, key }, world))
+    Ok((Ends { source, source_key, object, destination, key, ours }, world))
 }
 
 /// An object's tags.
@@ -99,7 +140,12 @@ pub(crate) async fn tags(
 }
 
 /// The destination's bucket, and the key or prefix in it.
-async fn destination(cx: &Cx, aws: &Aws, args: &Args, source_key: &str) -> Result<(Bucket, String), Failure> {
+pub(crate) async fn destination(
+    cx: &Cx,
+    aws: &Aws,
+    args: &Args,
+    source_key: &str,
+) -> Result<(Bucket, String), Failure> {
     let owner = args.expect_destination_owner.clone();
     if let Some(to) = &args.to {
         let store = cx.or_cancelled(Bucket::find(aws, &to.bucket, owner, "--to")).await??;

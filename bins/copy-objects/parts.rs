@@ -2,20 +2,23 @@
 //!
 //! Source: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/CopyingObjectsMPUapi.html>
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, ServerSideEncryption,
     StorageClass,
 };
-use kit::{Cx, Failure};
+use kit::{Code, Cx, Failure};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use s3::{TRIES, once, patient, size};
+use s3::{Bucket, TRIES, once, patient, size};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::apply::{Ends, Look, Written, copy_source, superseded, taken_effect, without_effect};
 use crate::plan::Copy;
+use crate::resume::{Resume, Whose, whose};
+use crate::verify::Wanted;
 
 /// Parts that are copied at the same time.
 const IN_FLIGHT: usize = 8;
@@ -30,13 +33,28 @@ pub(crate) async fn copy(
     copy: &Copy,
     bytes: u64,
     count: u64,
+    resume: Option<&Resume>,
 ) -> Result<Written, Failure> {
     let to = ends.destination.uri(&ends.key);
-    let failure = match all(cx, ends, copy, bytes, count).await {
+    let mut upload = resume.map(|resume| resume.id.clone());
+    let mut ended = all(cx, ends, copy, (bytes, count), resume, &mut upload).await;
+    if let (Some(_), Err(failure)) = (resume, &ended)
+        && failure.code() == Code::Failed
+        && !failure.is_transient()
+        && put_away(&ends.destination, &ends.key, &ends.ours, upload.as_deref()).await.is_ok()
+    {
+        cx.report().say(&format!(
+            "the upload that was taken up is of no use ({failure}: {}): beginning anew",
+            failure.chain().join(": ")
+        ));
+        upload = None;
+        ended = all(cx, ends, copy, (bytes, count), None, &mut upload).await;
+    }
+    let failure = match ended {
         Ok(written) => return Ok(written),
         Err(failure) => failure,
     };
-    match ends.destination.abort_all(&ends.key).await {
+    match put_away(&ends.destination, &ends.key, &ends.ours, upload.as_deref()).await {
         Ok(()) => Err(failure),
         Err(left) => Err(failure.untouched(false).state(format!(
             "an unfinished upload of {to} may remain ({left}: {}); the next copy to the same place aborts it",
@@ -45,9 +63,46 @@ pub(crate) async fn copy(
     }
 }
 
-async fn all(cx: &Cx, ends: &Ends, copy: &Copy, bytes: u64, count: u64) -> Result<Written, Failure> {
-    let upload = begin(cx, ends, copy).await?;
-    let parts = match parts(cx, ends, &upload, bytes, count).await {
+/// Aborts the upload of this id, and looks again until it is gone: a part that was under way can outlive the first abort.
+/// Where the answer that had the id was lost, every upload to the key that is not somebody else's.
+///
+/// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>
+pub(crate) async fn put_away(to: &Bucket, key: &str, ours: &str, id: Option<&str>) -> Result<(), Failure> {
+    for _ in 0..5 {
+        let mut left = to.unfinished(key).await?;
+        left.retain(|upload| {
+            upload.key == key
+                && id.map_or_else(|| whose(Some(&upload.by), ours) != Whose::Others, |id| upload.id == id)
+        });
+        if left.is_empty() {
+            return Ok(());
+        }
+        for upload in &left {
+            to.abort(upload).await?;
+        }
+    }
+    Err(Failure::failed(format!("abort the unfinished upload of {}", to.uri(key)))
+        .because("it is still listed")
+        .help("the next copy to the same place tries again"))
+}
+
+async fn all(
+    cx: &Cx,
+    ends: &Ends,
+    copy: &Copy,
+    (bytes, count): (u64, u64),
+    resume: Option<&Resume>,
+    begun: &mut Option<String>,
+) -> Result<Written, Failure> {
+    let upload = match resume {
+        Some(resume) => resume.id.clone(),
+        None => {
+            let to = (&ends.destination, &*ends.key, &*ends.ours);
+            begin(cx, to, &copy.wanted, ends.object.bucket_key).await?
+        }
+    };
+    *begun = Some(upload.clone());
+    let parts = match parts(cx, ends, &upload, (bytes, count), resume).await {
         Ok(parts) => parts,
         // No object came of it, and the upload is aborted next.
         Err(failure) => {
@@ -62,15 +117,19 @@ async fn all(cx: &Cx, ends: &Ends, copy: &Copy, bytes: u64, count: u64) -> Resul
             });
         }
     };
-    commit(cx, ends, copy, &upload, parts, count).await
+    commit(cx, ends, copy, &upload, parts, (count, resume.is_some())).await
 }
 
 /// Begins the upload. `CreateMultipartUpload` carries nothing over by itself: everything is sent anew.
 ///
 /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html>
-async fn begin(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<String, Failure> {
-    let (to, wanted) = (&ends.destination, &copy.wanted);
-    let attempt = format!("begin the upload of {}", to.uri(&ends.key));
+pub(crate) async fn begin(
+    cx: &Cx,
+    (to, key, ours): (&Bucket, &str, &str),
+    wanted: &Wanted,
+    bucket_key: Option<bool>,
+) -> Result<String, Failure> {
+    let attempt = format!("begin the upload of {}", to.uri(key));
     let header = |name: &str| wanted.headers.get(name).cloned();
     let mut tries = 0;
     loop {
@@ -79,7 +138,7 @@ async fn begin(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<String, Failure> {
             .client
             .create_multipart_upload()
             .bucket(&to.name)
-            .key(&ends.key)
+            .key(key)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject)
             .set_cache_control(header("Cache-Control"))
@@ -89,17 +148,12 @@ async fn begin(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<String, Failure> {
             .set_content_type(header("Content-Type"))
             .set_website_redirect_location(header("x-amz-website-redirect-location"))
             .storage_class(StorageClass::from(wanted.storage_class.as_str()))
-            .set_tagging(wanted.tags.as_ref().filter(|tags| !tags.is_empty()).map(|tags| {
-                let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-                let pairs: Vec<String> =
-                    tags.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
-                pairs.join("&")
-            }))
+            .set_tagging(tagging(wanted))
             .set_server_side_encryption(
                 wanted.kms.as_ref().map(|(algorithm, _)| ServerSideEncryption::from(algorithm.as_str())),
             )
             .set_ssekms_key_id(wanted.kms.as_ref().and_then(|(_, key)| key.clone()))
-            .set_bucket_key_enabled(wanted.kms.as_ref().and(ends.object.bucket_key))
+            .set_bucket_key_enabled(wanted.kms.as_ref().and(bucket_key))
             .set_expected_bucket_owner(to.owner.clone());
         for (name, value) in &wanted.metadata {
             call = call.metadata(name, value);
@@ -123,30 +177,50 @@ async fn begin(cx: &Cx, ends: &Ends, copy: &Copy) -> Result<String, Failure> {
                     .map(str::to_owned)
                     .ok_or_else(|| Failure::failed(attempt).because("the answer has no upload id"));
             }
-            Err(error) => aws::failure(&attempt, "s3:PutObject", &to.arn(&ends.key), error),
+            Err(error) => aws::failure(&attempt, "s3:PutObject", &to.arn(key), error),
         };
         if !failure.is_transient() || tries == TRIES {
             return Err(failure);
         }
         cx.or_cancelled(cx.pause(PAUSE)).await?;
         // What a lost answer may have left.
-        to.abort_all(&ends.key).await?;
+        put_away(to, key, ours, None).await?;
     }
+}
+
+/// Tags as a header has them.
+pub(crate) fn tagging(wanted: &Wanted) -> Option<String> {
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let tags = wanted.tags.as_ref().filter(|tags| !tags.is_empty())?;
+    let pairs: Vec<String> =
+        tags.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
+    Some(pairs.join("&"))
 }
 
 async fn parts(
     cx: &Cx,
     ends: &Ends,
     upload: &str,
-    bytes: u64,
-    count: u64,
+    (bytes, count): (u64, u64),
+    resume: Option<&Resume>,
 ) -> Result<Vec<CompletedPart>, Failure> {
     let attempt = format!("copy {} in parts", ends.source.uri(&ends.source_key));
     let mut ticks = tokio::time::interval_at(Instant::now() + PROGRESS, PROGRESS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut in_flight: JoinSet<Result<CompletedPart, Failure>> = JoinSet::new();
-    let mut done = Vec::new();
-    let mut waiting = 1..=count;
+    let there = resume.map(|resume| resume.parts.as_slice()).unwrap_or_default();
+    let mut done: Vec<CompletedPart> = there
+        .iter()
+        .map(|part| {
+            CompletedPart::builder()
+                .part_number(i32::try_from(part.number).unwrap_or(i32::MAX))
+                .e_tag(&part.etag)
+                .set_checksum_crc64_nvme(part.crc64nvme.clone())
+                .build()
+        })
+        .collect();
+    let there: HashSet<u64> = there.iter().map(|part| part.number).collect();
+    let mut waiting = (1..=count).filter(|number| !there.contains(number));
     loop {
         while in_flight.len() < IN_FLIGHT {
             let Some(number) = waiting.next() else { break };
@@ -229,7 +303,7 @@ async fn commit(
     copy: &Copy,
     upload: &str,
     parts: Vec<CompletedPart>,
-    count: u64,
+    (count, resumed): (u64, bool),
 ) -> Result<Written, Failure> {
     // From here on nothing is dropped half-way.
     cx.or_cancelled(std::future::ready(())).await.map_err(|failure| failure.untouched(true))?;
@@ -247,6 +321,9 @@ async fn commit(
             .set_if_none_match(copy.replaces.is_none().then(|| "*".to_owned()))
             .set_if_match(copy.replaces.as_ref().map(|replaced| replaced.etag.clone()))
             .checksum_type(ChecksumType::FullObject)
+            // S3 compares it with what the parts make up, and commits nothing else. Only where parts were taken up: those of
+            // this run were each pinned, and not every other store takes it.
+            .set_checksum_crc64_nvme(resumed.then(|| ends.object.crc64nvme.clone()).flatten())
             .mpu_object_size(i64::try_from(ends.object.bytes).unwrap_or(i64::MAX))
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts.clone())).build())
             .set_expected_bucket_owner(to.owner.clone())

@@ -1,5 +1,7 @@
 //! `s3://BUCKET/KEY`, `s3://BUCKET/PREFIX/` and `STACK.OUTPUT`, and where a copy goes.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 /// A bucket and what stands behind it: a key, or a prefix that is empty or ends in a slash.
@@ -7,6 +9,24 @@ use serde::Serialize;
 pub(crate) struct Place {
     pub(crate) bucket: String,
     pub(crate) path: String,
+}
+
+/// What is copied: in S3, or on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum From {
+    S3(Place),
+    Path(PathBuf),
+}
+
+impl std::str::FromStr for From {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("it is empty".to_owned());
+        }
+        if text.contains("://") { text.parse().map(Self::S3) } else { Ok(Self::Path(PathBuf::from(text))) }
+    }
 }
 
 impl std::str::FromStr for Place {

@@ -5,6 +5,7 @@ use s3::{Object, Unfinished, age, minute, size};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::resume::{self, Begun, Resume, Whose, best, unfit};
 use crate::verify::{Contents, Wanted, attributes};
 
 /// The one action that makes the copy.
@@ -27,12 +28,16 @@ const PARTS: u64 = 9_500;
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) replace: bool,
+    /// Put away what another principal has begun.
+    pub(crate) abort_others: bool,
     /// Objects larger than this are copied in parts.
     pub(crate) multipart_above: u64,
     /// Parts are at least this large.
     pub(crate) part_size: u64,
     /// The key of KMS for the copy, in the place of the source's.
     pub(crate) kms_key: Option<String>,
+    /// Through this process.
+    pub(crate) through: bool,
 }
 
 /// What was seen.
@@ -46,7 +51,10 @@ pub(crate) struct World {
     /// What lies at the destination.
     pub(crate) there: Option<There>,
     /// Uploads to exactly the destination's key that were begun and not ended.
-    pub(crate) unfinished: Vec<Unfinished>,
+    pub(crate) unfinished: Vec<Begun>,
+    /// The newest object in the folder of the copy, beside it; looked for only where an upload may be taken up.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub(crate) newest_beside: Option<OffsetDateTime>,
     /// Why this object, when it was not named.
     pub(crate) chosen: Option<String>,
 }
@@ -76,6 +84,8 @@ pub(crate) struct There {
 /// What will be done.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct CopyPlan {
+    /// Names the copy among several: the id of its action.
+    pub(crate) id: String,
     pub(crate) from: String,
     pub(crate) to: String,
     pub(crate) work: Work,
@@ -110,13 +120,15 @@ pub(crate) struct Replaced {
     pub(crate) version: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum How {
     /// One `CopyObject`, which is atomic.
     One,
-    /// `UploadPartCopy` of so many bytes each.
-    Parts { bytes: u64, count: u64 },
+    /// Read and written by this process.
+    Through,
+    /// `UploadPartCopy` of so many bytes each, some of which may be there already.
+    Parts { bytes: u64, count: u64, resume: Option<Resume> },
 }
 
 /// How many bytes the parts of an object have.
@@ -143,6 +155,12 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<CopyPlan, Failure
     if object.tags.is_none() {
         notes.push(Note::Warning("tags are not carried over (--no-tags)".to_owned()));
     }
+    if request.through && object.is_kms() && request.kms_key.is_none() {
+        notes.push(Note::Warning(
+            "the source is encrypted under a KMS key; the copy is encrypted as its bucket does by default (--kms-key)"
+                .to_owned(),
+        ));
+    }
     if source.region != world.destination.region {
         notes.push(Note::Info(format!(
             "from the region {} to {}; S3 bills the transfer",
@@ -155,11 +173,13 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<CopyPlan, Failure
             Contents::Same(by) => {
                 let other = attributes(&wanted, &there.facts);
                 if other.is_empty() {
+                    let ours = world.unfinished.iter().filter(|begun| begun.whose == Whose::Ours);
                     return Ok(CopyPlan {
+                        id: COPY.to_owned(),
                         from,
                         to,
                         work: Work::Keep(by.clone()),
-                        abort: Vec::new(),
+                        abort: ours.map(|begun| begun.upload.clone()).collect(),
                         notes,
                         object: object.in_words(),
                     });
@@ -183,20 +203,62 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<CopyPlan, Failure
         )));
         replaces = Some(Replaced { etag: there.facts.etag.clone(), version: there.facts.version.clone() });
     }
-    let how = if object.bytes > request.multipart_above.min(COPY_LIMIT) {
-        let bytes = part_size(object.bytes, request.part_size);
-        How::Parts { bytes, count: object.bytes.div_ceil(bytes) }
-    } else {
-        How::One
-    };
+    let others: Vec<&Begun> = world.unfinished.iter().filter(|begun| begun.whose == Whose::Others).collect();
+    if let (Some(begun), false) = (others.first(), request.abort_others) {
+        return Err(refused()
+            .because(format!(
+                "{} began an upload to the same key at {} and has not ended it",
+                begun.upload.by,
+                minute(begun.upload.begun)
+            ))
+            .help("ask them, and wait for its end; if it is dead, --abort-others puts it away"));
+    }
+    let (how, abort) = how(request, world, &wanted.storage_class, &mut notes);
     Ok(CopyPlan {
+        id: COPY.to_owned(),
         from,
         to,
         work: Work::Copy(Copy { how, wanted, replaces }),
-        abort: world.unfinished.clone(),
+        abort,
         notes,
         object: object.in_words(),
     })
+}
+
+/// In one call or in parts, taking up what is there, and the uploads that are put away.
+fn how(
+    request: &Request,
+    world: &World,
+    storage_class: &str,
+    notes: &mut Vec<Note>,
+) -> (How, Vec<Unfinished>) {
+    let object = &world.object;
+    let all = || world.unfinished.iter().map(|begun| begun.upload.clone());
+    if request.through {
+        return (How::Through, all().collect());
+    }
+    if object.bytes <= request.multipart_above.min(COPY_LIMIT) {
+        return (How::One, all().collect());
+    }
+    let bytes = part_size(object.bytes, request.part_size);
+    let count = object.bytes.div_ceil(bytes);
+    let wanted = resume::Wanted { object, storage_class, bytes, count, newest_beside: world.newest_beside };
+    let resume = best(&world.unfinished, &wanted).map(Begun::taken_up);
+    for begun in &world.unfinished {
+        if let Some(why) = unfit(begun, &wanted) {
+            let since = minute(begun.upload.begun);
+            notes.push(Note::Info(format!("the upload that was begun {since} is not taken up: {why}")));
+        }
+    }
+    if let Some(resume) = &resume {
+        notes.push(Note::Info(format!(
+            "what the upload was begun with (metadata, tags, encryption) is seen, and compared, when it is complete; \
+             the copy's LastModified will be {}",
+            minute(resume.begun)
+        )));
+    }
+    let taken = resume.as_ref().map(|resume| resume.id.clone());
+    (How::Parts { bytes, count, resume }, all().filter(|upload| Some(&upload.id) != taken.as_ref()).collect())
 }
 
 /// The attributes of the copy: those of the source. A key of KMS serves one region.
@@ -207,6 +269,8 @@ fn wanted(request: &Request, world: &World) -> Result<Wanted, Failure> {
             let kms = algorithm.as_deref().filter(|_| object.is_kms()).unwrap_or("aws:kms");
             Some((kms.to_owned(), Some(key.clone())))
         }
+        // Whoever may not read the source can't use its key.
+        (None, Some(_)) if request.through => None,
         (None, Some(algorithm)) if object.is_kms() => {
             if world.source.region != world.destination.region {
                 return Err(Failure::refused(format!("copy {}", world.source.uri()))
@@ -232,13 +296,13 @@ fn wanted(request: &Request, world: &World) -> Result<Wanted, Failure> {
 impl CopyPlan {
     /// The uploads to put away, each with the id of its action.
     pub(crate) fn aborts(&self) -> impl Iterator<Item = (String, &Unfinished)> {
-        self.abort.iter().enumerate().map(|(n, upload)| (format!("abort-upload-{}", n + 1), upload))
+        let of = self.id.strip_prefix(COPY).unwrap_or_default();
+        self.abort.iter().enumerate().map(move |(n, upload)| (format!("abort-upload{of}-{}", n + 1), upload))
     }
 }
 
 impl Plan for CopyPlan {
     fn actions(&self) -> Vec<Action> {
-        let Work::Copy(copy) = &self.work else { return Vec::new() };
         let mut actions: Vec<Action> = self
             .aborts()
             .map(|(id, upload)| {
@@ -250,28 +314,35 @@ impl Plan for CopyPlan {
                         minute(upload.begun),
                         upload.by
                     ),
-                    "its parts never became an object; the copy begins anew",
+                    "its parts never became an object",
                 )
             })
             .collect();
-        let how = match copy.how {
+        let Work::Copy(copy) = &self.work else { return actions };
+        let how = match &copy.how {
             How::One => "server-side, with one CopyObject".to_owned(),
-            How::Parts { bytes, count } => format!(
-                "server-side, in {count} parts of {} (UploadPartCopy: it is larger than --multipart-above allows one CopyObject)",
-                size(bytes)
+            How::Through => "through this process".to_owned(),
+            How::Parts { bytes, count, resume } => format!(
+                "server-side, in {count} parts of {} (UploadPartCopy: it is larger than --multipart-above allows one CopyObject){}",
+                size(*bytes),
+                resume.as_ref().map_or_else(String::new, |resume| format!(
+                    ", taking up the upload that was begun {}: {} parts are there",
+                    minute(resume.begun),
+                    resume.parts.len()
+                ))
             ),
         };
         let does = format!("copy {} to {}, {how}", self.from, self.to);
         let detail = format!("{} ({})", self.from, self.object);
         let action = match &copy.replaces {
-            None => Action::new(COPY, does, format!("delete {} if it is still this copy", self.to)),
+            None => Action::new(&*self.id, does, format!("delete {} if it is still this copy", self.to)),
             Some(Replaced { version: Some(_), .. }) => Action::new(
-                COPY,
+                &*self.id,
                 format!("{does}, in the place of the object there"),
                 "delete the version that this writes, so that the one before is current again",
             ),
             Some(_) => Action::irreversible(
-                COPY,
+                &*self.id,
                 format!("{does}, in the place of the object there"),
                 "the bucket keeps no versions: the object that is replaced is lost",
             ),

@@ -7,6 +7,7 @@ use s3::{Object, Unfinished};
 use time::OffsetDateTime;
 
 use crate::plan::{COPY_LIMIT, How, Request, Side, There, Work, World, part_size, plan};
+use crate::resume::{Begun, Part, Whose};
 use crate::verify::{Contents, attributes, contents};
 
 const MIB: u64 = 1 << 20;
@@ -35,7 +36,14 @@ fn facts(bytes: u64) -> Object {
 }
 
 fn request() -> Request {
-    Request { replace: false, multipart_above: COPY_LIMIT, part_size: 64 * MIB, kms_key: None }
+    Request {
+        replace: false,
+        abort_others: false,
+        multipart_above: COPY_LIMIT,
+        part_size: 64 * MIB,
+        kms_key: None,
+        through: false,
+    }
 }
 
 fn world(object: Object) -> World {
@@ -48,6 +56,7 @@ fn world(object: Object) -> World {
         destination: side("new-jenkins"),
         there: None,
         unfinished: Vec::new(),
+        newest_beside: None,
         chosen: None,
     }
 }
@@ -71,11 +80,14 @@ fn how(request: &Request, world: &World) -> How {
 fn five_gibibytes_are_one_call_and_a_byte_more_is_parts() {
     assert_eq!(how(&request(), &world(facts(0))), How::One);
     assert_eq!(how(&request(), &world(facts(5 * GIB))), How::One);
-    assert_eq!(how(&request(), &world(facts(5 * GIB + 1))), How::Parts { bytes: 64 * MIB, count: 81 });
+    assert_eq!(
+        how(&request(), &world(facts(5 * GIB + 1))),
+        How::Parts { bytes: 64 * MIB, count: 81, resume: None }
+    );
     let low = Request { multipart_above: 8 * MIB, part_size: 5 * MIB, ..request() };
-    assert_eq!(how(&low, &world(facts(12 * MIB))), How::Parts { bytes: 5 * MIB, count: 3 });
+    assert_eq!(how(&low, &world(facts(12 * MIB))), How::Parts { bytes: 5 * MIB, count: 3, resume: None });
     let high = Request { multipart_above: u64::MAX, ..request() };
-    assert_eq!(how(&high, &world(facts(6 * GIB))), How::Parts { bytes: 64 * MIB, count: 96 });
+    assert_eq!(how(&high, &world(facts(6 * GIB))), How::Parts { bytes: 64 * MIB, count: 96, resume: None });
 }
 
 #[test]
@@ -96,7 +108,7 @@ fn a_copy_that_is_there_is_nothing_to_do() {
     let mut copy = facts(10);
     copy.etag = "\"other-2\"".into();
     world.there = there(copy, same());
-    world.unfinished = vec![upload()];
+    world.unfinished = vec![upload(Whose::Others), upload(Whose::Unknown)];
     let plan = plan(&request(), &world).unwrap();
     assert_eq!(plan.work, Work::Keep("CRC-64/NVME of the whole object".into()));
     assert!(plan.actions().is_empty());
@@ -106,22 +118,55 @@ fn a_copy_that_is_there_is_nothing_to_do() {
     );
 }
 
-fn upload() -> Unfinished {
-    Unfinished {
-        key: "sync/a.tar".into(),
-        id: "u1".into(),
-        begun: OffsetDateTime::UNIX_EPOCH,
-        by: "release".into(),
+fn upload(whose: Whose) -> Begun {
+    Begun {
+        upload: Unfinished {
+            key: "sync/a.tar".into(),
+            id: "u1".into(),
+            begun: OffsetDateTime::UNIX_EPOCH,
+            by: "arn:aws:iam::123456789012:user/ann".into(),
+        },
+        whose,
+        full_crc64nvme: true,
+        storage_class: "STANDARD".into(),
+        parts: vec![Part { number: 2, bytes: 5 * MIB, etag: "\"2\"".into(), crc64nvme: Some("c".into()) }],
     }
 }
 
 #[test]
 fn remains_are_put_away_before_a_copy() {
     let mut world = world(facts(10));
-    world.unfinished = vec![upload()];
+    world.unfinished = vec![upload(Whose::Ours)];
     let ids: Vec<String> =
         plan(&request(), &world).unwrap().actions().into_iter().map(|action| action.id).collect();
     assert_eq!(ids, ["abort-upload-1", "copy"]);
+    // Beside a copy that is there, only one's own are put away.
+    world.there = there(facts(10), same());
+    world.unfinished = vec![upload(Whose::Others), upload(Whose::Ours)];
+    let ids: Vec<String> =
+        plan(&request(), &world).unwrap().actions().into_iter().map(|action| action.id).collect();
+    assert_eq!(ids, ["abort-upload-1"]);
+}
+
+#[test]
+fn an_upload_of_our_own_is_taken_up_and_somebody_elses_refused() {
+    let low = Request { multipart_above: 8 * MIB, part_size: 5 * MIB, ..request() };
+    let mut world = world(facts(12 * MIB));
+    let mut ours = upload(Whose::Ours);
+    ours.upload.id = "u2".into();
+    ours.upload.begun += std::time::Duration::from_mins(1);
+    world.unfinished = vec![upload(Whose::Ours), ours.clone()];
+    let took = plan(&low, &world).unwrap();
+    assert_eq!(took.aborts().count(), 1);
+    assert!(took.actions()[1].does.contains("taking up the upload"), "{}", took.actions()[1].does);
+    let How::Parts { resume: Some(resume), .. } = how(&low, &world) else { panic!("not taken up") };
+    assert_eq!(resume.begun, ours.upload.begun);
+    world.unfinished = vec![ours, upload(Whose::Others)];
+    let failure = plan(&low, &world).unwrap_err();
+    assert_eq!(failure.code(), Code::Refused);
+    let text = format!("{failure:?}");
+    assert!(text.contains("user/ann") && text.contains("--abort-others"), "{text}");
+    assert_eq!(plan(&Request { abort_others: true, ..low }, &world).unwrap().aborts().count(), 1);
 }
 
 #[test]

@@ -6,11 +6,19 @@ use s3::{Bucket, Object};
 use serde::Serialize;
 
 use crate::apply::{Inverse, Written};
+use crate::backup::WRITE_MANIFEST;
 use crate::plan::COPY;
+use crate::tree::archive::WRITE_SUMS;
+use crate::tree::plan::COPY_TREE;
+use crate::tree::undo::Deletions;
+
+/// The actions that wrote one object each.
+const IDS: [&str; 5] = [COPY, "copy-dump", "copy-globals", WRITE_MANIFEST, WRITE_SUMS];
 
 #[derive(Serialize)]
 struct UndoPlan {
     deletions: Vec<Deletion>,
+    trees: Vec<Deletions>,
     #[serde(skip)]
     notes: Vec<Note>,
 }
@@ -58,11 +66,17 @@ impl Plan for UndoPlan {
             };
             Action::irreversible(&deletion.id, does, why)
         };
-        self.deletions.iter().map(act).collect()
+        let trees = self
+            .trees
+            .iter()
+            .enumerate()
+            .filter(|(_, tree)| !tree.is_empty())
+            .map(|(n, tree)| tree.action(n + 1));
+        self.deletions.iter().map(act).chain(trees).collect()
     }
 
     fn notes(&self) -> Vec<Note> {
-        self.notes.clone()
+        self.notes.iter().cloned().chain(self.trees.iter().flat_map(Deletions::notes)).collect()
     }
 
     fn unchanged(&self) -> String {
@@ -71,9 +85,9 @@ impl Plan for UndoPlan {
 }
 
 pub(crate) async fn undo(cx: &Cx, aws: &Aws, receipt: &Receipt) -> Result<Outcome, Failure> {
-    let mut plan = UndoPlan { deletions: Vec::new(), notes: Vec::new() };
+    let mut plan = UndoPlan { deletions: Vec::new(), trees: Vec::new(), notes: Vec::new() };
     let mut gone = Vec::new();
-    for record in receipt.undoable().into_iter().filter(|record| record.id == COPY) {
+    for record in receipt.undoable().into_iter().filter(|record| IDS.contains(&record.id.as_str())) {
         let inverse: Inverse = serde_json::from_value(record.inverse.clone())
             .map_err(|error| Failure::usage(format!("read the inverse of {}", record.id)).because(error))?;
         let find = Bucket::find(aws, &inverse.bucket, inverse.owner.clone(), "the receipt");
@@ -122,6 +136,10 @@ pub(crate) async fn undo(cx: &Cx, aws: &Aws, receipt: &Receipt) -> Result<Outcom
             takes_back: record.clone(),
         });
     }
+    for record in receipt.undoable().into_iter().filter(|record| record.id == COPY_TREE) {
+        let tree = crate::tree::undo::look(cx, aws, record, &plan.trees).await?;
+        plan.trees.push(tree);
+    }
     if let Go::Stop(outcome) = cx.show(&plan)? {
         return Ok(outcome);
     }
@@ -131,7 +149,21 @@ pub(crate) async fn undo(cx: &Cx, aws: &Aws, receipt: &Receipt) -> Result<Outcom
     for deletion in &plan.deletions {
         cx.act_undo(&deletion.id, &deletion.takes_back, delete(deletion)).await?;
     }
-    Ok(match plan.deletions.len() {
+    let mut deleted = plan.deletions.len();
+    for (n, tree) in plan.trees.iter().enumerate() {
+        if tree.is_empty() {
+            cx.mark_undone(&tree.takes_back)?;
+        } else {
+            cx.act_undo(
+                &format!("{}-{}", tree.id, n + 1),
+                &tree.takes_back,
+                crate::tree::undo::delete(cx, tree),
+            )
+            .await?;
+            deleted += tree.len();
+        }
+    }
+    Ok(match deleted {
         0 => Outcome::unchanged(plan.unchanged()),
         1 => Outcome::changed("the copy is deleted"),
         n => Outcome::changed(format!("{n} copies are deleted")),

@@ -48,6 +48,19 @@ pub(crate) struct Wanted {
     pub(crate) kms: Option<(String, Option<String>)>,
 }
 
+impl Wanted {
+    /// Of a file, of which only the type is known.
+    pub(crate) fn of_file(content_type: String, kms_key: Option<&String>) -> Self {
+        Self {
+            headers: BTreeMap::from([("Content-Type".to_owned(), content_type)]),
+            metadata: BTreeMap::new(),
+            tags: None,
+            storage_class: "STANDARD".to_owned(),
+            kms: kms_key.map(|key| ("aws:kms".to_owned(), Some(key.clone()))),
+        }
+    }
+}
+
 /// What about the copy is not as wanted, one line each; values stay out of it: metadata can hold secrets.
 pub(crate) fn attributes(wanted: &Wanted, copy: &Object) -> Vec<String> {
     let mut found = Vec::new();

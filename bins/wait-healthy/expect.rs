@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use crate::json::{self, CountIs, JsonIs};
+
 /// How much of a body is read, in bytes.
 pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
 
@@ -74,6 +76,7 @@ pub(crate) struct Expectations {
     pub(crate) body: Vec<String>,
     pub(crate) reject_body: Vec<String>,
     pub(crate) json: Vec<JsonIs>,
+    pub(crate) count: Vec<CountIs>,
 }
 
 /// Status codes: `200`, `200-299`, `200,204,300-303`.
@@ -170,70 +173,6 @@ impl HeaderIs {
     }
 }
 
-/// A value at a place of the body's JSON.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct JsonIs {
-    pub(crate) pointer: String,
-    want: String,
-}
-
-impl FromStr for JsonIs {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (pointer, want) = text
-            .split_once('=')
-            .ok_or_else(|| format!("{text:?} has no value; write POINTER=VALUE as in /version=2.1.0"))?;
-        // RFC 6901, section 3: a pointer is empty or begins with a slash, and `~` is followed by 0 or 1.
-        let escapes = pointer.split('~').skip(1).all(|rest| rest.starts_with('0') || rest.starts_with('1'));
-        if !pointer.is_empty() && !pointer.starts_with('/') {
-            return Err(format!("the JSON pointer {pointer:?} does not begin with /; write /{pointer}"));
-        }
-        if !escapes {
-            return Err(format!(
-                "the JSON pointer {pointer:?} has a ~ that is not followed by 0 or 1; write ~0 for ~ and ~1 for /"
-            ));
-        }
-        Ok(Self { pointer: pointer.to_owned(), want: want.to_owned() })
-    }
-}
-
-impl JsonIs {
-    fn place(&self) -> &str {
-        if self.pointer.is_empty() { "the whole JSON" } else { &self.pointer }
-    }
-
-    /// The wanted value as it is shown: JSON stays as it is, anything else is a string.
-    fn wanted(&self) -> String {
-        match serde_json::from_str::<Value>(&self.want) {
-            Ok(_) => self.want.clone(),
-            Err(_) => Value::from(self.want.as_str()).to_string(),
-        }
-    }
-
-    fn holds(&self, seen: &Value) -> bool {
-        seen.as_str() == Some(&self.want)
-            || serde_json::from_str::<Value>(&self.want).is_ok_and(|want| equal(&want, seen))
-    }
-
-    fn unmet(&self, body: &Value) -> Option<String> {
-        let (place, want) = (self.place(), self.wanted());
-        match body.pointer(&self.pointer) {
-            Some(seen) if self.holds(seen) => None,
-            Some(seen) => Some(format!("{place} is {}, want {want}", cut(&seen.to_string()))),
-            None => Some(format!("{place} is absent, want {want}")),
-        }
-    }
-}
-
-/// JSON has one kind of number: `1` and `1.0` are equal.
-fn equal(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => a.as_f64() == b.as_f64(),
-        _ => a == b,
-    }
-}
-
 /// What an answer that is as expected showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Healthy {
@@ -241,6 +180,8 @@ pub(crate) struct Healthy {
     pub(crate) seen: String,
     /// JSON pointer to value, of each `--expect-json`.
     pub(crate) values: Map<String, Value>,
+    /// JSON pointer to the number of members, of each `--expect-count`.
+    pub(crate) counts: Map<String, Value>,
 }
 
 impl Expectations {
@@ -262,14 +203,23 @@ impl Expectations {
         let bound = if answer.cut { " in its first 1 MiB" } else { "" };
         let missing = self.body.iter().filter(|text| !answer.contains(text));
         unmet.extend(missing.map(|text| format!("body does not contain {:?}{bound}", cut(text))));
-        let mut values = Map::new();
-        if !self.json.is_empty() {
+        let (mut values, mut counts) = (Map::new(), Map::new());
+        if !self.json.is_empty() || !self.count.is_empty() {
             match parse(answer) {
-                Err(why) => unmet.extend(self.json.first().map(|first| {
-                    format!("body is not JSON ({why}), want {} to be {}", first.place(), first.wanted())
-                })),
+                Err(why) => {
+                    let value =
+                        self.json.first().map(|json| format!("{} to be {}", json.place(), json.wanted()));
+                    let wanted = value.or_else(|| self.count.first().map(CountIs::wanted));
+                    unmet.push(format!("body is not JSON ({why}), want {}", wanted.unwrap_or_default()));
+                }
                 Ok(body) => {
                     unmet.extend(self.json.iter().filter_map(|json| json.unmet(&body)));
+                    unmet.extend(self.count.iter().filter_map(|count| count.unmet(&body)));
+                    counts = self
+                        .count
+                        .iter()
+                        .filter_map(|count| Some((count.pointer.clone(), count.of(&body)?.into())))
+                        .collect();
                     values = self
                         .json
                         .iter()
@@ -287,7 +237,10 @@ impl Expectations {
                 seen.push_str(&format!(", {} is {}", json.place(), cut(&value.to_string())));
             }
         }
-        Ok(Healthy { seen, values })
+        for (pointer, count) in &counts {
+            seen.push_str(&format!(", {} has {count}", json::place(pointer)));
+        }
+        Ok(Healthy { seen, values, counts })
     }
 
     /// The expectations as lines: "status 200-299", "/version is \"2.1.0\"".
@@ -298,6 +251,7 @@ impl Expectations {
         lines.extend(self.body.iter().map(|text| format!("body contains {text:?}")));
         lines.extend(self.reject_body.iter().map(|text| format!("body does not contain {text:?}")));
         lines.extend(self.json.iter().map(|json| format!("{} is {}", json.place(), json.wanted())));
+        lines.extend(self.count.iter().map(CountIs::wanted));
         lines
     }
 }

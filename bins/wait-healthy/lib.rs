@@ -1,6 +1,7 @@
 #![doc = include_str!("help.md")]
 
 mod expect;
+mod json;
 mod plan;
 mod probe;
 
@@ -13,7 +14,8 @@ use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Poll, Step, Wait};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::expect::{Answer, HeaderIs, Healthy, JsonIs, StatusSet};
+use crate::expect::{Answer, HeaderIs, Healthy, StatusSet};
+use crate::json::{CountIs, JsonIs};
 use crate::plan::{ConnectTo, HeaderFromEnv, Request};
 use crate::probe::Probe;
 
@@ -32,6 +34,14 @@ pub const STEP: Step = Step {
         Output {
             name: "values",
             description: "JSON object of each --expect-json pointer to the value seen there",
+        },
+        Output {
+            name: "count",
+            description: "how many members the place of --expect-count has; absent when there are several of them",
+        },
+        Output {
+            name: "counts",
+            description: "JSON object of each --expect-count pointer to the number of members seen there",
         },
     ],
     permissions: &[],
@@ -66,6 +76,10 @@ pub struct HealthyArgs {
     /// Value at a place of the body's JSON, as in /version=2.1.0; may be repeated
     #[arg(long, value_name = "POINTER=VALUE")]
     expect_json: Vec<JsonIs>,
+
+    /// Least number of members of an array or object of the body's JSON, as in /jobs=12; may be repeated
+    #[arg(long, value_name = "POINTER=N")]
+    expect_count: Vec<CountIs>,
 
     /// Header that the answer has, as in 'x-version: 2.1.0'; may be repeated
     #[arg(long, value_name = "NAME: VALUE")]
@@ -137,6 +151,10 @@ async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
     }
     let healthy = result?;
     cx.output("values", Value::Object(healthy.values).to_string());
+    if let [count] = healthy.counts.values().collect::<Vec<_>>()[..] {
+        cx.output("count", count.to_string());
+    }
+    cx.output("counts", Value::Object(healthy.counts).to_string());
     let looks =
         if watch.attempts == 1 { "the first look".to_owned() } else { format!("{} looks", watch.attempts) };
     Ok(Outcome::unchanged(format!("{} is healthy: {} (after {looks})", request.endpoint(), healthy.seen)))

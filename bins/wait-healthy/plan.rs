@@ -151,6 +151,7 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
             body: args.expect_body.clone(),
             reject_body: args.reject_body.clone(),
             json: args.expect_json.clone(),
+            count: args.expect_count.clone(),
         },
         once: args.once,
         successes: args.successes,

@@ -12,10 +12,8 @@ use kit::{Env, Failure};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Response, redirect};
-use rustls::crypto::aws_lc_rs;
-use rustls::{CertificateError, ClientConfig, InvalidMessage, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls::{CertificateError, InvalidMessage};
+use rustls_pki_types::UnixTime;
 use time::OffsetDateTime;
 use url::Url;
 
@@ -61,11 +59,7 @@ impl Probe {
     /// Makes no request. A file of certificates that can't be read is an error.
     pub(crate) fn new(request: &Request, ca_file: Option<&Path>, env: &Env) -> Result<Self, Failure> {
         let needed = request.url.scheme() == "https" || request.follow_redirects;
-        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Failure::failed("set up TLS").because(error))?
-            .with_root_certificates(roots(ca_file, env, needed)?)
-            .with_no_client_auth();
+        let tls = tls::client(ca_file, env, needed)?;
         let mut headers = HeaderMap::new();
         for (name, value) in &request.headers {
             let wrong = |error: Cause| Failure::usage(format!("send the header {name}")).because(error);
@@ -236,7 +230,7 @@ impl Probe {
                 return NoAnswer::new(unresolved.to_string()).help(OUTSIDE);
             }
             if let Some(error) = cause.downcast_ref::<rustls::Error>() {
-                return tls(error, &place);
+                return refused(error, &place);
             }
             last = cause.to_string();
             // An io::Error's source is that of the error inside it, which would be passed over.
@@ -271,7 +265,7 @@ fn target(response: &Response) -> Option<String> {
     Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
 }
 
-fn tls(error: &rustls::Error, place: &str) -> NoAnswer {
+fn refused(error: &rustls::Error, place: &str) -> NoAnswer {
     let day = |time: &UnixTime| {
         i64::try_from(time.as_secs())
             .ok()
@@ -306,52 +300,6 @@ fn tls(error: &rustls::Error, place: &str) -> NoAnswer {
         ),
         _ => NoAnswer::new(cut(&format!("TLS: {error}"))),
     }
-}
-
-/// The certificates to trust. Where none is `needed`, a machine that has none, or wrong ones, does no harm.
-fn roots(ca_file: Option<&Path>, env: &Env, needed: bool) -> Result<RootCertStore, Failure> {
-    let mut store = RootCertStore::empty();
-    if let Some(path) = ca_file {
-        store.add_parsable_certificates(pem(path).map_err(|why| {
-            Failure::usage(format!("read the certificates of --ca-file {}", path.display()))
-                .because(why)
-                .help("name a PEM file with at least one certificate")
-        })?);
-        return Ok(store);
-    }
-    if !needed {
-        return Ok(store);
-    }
-    let (file, dir) = (env.get("SSL_CERT_FILE"), env.get("SSL_CERT_DIR"));
-    if file.is_none() && dir.is_none() {
-        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    } else {
-        let found = rustls_native_certs::load_certs_from_paths(file.map(Path::new), dir.map(Path::new));
-        if found.certs.is_empty() {
-            let mut failure = Failure::refused("read the certificates of SSL_CERT_FILE and SSL_CERT_DIR")
-                .help("correct these variables, or unset them to use the system's certificates");
-            failure = match found.errors.into_iter().next() {
-                Some(error) => failure.because(error),
-                None => failure.because("there is no certificate"),
-            };
-            return Err(failure);
-        }
-        store.add_parsable_certificates(found.certs);
-    }
-    if let Some(path) = env.get("AWS_CA_BUNDLE") {
-        store.add_parsable_certificates(pem(Path::new(path)).map_err(|why| {
-            Failure::refused(format!("read the certificates of AWS_CA_BUNDLE, {path}"))
-                .because(why)
-                .help("correct AWS_CA_BUNDLE, or unset it")
-        })?);
-    }
-    Ok(store)
-}
-
-fn pem(path: &Path) -> Result<Vec<CertificateDer<'static>>, Cause> {
-    let certificates: Vec<_> =
-        CertificateDer::pem_slice_iter(&std::fs::read(path)?).collect::<Result<_, _>>()?;
-    if certificates.is_empty() { Err("there is no certificate in it".into()) } else { Ok(certificates) }
 }
 
 /// Resolves names by the system, or every name to the place of `--connect-to`.

@@ -318,7 +318,7 @@ async fn a_new_jenkins_is_made_and_the_old_one_is_left_alone() {
     });
     assert_eq!(rehearsal.operations(), expected.concat());
     assert_eq!(last(&first), "DONE: 3 operations on stacks, and what ran before is as it was");
-    assert_eq!(first.stdout.matches("Gate: environment production").count(), 3);
+    assert_eq!(first.stdout.matches("Gate: environment production").count(), 4);
     // The security group of the new infrastructure reached the load balancer without anybody's hands.
     assert!(
         first.stdout.contains("elb.SecurityGroupIds=@jenkins-new-infra.JenkinsAppSg"),
@@ -326,9 +326,35 @@ async fn a_new_jenkins_is_made_and_the_old_one_is_left_alone() {
         first.stdout
     );
 
+    // J2: by name JENKINS_HOME-40 would be the newest.
+    let copied = "s3://jenkins-new-backups/Backups/sync/JENKINS_HOME-20.tar is a copy of \
+                  s3://jenkins-old-backups/Backups/sync/JENKINS_HOME-20.tar";
+    assert!(first.stdout.contains(copied), "{}", first.stdout);
+    // J14: with all that the old one has.
+    assert!(first.stdout.contains("wanted: /jobs has 5 or more"), "{}", first.stdout);
+
     let second = rehearsal.rehearse(&[]).await.expect(0);
     assert_eq!(last(&second), "DONE: there was nothing to do; what ran before is as it was");
     assert_eq!(rehearsal.operations(), expected.concat());
+    assert!(
+        second
+            .stdout
+            .contains("is a copy of s3://jenkins-old-backups/Backups/sync/JENKINS_HOME-20.tar already"),
+        "{}",
+        second.stdout
+    );
+}
+
+#[tokio::test]
+async fn a_new_jenkins_that_could_not_restore_the_backup_is_noticed() {
+    let Some(rehearsal) = Rehearsal::new("jenkins") else { return };
+    let ran = rehearsal.rehearse(&["--fail", "restore"]).await.expect(1);
+    assert_eq!(
+        last(&ran),
+        "PART-WAY: the release failed after 3 operations on stacks; what ran before is as it was"
+    );
+    assert!(ran.stdout.contains("body contains \"Unlock Jenkins\", which is rejected"), "{}", ran.stdout);
+    assert_eq!(jobs(&ran).last().map(String::as_str), Some("restored failure"));
 }
 
 #[tokio::test]

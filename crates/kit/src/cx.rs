@@ -1,7 +1,7 @@
 //! What a running step has at hand: report, receipt, clock, deadline, cancellation.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -110,6 +110,16 @@ impl Cx {
     /// A unique id of this run, in the receipt too.
     pub fn run_id(&self) -> String {
         self.journal().receipt.run.clone()
+    }
+
+    /// Where the receipt of this run is kept. What a bulk step did to each of many things lies in files beside it.
+    pub fn receipt_path(&self) -> PathBuf {
+        self.journal().path.clone()
+    }
+
+    /// Where the receipt of the run to take back lies, when `--undo` was given.
+    pub fn undo_path(&self) -> Option<&Path> {
+        self.0.undo.as_ref().map(|(path, _)| path.as_path())
     }
 
     /// The receipt of the run to take back, when `--undo` was given.

@@ -153,6 +153,16 @@ impl Emulator {
         Err(io::Error::other(format!("the emulator did not take s3://{bucket}/{key}: {text}")))
     }
 
+    /// One call of S3, past the front: the path with its query; the status, and the answer's body.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn s3(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> io::Result<(u16, Vec<u8>)> {
+        let answer = self.signed(method, "s3", path)?.body(body).send().await.map_err(io::Error::other)?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.bytes().await.map_err(io::Error::other)?.to_vec()))
+    }
+
     /// The emulator reads the credential's scope and verifies no signature.
     fn signed(
         &self,

@@ -13,6 +13,7 @@ pub mod scenario;
 mod server;
 pub mod templates;
 pub mod tls;
+pub mod vault;
 pub mod venv;
 
 pub use server::same_port;

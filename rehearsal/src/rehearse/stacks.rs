@@ -22,14 +22,14 @@ const OPERATIONS: [&str; 7] = [
 ];
 
 /// What the workflow is started with.
-pub(super) fn given(world: &Stacks, workflow: &'static str) -> Given {
+pub(super) fn given(world: &Stacks, workflow: &'static str, secrets: &[(String, String)]) -> Given {
     let path = std::env::var("PATH").unwrap_or_default();
     Given {
         workflow,
         inputs: world.inputs.clone().into_iter().collect(),
         env: vec![pair("AWS_ENDPOINT_URL", &world.aws.endpoint), pair("PATH", path)],
         github: Vec::new(),
-        secrets: Vec::new(),
+        secrets: secrets.to_vec(),
     }
 }
 

@@ -52,6 +52,8 @@ pub enum Fail {
     Indexes,
     /// Jenkins: the parameters are the example as it is published
     Parameters,
+    /// Jenkins: the old service's archives are cut off, so that the new one can't restore them
+    Restore,
 }
 
 impl Fail {
@@ -59,7 +61,7 @@ impl Fail {
         match self {
             Self::Migration | Self::Deploy | Self::Sanity => Runbook::Rally,
             Self::Table | Self::Indexes => Runbook::Boss,
-            Self::Parameters => Runbook::Jenkins,
+            Self::Parameters | Self::Restore => Runbook::Jenkins,
         }
     }
 }

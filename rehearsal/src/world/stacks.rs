@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -71,20 +72,28 @@ pub struct Copied {
 pub(super) struct Running {
     pub(super) description: Stacks,
     _front: Front,
-    _emulator: Emulator,
+    /// What runs beside the stacks.
+    _beside: Option<Box<dyn Send>>,
+    _emulator: Arc<Emulator>,
 }
 
 /// What the world keeps from run to run.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     front_port: u16,
+    /// Of what runs beside the stacks.
+    #[serde(default)]
+    ports: Vec<u16>,
 }
 
 /// A world that is being made.
 pub(super) struct Making<'a> {
     folder: &'a Folder,
-    emulator: Emulator,
+    emulator: Arc<Emulator>,
     copies: Vec<Copied>,
+    /// Where what runs beside the stacks answers.
+    ports: Vec<u16>,
+    beside: Option<Box<dyn Send>>,
 }
 
 /// A stack's name, template and parameters.
@@ -104,10 +113,10 @@ impl<'a> Making<'a> {
         })
         .await?;
         emulator.create_bucket(TEMPLATES).await?;
-        Ok(Self { folder, emulator, copies: Vec::new() })
+        Ok(Self { folder, emulator: Arc::new(emulator), copies: Vec::new(), ports: Vec::new(), beside: None })
     }
 
-    pub(super) fn emulator(&self) -> &Emulator {
+    pub(super) fn emulator(&self) -> &Arc<Emulator> {
         &self.emulator
     }
 
@@ -212,6 +221,24 @@ impl<'a> Making<'a> {
         self.emulator.query("cloudformation", &request).await
     }
 
+    /// Ports that what runs beside the stacks had before, or 0.
+    pub(super) fn ports<const N: usize>(&self) -> io::Result<[u16; N]> {
+        let kept: Option<Kept> = self.folder.kept()?;
+        let mut kept = kept.map(|kept| kept.ports).unwrap_or_default().into_iter();
+        Ok(std::array::from_fn(|_| kept.next().unwrap_or(0)))
+    }
+
+    /// Runs as long as the world, at these URLs.
+    pub(super) fn beside(&mut self, urls: &[&str], running: impl Send + 'static) -> io::Result<()> {
+        let port = |url: &&str| {
+            let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+            port.ok_or_else(|| io::Error::other(format!("{url} has no port")))
+        };
+        self.ports = urls.iter().map(port).collect::<io::Result<_>>()?;
+        self.beside = Some(Box::new(running));
+        Ok(())
+    }
+
     /// Writes the template and the parameters of a stack as files; gives the folder that all of them are in.
     pub(super) fn file(
         &self,
@@ -241,13 +268,13 @@ impl<'a> Making<'a> {
             .await?;
         let port = front.url().rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         let port = port.ok_or_else(|| io::Error::other(format!("{} has no port", front.url())))?;
-        self.folder.keep(&Kept { front_port: port })?;
+        self.folder.keep(&Kept { front_port: port, ports: self.ports })?;
         let aws =
             Aws { endpoint: front.url().to_owned(), account: ACCOUNT.to_owned(), region: REGION.to_owned() };
         let mut description =
             describe(aws, StackPids { world: std::process::id(), emulator: self.emulator.pid() });
         description.copies = self.copies;
-        Ok(Running { description, _front: front, _emulator: self.emulator })
+        Ok(Running { description, _front: front, _beside: self.beside, _emulator: self.emulator })
     }
 }
 

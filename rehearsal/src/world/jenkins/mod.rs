@@ -1,9 +1,16 @@
 //! Jenkins' world: an old service in three stacks, and the templates and parameters of a new one beside it.
 
+mod home;
+mod service;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use self::service::Services;
 use super::Fail;
 use super::folder::Folder;
 use super::stacks::{self, ACCOUNT, Deployed, Inputs, Making, REGION, Running, Stack, Stacks, TEMPLATES};
@@ -23,6 +30,16 @@ const NESTED: [(&str, &str); 3] = [
 
 /// The load balancer's parameters as the repository publishes them: an example with placeholders, which is not JSON.
 const EXAMPLE: &str = "docs/ELBv1.parameters";
+
+/// The folder of the backups in both services' buckets.
+const BACKUPS: &str = "Backups";
+const OLD_VERSION: &str = "2.150.3";
+const NEW_VERSION: &str = "2.164.1";
+/// The archives of the old service, in the order in which its cron job wrote them: the names have the minute only, so that the
+/// newest is not the last by name.
+const ARCHIVES: [(&str, usize); 3] = [("40", 3), ("00", 4), ("20", 5)];
+/// Older ones would be refused as stale: the old service's are no older than twenty minutes.
+const FRESH: time::Duration = time::Duration::minutes(20);
 
 /// The order in which a service is made.
 const LABELS: [&str; 3] = ["infra", "elb", "ec2"];
@@ -56,6 +73,8 @@ pub(super) async fn start(folder: &Folder, given: Option<&Path>, fail: Option<Fa
         making.create(&Stack { name: &stack, template: &text, parameters: &parameters }).await?;
         fed.extend(making.outputs(&stack).await?);
     }
+    let old_bucket = fed.get("JenkinsS3Bucket").cloned().unwrap_or_default();
+    back_up(&making, &old_bucket, fail).await?;
 
     let mut files = PathBuf::new();
     for (label, name) in [("infra", INFRASTRUCTURE), ("elb", BALANCER), ("ec2", MASTER)] {
@@ -73,11 +92,14 @@ pub(super) async fn start(folder: &Folder, given: Option<&Path>, fail: Option<Fa
         std::fs::write(files.join("elb.arguments"), stacks::read(&inputs.join(EXAMPLE))?)?;
     }
 
+    let services = Services::start(making.emulator().clone(), making.ports()?).await?;
+    let (old, new) = (services.old.clone(), services.new.clone());
+    making.beside(&[&old, &new], services)?;
     making
         .finish(|aws, pids| Stacks {
             pids,
             aws,
-            inputs: workflow_inputs(&files),
+            inputs: workflow_inputs(&files, &old_bucket, &old, &new),
             stacks: LABELS
                 .map(|label| Deployed { label: label.to_owned(), name: format!("jenkins-new-{label}") })
                 .to_vec(),
@@ -87,6 +109,28 @@ pub(super) async fn start(folder: &Folder, given: Option<&Path>, fail: Option<Fa
             fail,
         })
         .await
+}
+
+/// What the old service's cron job leaves in its bucket; archives that are there and fresh stay.
+async fn back_up(making: &Making<'_>, bucket: &str, fail: Option<Fail>) -> io::Result<()> {
+    let path = format!("/{bucket}?list-type=2&prefix={BACKUPS}/sync/");
+    let (_, list) = making.emulator().s3(reqwest::Method::GET, &path, Vec::new()).await?;
+    let written = stacks::texts(&String::from_utf8_lossy(&list), "LastModified").into_iter().max();
+    let read = |text: String| OffsetDateTime::parse(&text, &Rfc3339).ok();
+    if written.and_then(read).is_some_and(|written| OffsetDateTime::now_utc() - written < FRESH) {
+        return Ok(());
+    }
+    for (minute, jobs) in ARCHIVES {
+        let mut archive = home::pack(home::JOBS.get(..jobs).unwrap_or_default())?;
+        if fail == Some(Fail::Restore) {
+            archive.truncate(archive.len() / 2 + 1);
+        }
+        let key = format!("{BACKUPS}/sync/JENKINS_HOME-{minute}.tar");
+        making.emulator().put_object(bucket, &key, &archive).await?;
+        // S3's times are whole seconds.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    }
+    Ok(())
 }
 
 /// The network that both services are in: the account's default one.
@@ -127,13 +171,13 @@ impl Network {
             _ => vec![
                 ("AdminPubkeyURL", String::new()),
                 ("AmiId", "ami-0abcdef1234567890".to_owned()),
-                ("BackupFolder", "Backups".to_owned()),
+                ("BackupFolder", BACKUPS.to_owned()),
                 ("InstanceType", "t3.xlarge".to_owned()),
                 ("JenkinsAppinstallScriptUrl", script("jenkins_appinstall.sh")),
                 ("JenkinsOsPrepScriptUrl", script("jenkins_osprep.sh")),
                 (
                     "JenkinsRpmName",
-                    if age == "old" { "jenkins-2.150.3" } else { "jenkins-2.164.1" }.to_owned(),
+                    format!("jenkins-{}", if age == "old" { OLD_VERSION } else { NEW_VERSION }),
                 ),
                 ("KeyPairName", String::new()),
                 ("SubnetIds", self.subnets.clone()),
@@ -159,11 +203,15 @@ fn outputs_into(label: &str, outputs: &Parameters) -> Parameters {
     pairs.iter().map(|(parameter, output)| ((*parameter).to_owned(), value(output))).collect()
 }
 
-fn workflow_inputs(files: &Path) -> Inputs {
+fn workflow_inputs(files: &Path, old_bucket: &str, old: &str, new: &str) -> Inputs {
     let inputs = [
         ("templates", files.display().to_string()),
         ("stacks", "jenkins-new".to_owned()),
         ("template-bucket", format!("s3://{TEMPLATES}/deployed")),
+        ("backups", format!("s3://{old_bucket}/{BACKUPS}/sync/")),
+        ("old-url", old.to_owned()),
+        ("new-url", new.to_owned()),
+        ("version", NEW_VERSION.to_owned()),
         ("account", ACCOUNT.to_owned()),
         ("region", REGION.to_owned()),
         ("role", format!("arn:aws:iam::{ACCOUNT}:role/release")),
