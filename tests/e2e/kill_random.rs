@@ -76,10 +76,11 @@ struct Rounds {
 }
 
 impl Rounds {
+    #[expect(clippy::print_stderr, reason = "shown where a test fails, and with --nocapture")]
     fn new(usual: u64) -> Self {
         let given = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let seed = given("CUTOVER_SEED").unwrap_or_else(|| now.as_secs());
+        let seed = given("CUTOVER_SEED").unwrap_or(now.as_secs());
         let number = given("CUTOVER_KILLS").unwrap_or(usual);
         eprintln!("{number} rounds, CUTOVER_SEED={seed}");
         Self { number, seed, dice: Dice(seed), outcomes: BTreeMap::new(), began: Instant::now() }
@@ -90,6 +91,7 @@ impl Rounds {
         *self.outcomes.entry((blow, ended)).or_default() += 1;
     }
 
+    #[expect(clippy::print_stderr, reason = "shown with --nocapture")]
     fn print(&self, what: &str) {
         eprintln!(
             "{what}: {} rounds in {:.0?}, CUTOVER_SEED={}",
