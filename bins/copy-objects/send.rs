@@ -401,6 +401,8 @@ impl Upload<'_> {
     ) -> Result<Option<Sent>, Problem> {
         let Target { bucket, key, wanted, bucket_key, ours, .. } = self.target;
         let size = part_size(self.bytes);
+        // What an earlier run that was killed has left of the same.
+        put_away(bucket, key, ours, None).await?;
         *id = Some(None);
         let upload = begin(self.cx, (bucket, key, ours), wanted, *bucket_key).await?;
         *id = Some(Some(upload.clone()));

@@ -107,7 +107,7 @@ pub(crate) async fn observe(tree: &Tree) -> Result<(Seen, Listed, Vec<Slot>), Fa
         if format!("{}{}", tree.to, item.key).len() > LONGEST_KEY {
             seen.too_long.add(shown(&item.key));
         }
-        if work != Work::Keep && tree.is_large(item.bytes) {
+        if work != Work::Keep && tree.in_parts(item.bytes) {
             seen.large.add(item.bytes);
         }
         let line = Line { item, work, there: pair.there.map(|there| there.etag), sha256 };

@@ -198,7 +198,7 @@ impl Plan for TreePlan {
         }
         if seen.large.objects > 0 {
             notes.push(Note::Info(format!(
-                "{} are copied in parts; what an earlier run has begun of them is taken up or put away",
+                "{} are written in parts; what an earlier run of this principal has begun of them is taken up or put away",
                 seen.large.in_words()
             )));
         }

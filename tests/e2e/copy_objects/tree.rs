@@ -263,7 +263,7 @@ async fn a_large_object_of_a_tree_is_copied_in_parts() {
     child.kill().await.unwrap();
     drop(hold);
     assert_eq!(stage.unfinished().await, 1);
-    stage.copy_tree(&PARTS).await.expect(0).says(&["1 object (12.0 MiB) are copied in parts"]);
+    stage.copy_tree(&PARTS).await.expect(0).says(&["1 object (12.0 MiB) are written in parts"]);
     assert_eq!(stage.unfinished().await, 0);
     assert_eq!(stage.copy_of("kept/big.tar").await.unwrap(), twelve());
     stage.front.forget();
