@@ -1,5 +1,5 @@
-//! The names of what a backup leaves: `PREFIX/DATABASE/TIME-SYSTEM-ID.dump`, and beside it `.globals.sql` and
-//! `.manifest.json`.
+//! The names of what a backup leaves: `PREFIX/DATABASE/TIME-SYSTEM-ID.dump` or, where zstd was put around it, `.dump.zst`, and
+//! beside it `.globals.sql` (`.globals.sql.age` where they are encrypted) and `.manifest.json`.
 //!
 //! TIME sorts. SYSTEM is the cluster's identifier, so that an unfinished upload, which has no metadata, tells whose it
 //! was. ID is the backup id.
@@ -8,7 +8,11 @@ use postgres::manifest;
 use time::OffsetDateTime;
 
 const DUMP: &str = ".dump";
+/// What the key of a dump inside of a zstd stream ends in.
+pub(crate) const ZST: &str = ".dump.zst";
 const GLOBALS: &str = ".globals.sql";
+/// What is encrypted ends in this, as the tool `age` has it.
+const AGE: &str = ".age";
 /// `20261121T120000Z`
 const TIME: usize = 16;
 
@@ -47,7 +51,7 @@ pub(crate) struct Names {
 impl Names {
     pub(crate) fn new(prefix: &str, database: &str, system: Option<&str>, id: &str) -> Self {
         Self {
-            folder: format!("{prefix}{}/", encode(database)),
+            folder: folder(prefix, database),
             system: system.unwrap_or("unknown").to_owned(),
             id: slug(id),
         }
@@ -59,16 +63,17 @@ impl Names {
     }
 
     /// The key of a dump that is taken now.
-    pub(crate) fn dump(&self, now: OffsetDateTime) -> String {
+    pub(crate) fn dump(&self, now: OffsetDateTime, zstd: bool) -> String {
         let (date, (hour, minute, second)) = (now.date(), now.to_hms());
         format!(
-            "{}{:04}{:02}{:02}T{hour:02}{minute:02}{second:02}Z-{}-{}{DUMP}",
+            "{}{:04}{:02}{:02}T{hour:02}{minute:02}{second:02}Z-{}-{}{}",
             self.folder,
             date.year(),
             u8::from(date.month()),
             date.day(),
             self.system,
-            self.id
+            self.id,
+            if zstd { ZST } else { DUMP }
         )
     }
 
@@ -80,24 +85,51 @@ impl Names {
 
     /// Whether a dump with this backup id has such a key; two ids can share one.
     pub(crate) fn may_be_same(&self, key: &str) -> bool {
-        self.after_time(key).is_some_and(|rest| rest.ends_with(&format!("-{}{DUMP}", self.id)))
+        let id =
+            self.after_time(key).and_then(|rest| rest.strip_suffix(ZST).or_else(|| rest.strip_suffix(DUMP)));
+        id.is_some_and(|rest| rest.ends_with(&format!("-{}", self.id)))
     }
 
     /// `SYSTEM-ID.dump` of a dump's key.
     fn after_time<'a>(&self, key: &'a str) -> Option<&'a str> {
-        let name = key.strip_prefix(&self.folder)?;
-        let (time, rest) = name.split_at_checked(TIME)?;
-        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let is_time = time.get(8..9) == Some("T")
-            && time.get(15..) == Some("Z")
-            && time.get(..8).is_some_and(digits)
-            && time.get(9..15).is_some_and(digits);
-        (is_time && name.ends_with(DUMP)).then(|| rest.strip_prefix('-'))?
+        after_time(key.strip_prefix(&self.folder)?)
     }
 }
 
-pub(crate) fn globals_of(dump: &str) -> String {
-    format!("{dump}{GLOBALS}")
+/// `SYSTEM-ID.dump` of a dump's name, if it is one that this step gives.
+fn after_time(name: &str) -> Option<&str> {
+    let (time, rest) = name.split_at_checked(TIME)?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_time = time.get(8..9) == Some("T")
+        && time.get(15..) == Some("Z")
+        && time.get(..8).is_some_and(digits)
+        && time.get(9..15).is_some_and(digits);
+    (is_time && is_dump(name)).then(|| rest.strip_prefix('-'))?
+}
+
+fn is_dump(name: &str) -> bool {
+    name.ends_with(DUMP) || name.ends_with(ZST)
+}
+
+/// Whether a dump that this step took has such a key, wherever it lies.
+pub(crate) fn is_any_dump(key: &str) -> bool {
+    after_time(key.rsplit('/').next().unwrap_or(key)).is_some()
+}
+
+/// The dump that a manifest or globals with such a key belong to.
+pub(crate) fn dump_of(key: &str) -> Option<&str> {
+    let dump =
+        [manifest::SUFFIX, GLOBALS, ".globals.sql.age"].into_iter().find_map(|end| key.strip_suffix(end))?;
+    is_any_dump(dump).then_some(dump)
+}
+
+/// What all backups of a database lie below.
+pub(crate) fn folder(prefix: &str, database: &str) -> String {
+    format!("{prefix}{}/", encode(database))
+}
+
+pub(crate) fn globals_of(dump: &str, encrypted: bool) -> String {
+    format!("{dump}{GLOBALS}{}", if encrypted { AGE } else { "" })
 }
 
 pub(crate) fn manifest_of(dump: &str) -> String {
@@ -139,14 +171,15 @@ mod tests {
 
     #[test]
     fn a_key_says_database_time_cluster_and_id() {
-        let key = names("rally", "acme/rally-77").dump(noon());
+        let key = names("rally", "acme/rally-77").dump(noon(), false);
         assert_eq!(key, "releases/rally/20261121T120000Z-7300000000000000001-acme-rally-77.dump");
         assert_eq!(manifest_of(&key), format!("{key}.manifest.json"));
         assert_eq!(
-            names("../Größe 1", "x").dump(noon()),
+            names("../Größe 1", "x").dump(noon(), false),
             "releases/..%2FGr%C3%B6%C3%9Fe%201/20261121T120000Z-7300000000000000001-x.dump"
         );
-        assert!(names("..", "x").dump(noon()).starts_with("releases/%2E%2E/"));
+        assert!(names("..", "x").dump(noon(), false).starts_with("releases/%2E%2E/"));
+        assert!(names("rally", "x").dump(noon(), true).ends_with("-x.dump.zst"));
     }
 
     #[test]
@@ -160,6 +193,18 @@ mod tests {
         assert!(!names.is_ours("releases/rally2/20261120T010203Z-7300000000000000001-a.dump"));
         assert!(names.may_be_same(&key("20261120T010203Z-1-a.dump")));
         assert!(!names.may_be_same(&key("20261120T010203Z-1-b.dump")));
+        assert!(names.may_be_same(&key("20261120T010203Z-1-a.dump.zst")));
+        assert!(names.is_ours(&key("20261120T010203Z-7300000000000000001-other.dump.zst")));
+    }
+
+    #[test]
+    fn what_lies_beside_a_dump_names_it() {
+        let dump = "x/rally/20261120T010203Z-1-a.dump.zst";
+        for beside in [manifest_of(dump), globals_of(dump, false), globals_of(dump, true)] {
+            assert_eq!(dump_of(&beside), Some(dump), "{beside}");
+        }
+        assert_eq!(dump_of("x/by-hand.dump.manifest.json"), None);
+        assert!(is_any_dump(dump) && !is_any_dump("x/y.dump"));
     }
 
     #[test]

@@ -1,10 +1,23 @@
 #![doc = include_str!("help.md")]
 
-mod apply;
+mod arena;
+mod args;
+mod catalogue;
+mod child;
+mod compare;
+mod dump;
+mod globals;
 mod key;
-mod observe;
-mod plan;
+mod list;
+mod pipe;
+mod prune;
 mod readback;
+mod refill;
+mod restore;
+mod rows;
+mod scratch;
+mod shelf;
+mod sql;
 #[cfg(test)]
 mod tests;
 mod tools;
@@ -12,17 +25,17 @@ mod undo;
 mod upload;
 mod verify;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use aws::{Aws, AwsArgs};
-use kit::{Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
-use postgres::{Manifest, PgArgs, Rung};
+use aws::Aws;
+use kit::{Cx, ExitCode, Failure, Outcome, Output, Permission, Step};
+use postgres::Manifest;
 use s3::Bucket;
 
+pub use args::Args;
+use args::{Act, Mode};
 use key::{Destination, manifest_of};
-use observe::{Wanted, observe};
-use plan::{Request, Work, plan};
+use restore::Source;
 
 /// The step `backup-db`.
 pub const STEP: Step = Step {
@@ -40,11 +53,15 @@ pub const STEP: Step = Step {
             name: "duration",
             description: "how long it took to dump, store and verify, in whole seconds",
         },
-        Output { name: "rung", description: "how far it was verified: present, contents or read-back" },
+        Output {
+            name: "rung",
+            description: "how far it was verified: present, contents, read-back or restored",
+        },
         Output {
             name: "restore-command",
             description: "a shell command that restores the dump into a new database",
         },
+        Output { name: "database", description: "restore: the database that was made" },
     ],
     permissions: &[
         Permission { action: "sts:GetCallerIdentity", resource: "*", when: "" },
@@ -56,13 +73,13 @@ pub const STEP: Step = Step {
         Permission {
             action: "s3:DeleteObject",
             resource: "arn:aws:s3:::BUCKET/PREFIX/*",
-            when: "a dump turns out to be unusable, or --undo",
+            when: "--action prune, --undo, or where a dump turns out to be unusable",
         },
     ],
     exit_codes: &[
         ExitCode {
             code: kit::Code::Unverified,
-            meaning: "the dump that came back from S3 was not the one that was sent; it was deleted",
+            meaning: "what came back from S3 is not what was sent, and it was deleted; or the backup is there and could not be restored to prove it",
         },
         ExitCode {
             code: kit::Code::Deadline,
@@ -73,117 +90,76 @@ pub const STEP: Step = Step {
     run: |matches, cx| kit::bind(matches, cx, run),
 };
 
-/// The arguments of `backup-db`.
-#[derive(clap::Args, Clone, Debug)]
-#[command(about = "Back a PostgreSQL database up to S3, verified, with a manifest", long_about = include_str!("help.md"))]
-pub struct Args {
-    /// Where backups go, as <s3://BUCKET/PREFIX>
-    #[arg(long, value_name = "URI")]
-    to: Destination,
-
-    /// The `pg_dump` to use [default: the one on PATH, or the nearest below /usr/lib/postgresql that can dump the server]
-    #[arg(long, value_name = "FILE")]
-    pg_dump: Option<PathBuf>,
-
-    /// Names this backup: a verified one of the same id is not made again [default: in a GitHub job its run, job and step;
-    /// elsewhere a new one each time]
-    #[arg(long, value_name = "ID")]
-    backup_id: Option<String>,
-
-    /// How old a backup of the same id may be to count as made, as in 30m
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = kit::parse_duration)]
-    max_age: Duration,
-
-    /// How far the dump is verified
-    #[arg(long, value_enum, default_value = "read-back", value_name = "RUNG")]
-    verify: Verify,
-
-    /// Leave out the roles and tablespaces
-    #[arg(long)]
-    no_globals: bool,
-
-    /// Accept a database or dump of less than half the last backup's size
-    #[arg(long)]
-    allow_shrink: bool,
-
-    #[command(flatten)]
-    pg: PgArgs,
-
-    #[command(flatten)]
-    aws: AwsArgs,
-}
-
-/// How far a dump is verified; each includes those before it.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Verify {
-    /// The object is there, with the size and the checksum of what was sent
-    Present,
-    /// Its table of contents names the tables of the catalogue
-    Contents,
-    /// It is read back whole: the same SHA-256, and `pg_restore` reads it to its end
-    ReadBack,
-}
-
-impl From<Verify> for Rung {
-    fn from(verify: Verify) -> Self {
-        match verify {
-            Verify::Present => Self::Present,
-            Verify::Contents => Self::Contents,
-            Verify::ReadBack => Self::ReadBack,
-        }
-    }
-}
-
 async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
+    args.check()?;
     let aws = Aws::connect(&cx, &args.aws).await?;
-    let store = cx.or_cancelled(Bucket::find(&aws, &args.to.bucket, None, "--to")).await??;
+    if args.action == Act::Restore {
+        let (bucket, source) = source(&args, &cx)?;
+        let store = cx.or_cancelled(Bucket::find(&aws, &bucket, None, "--backup")).await??;
+        return match cx.undo() {
+            Some(receipt) => Box::pin(restore::undo(&cx, &args, &store, receipt)).await,
+            None => Box::pin(restore::restore(&cx, &args, &store, source)).await,
+        };
+    }
+    let to = to(&args)?;
+    let store = cx.or_cancelled(Bucket::find(&aws, &to.bucket, None, "--to")).await??;
     if let Some(receipt) = cx.undo() {
-        undo::undo(&cx, &store, receipt).await
-    } else {
-        let (outcome, manifest) = back_up(&cx, &args, &store).await?;
-        if let Some(manifest) = manifest {
-            outputs(&cx, &manifest);
+        return undo::undo(&cx, &store, receipt).await;
+    }
+    match (args.action, args.mode) {
+        (Act::List, _) => list::list(&cx, &store, to, database(&args, &cx).as_deref()).await,
+        (Act::Prune, _) => {
+            let request = prune::Request {
+                database: needed(database(&args, &cx))?,
+                keep: usize::try_from(args.keep.unwrap_or(1)).unwrap_or(usize::MAX),
+                keep_for: args.keep_for.unwrap_or(Duration::from_hours(7 * 24)),
+                rung: args.min_rung(),
+                // A daily backup is as old as a day, and takes its time.
+                max_age: args.max_age.unwrap_or(Duration::from_hours(25)),
+            };
+            prune::prune(&cx, &store, to, &request).await
         }
-        Ok(outcome)
+        (_, Mode::Dump) => {
+            let (manifest, outcome) = Box::pin(dump::back_up(&cx, &args, to, &store)).await?;
+            if let Some(manifest) = manifest {
+                outputs(&cx, &manifest);
+            }
+            outcome
+        }
     }
 }
 
-/// The backup that is there now; none after a dry run.
-async fn back_up(cx: &Cx, args: &Args, store: &Bucket) -> Result<(Outcome, Option<Manifest>), Failure> {
-    let target = args.pg.target(cx.env())?;
-    let request = Request {
-        bucket: args.to.bucket.clone(),
-        backup_id: args.backup_id.clone().or_else(|| cx.env().job_id()).unwrap_or_else(|| cx.run_id()),
-        max_age: args.max_age,
-        rung: args.verify.into(),
-        allow_shrink: args.allow_shrink,
-    };
-    let wanted = Wanted {
-        request: &request,
-        prefix: &args.to.prefix,
-        globals: !args.no_globals,
-        pg_dump: args.pg_dump.as_deref(),
-    };
-    let scene = observe(cx, store, &target, wanted).await?;
-    cx.observed(&scene.world);
-    let plan = plan(&request, &scene.world)?;
-    if let Go::Stop(outcome) = cx.show(&plan)? {
-        return Ok((outcome, None));
+fn to(args: &Args) -> Result<&Destination, Failure> {
+    args.to.as_ref().ok_or_else(|| Failure::usage("read the arguments").because("--to is missing"))
+}
+
+/// The bucket and the backup to restore from.
+fn source(args: &Args, cx: &Cx) -> Result<(String, Source), Failure> {
+    match args.backup.as_deref() {
+        None | Some("latest") => {
+            let to = to(args)?.clone();
+            let database = needed(database(args, cx))?;
+            Ok((to.bucket.clone(), Source::Latest { to, database }))
+        }
+        Some(uri) => Source::parse(uri),
     }
-    let manifest = apply::apply(cx, store, &scene, &request.backup_id, &plan).await?;
-    scene.session.close().await;
-    let headline = format!(
-        "{} ({}) is a backup of {}, verified: {}",
-        manifest.uri(),
-        s3::size(manifest.bytes),
-        manifest.database,
-        manifest.rung
-    );
-    let outcome = match &plan.work {
-        Work::Keep(_) if plan.abort.is_empty() && plan.remove.is_empty() => Outcome::unchanged(headline),
-        _ => Outcome::changed(headline),
-    };
-    Ok((outcome, Some(manifest)))
+}
+
+/// The database whose backups are meant, where one is named.
+fn database(args: &Args, cx: &Cx) -> Option<String> {
+    let connection = || args.pg.target(cx.env()).ok().map(|target| target.dbname);
+    let named = || args.pg.dbname.clone().or_else(|| cx.env().get("PGDATABASE").map(str::to_owned));
+    args.database
+        .clone()
+        .or_else(|| if args.action == Act::Restore { None } else { connection().or_else(named) })
+}
+
+fn needed(database: Option<String>) -> Result<String, Failure> {
+    database.ok_or_else(|| {
+        Failure::usage("read which database's backups are meant")
+            .because("no database is named, and a release must not guess one")
+            .help("give --database NAME")
+    })
 }
 
 fn outputs(cx: &Cx, manifest: &Manifest) {
@@ -193,16 +169,19 @@ fn outputs(cx: &Cx, manifest: &Manifest) {
     cx.output("bytes", manifest.bytes.to_string());
     cx.output("duration", (manifest.ended - manifest.started).whole_seconds().to_string());
     cx.output("rung", manifest.rung.word());
-    cx.output("restore-command", restore_command(&manifest.database, &uri));
+    cx.output("restore-command", restore_command(&manifest.database, &uri, manifest.zstd_stream));
     cx.output("backup-uri", uri);
 }
 
 /// Into a new database, never over one with data.
-fn restore_command(database: &str, uri: &str) -> String {
+fn restore_command(database: &str, uri: &str, zstd: bool) -> String {
     let quote = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
-    let database = quote(&format!("{database}_restored"));
+    let database = format!("{database}_restored");
+    let unpack = if zstd { "zstd -dc | " } else { "" };
     format!(
-        "createdb {database} && aws s3 cp {} - | pg_restore --exit-on-error --dbname={database}",
-        quote(uri)
+        "createdb {} && aws s3 cp {} - | {unpack}pg_restore --exit-on-error --dbname={}",
+        quote(&database),
+        quote(uri),
+        quote(&globals::conninfo(&database))
     )
 }

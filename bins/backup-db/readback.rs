@@ -5,11 +5,12 @@ use std::process::Stdio;
 use kit::{Cx, Failure};
 use postgres::Rung;
 use s3::{Bucket, Hasher, Object, Progress, Reading, Sum};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{ChildStdin, Command};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
 
+use crate::child::{Running, Said};
+use crate::pipe::Feed;
 use crate::tools::{Runner, Tools};
-use crate::upload::Running;
 use crate::verify::{self, Proof, Tables};
 
 /// What was read.
@@ -19,8 +20,24 @@ pub(crate) struct Read {
     pub(crate) sum: Sum,
     /// How the reader ended: `Err` says why it was not content.
     pub(crate) reader: Result<(), String>,
+    /// What it said beside.
+    pub(crate) said: Said,
     /// What the reader printed.
     pub(crate) printed: Vec<u8>,
+}
+
+/// A dump in its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) object: &'a Object,
+}
+
+impl Stored<'_> {
+    /// Whether the archive is inside of a zstd stream.
+    fn zstd(&self) -> bool {
+        self.key.ends_with(crate::key::ZST)
+    }
 }
 
 /// A stored dump that was verified.
@@ -39,14 +56,14 @@ pub(crate) async fn prove(
     cx: &Cx,
     store: &Bucket,
     (runner, tools): (&Runner, &Tools),
-    (key, stored): (&str, &Object),
+    dump: Stored<'_>,
     (tables, sent): (&Tables, Option<&Sum>),
     rung: Rung,
 ) -> Result<Result<Proven, String>, Failure> {
     let rung = if sent.is_none() { Rung::ReadBack } else { rung };
     let mut by = String::new();
     if let Some(sent) = sent {
-        match verify::present(sent, stored) {
+        match verify::present(sent, dump.object) {
             Ok(how) => by.push_str(how),
             Err(why) => return Ok(Err(why)),
         }
@@ -56,7 +73,7 @@ pub(crate) async fn prove(
     }
     let mut list = runner.command(&tools.pg_restore);
     list.arg("--list");
-    let listed = through(cx, store, key, stored, list, Extent::AsNeeded).await?;
+    let listed = through(cx, store, dump, list, Extent::AsNeeded).await?;
     if let Err(why) = verify::contents(tables, &listed) {
         return Ok(Err(why));
     }
@@ -66,12 +83,12 @@ pub(crate) async fn prove(
     }
     let mut restore = runner.command(&tools.pg_restore);
     restore.args(["--file", "/dev/null"]);
-    let read = through(cx, store, key, stored, restore, Extent::Whole).await?;
+    let read = through(cx, store, dump, restore, Extent::Whole).await?;
     let judged = match sent {
         Some(sent) => verify::read_back(sent, &read),
-        None => {
-            verify::present(&read.sum, stored).map(|how| by.push_str(how)).and_then(|()| read.reader.clone())
-        }
+        None => verify::present(&read.sum, dump.object)
+            .map(|how| by.push_str(how))
+            .and_then(|()| read.reader.clone()),
     };
     if let Err(why) = judged {
         return Ok(Err(why));
@@ -98,15 +115,15 @@ pub(crate) enum Extent {
 pub(crate) async fn through(
     cx: &Cx,
     store: &Bucket,
-    key: &str,
-    stored: &Object,
+    dump: Stored<'_>,
     mut command: Command,
     extent: Extent,
 ) -> Result<Read, Failure> {
-    let attempt = format!("read {} back", store.uri(key));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let attempt = format!("read {} back", store.uri(dump.key));
+    let (from, to) =
+        std::io::pipe().map_err(|error| Failure::failed(&*attempt).because(error).untouched(true))?;
+    command.stdin(from).stdout(Stdio::piped());
     let mut child = Running::start(cx, command, &attempt)?;
-    let mut stdin = child.child.stdin.take();
     let stdout = child.child.stdout.take();
     let printed = tokio::spawn(async move {
         let mut printed = Vec::new();
@@ -117,26 +134,26 @@ pub(crate) async fn through(
         printed
     });
     let mut hasher = Hasher::new();
-    let fed =
-        feed(cx, Reading::new(store, key, stored, &*attempt), &mut stdin, extent, &mut hasher, &attempt)
-            .await;
-    drop(stdin);
+    let feed = Feed::into(to, dump.zstd(), extent == Extent::Whole);
+    let reading = Reading::new(store, dump.key, dump.object, &*attempt);
+    let fed = give(cx, reading, &feed, &mut hasher, &attempt).await;
     if let Err(failure) = fed {
         child.stop().await;
         return Err(failure);
     }
-    let reader = cx.in_time(&attempt, child.succeeded(&attempt)).await?;
+    let unpacked = cx.in_time(&attempt, feed.end()).await?;
+    let (status, said) = cx.in_time(&attempt, child.ended(&attempt)).await??;
     let printed = printed.await.unwrap_or_default();
-    let reader = reader.map_err(|failure| failure.chain().join(": "));
-    Ok(Read { sum: hasher.finish(), reader, printed })
+    let reader = if status.success() { Ok(()) } else { Err(child.reason(status, &said)) };
+    // What can't be decompressed is why the reader found it short.
+    Ok(Read { sum: hasher.finish(), reader: unpacked.and(reader), said, printed })
 }
 
-/// Reads the object into the reader's standard input.
-async fn feed(
+/// Reads the object into the feed, until that wants no more.
+async fn give(
     cx: &Cx,
     mut reading: Reading<'_>,
-    stdin: &mut Option<ChildStdin>,
-    extent: Extent,
+    feed: &Feed,
     hasher: &mut Hasher,
     attempt: &str,
 ) -> Result<(), Failure> {
@@ -155,16 +172,15 @@ async fn feed(
         let Some(chunk) = chunk else { return Ok(()) };
         hasher.update(&chunk);
         progress.bytes = hasher.bytes();
-        let gone = match stdin {
-            Some(open) => cx.in_time(attempt, open.write_all(&chunk)).await?.is_err(),
-            None => false,
-        };
-        if gone {
-            // It has ended: content, or not, as its exit code says.
-            *stdin = None;
-            if extent == Extent::AsNeeded {
-                return Ok(());
+        let mut given = std::pin::pin!(feed.give(chunk));
+        let wanted = loop {
+            tokio::select! {
+                wanted = cx.in_time(attempt, &mut given) => break wanted?,
+                () = progress.due() => progress.say(cx, attempt, None),
             }
+        };
+        if !wanted {
+            return Ok(());
         }
     }
 }

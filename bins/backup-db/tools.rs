@@ -64,6 +64,8 @@ pub(crate) struct Tools {
     pub(crate) pg_restore: PathBuf,
     /// Of `pg_dump`.
     pub(crate) version: Version,
+    /// Whether this `pg_dump` compresses with zstd itself.
+    pub(crate) zstd: bool,
 }
 
 /// A `pg_dump` that was found.
@@ -87,6 +89,7 @@ impl Tools {
         };
         let chosen = choose(candidates, server)?;
         Ok(Self {
+            zstd: chosen.version.major >= (16, 0) && knows_zstd(runner, &chosen.path).await,
             pg_dumpall: sibling(&chosen.path, "pg_dumpall"),
             pg_restore: sibling(&chosen.path, "pg_restore"),
             pg_dump: chosen.path,
@@ -122,6 +125,16 @@ impl Runner {
         }
         command.stdin(Stdio::null()).kill_on_drop(true);
         command
+    }
+
+    /// A command that is told of no connection at all.
+    pub(crate) fn plain(&self, program: &Path) -> Command {
+        Self { connection: None, ..self.clone() }.command(program)
+    }
+
+    /// Commands that connect elsewhere.
+    pub(crate) fn to(&self, connection: ChildEnv) -> Self {
+        Self { connection: Some(connection), ..self.clone() }
     }
 
     fn path(&self) -> &str {
@@ -181,6 +194,18 @@ async fn installed(runner: &Runner) -> Vec<Candidate> {
     below.sort_by_key(|candidate| candidate.version.major);
     found.extend(below);
     found
+}
+
+/// Whether `pg_dump` was built with zstd, which its version does not tell (nor does `pg_config`: before 16 the server alone
+/// used it). It judges the method before it opens its file, and opens its file, which can't be, before it connects.
+async fn knows_zstd(runner: &Runner, pg_dump: &Path) -> bool {
+    const NOWHERE: &str = "/dev/null/x";
+    let mut command = runner.plain(pg_dump);
+    command.env("LC_MESSAGES", "C").args(["--format=custom", "--compress=zstd:3", "--file", NOWHERE]);
+    match tokio::time::timeout(Duration::from_secs(10), command.output()).await {
+        Ok(Ok(output)) => String::from_utf8_lossy(&output.stderr).contains(NOWHERE),
+        _ => false,
+    }
 }
 
 async fn candidate(runner: &Runner, path: &Path) -> Result<Candidate, Failure> {

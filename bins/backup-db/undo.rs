@@ -4,7 +4,7 @@ use kit::{Action, ActionRecord, Cx, Failure, Go, Note, Outcome, Plan, Receipt};
 use s3::Bucket;
 use serde::Serialize;
 
-use crate::apply::{Inverse, Written};
+use crate::dump::{Inverse, PROVE, Written};
 
 #[derive(Serialize)]
 struct UndoPlan {
@@ -56,6 +56,13 @@ pub(crate) async fn undo(cx: &Cx, store: &Bucket, receipt: &Receipt) -> Result<O
     let mut plan = UndoPlan { deletions: Vec::new(), notes: Vec::new() };
     let mut gone = Vec::new();
     for record in receipt.undoable().into_iter().filter(|record| record.reversible) {
+        if record.id == PROVE {
+            plan.notes.push(Note::Info(
+                "the database of the proof that was killed is dropped by the next proof on that server"
+                    .to_owned(),
+            ));
+            continue;
+        }
         let inverse: Inverse = serde_json::from_value(record.inverse.clone())
             .map_err(|error| Failure::usage(format!("read the inverse of {}", record.id)).because(error))?;
         if inverse.bucket != store.name {

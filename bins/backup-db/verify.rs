@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use postgres::Rung;
+use postgres::{Manifest, Rung};
 use s3::{Object, Sum};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,13 @@ pub(crate) struct Proof {
     pub(crate) rung: Rung,
     /// What was compared, for a person.
     pub(crate) by: String,
+}
+
+/// Whether an object is the one that a manifest describes.
+pub(crate) fn whole(manifest: &Manifest, object: &Object) -> bool {
+    object.bytes == manifest.bytes
+        && object.etag.trim_matches('"') == manifest.etag.trim_matches('"')
+        && object.crc64nvme.as_ref().is_none_or(|crc| *crc == manifest.checksum_crc64nvme)
 }
 
 /// Whether the object is there as it was sent. Says by what it was compared.
@@ -117,7 +124,7 @@ mod tests {
     }
 
     fn read(sum: Sum, reader: Result<(), String>, printed: &str) -> Read {
-        Read { sum, reader, printed: printed.into() }
+        Read { sum, reader, said: crate::child::Said::default(), printed: printed.into() }
     }
 
     #[test]

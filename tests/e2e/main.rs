@@ -8,11 +8,13 @@
 )]
 
 mod actions;
+mod backup;
 mod copy_objects;
 mod data;
 mod dependencies;
 mod deploy_scenarios;
 mod deploy_service;
+mod kill_random;
 mod multi_call;
 mod recorded_change_sets;
 mod register_inputs;
@@ -20,6 +22,7 @@ mod register_task_def;
 mod rehearsal;
 mod rehearsal_stacks;
 mod run_task;
+mod s3_double;
 mod stacks;
 mod workflow;
 mod world;

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::ecs::{Ecs, Launcher, Running, Settings, TaskSpec};
 use testkit::emulator::{self, Emulator};
-use testkit::front::Front;
+use testkit::front::{Builder, Front};
+use testkit::s3::Double;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
@@ -100,9 +101,19 @@ impl Running for Task {
 impl World {
     /// A cluster with one service of two tasks that runs `rally-prod:1`, steady.
     pub(crate) async fn start() -> Self {
+        Self::with(Front::builder()).await
+    }
+
+    /// The same with calls of S3 going to the double, and all else to the emulator.
+    #[expect(dead_code, reason = "for the tests of the steps that hold people's data")]
+    pub(crate) async fn with_s3(double: &Double) -> Self {
+        Self::with(Front::builder().upstream_for("s3", double.url())).await
+    }
+
+    async fn with(builder: Builder) -> Self {
         let settings = Settings { account: ACCOUNT.into(), region: REGION.into(), ..Settings::default() };
         let ecs = Ecs::new(ByImage, settings);
-        let front = Front::builder()
+        let front = builder
             .upstream(shared_emulator().await.url())
             .service(Arc::new(ecs.clone()))
             .start()

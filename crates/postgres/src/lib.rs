@@ -20,7 +20,7 @@ mod target;
 mod tls;
 
 pub use args::PgArgs;
-pub use manifest::{Manifest, Rung};
+pub use manifest::{Locale, Manifest, Rung};
 pub use session::{Canceller, Identity, Notice, ServerVersion, Session, connect, failure};
 pub use target::{ChannelBinding, ChildEnv, SslMode, Target};
 pub use tokio_postgres;

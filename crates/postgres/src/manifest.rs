@@ -39,9 +39,18 @@ pub struct Manifest {
     /// The S3 version of the object, in a bucket with versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_id: Option<String>,
+    /// What the archive's data are compressed with: `none`, `gzip` or `zstd`; absent where that was left to `pg_dump`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<String>,
+    /// Whether the object is a zstd stream with the archive in it (its key ends in `.zst`), and not the archive itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub zstd_stream: bool,
     /// The key of the roles and tablespaces (`pg_dumpall --globals-only`) that belong to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub globals_key: Option<String>,
+    /// The age recipients that the globals are encrypted to; absent where they are in clear, without passwords.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub globals_recipients: Option<Vec<String>>,
     /// The database, as `current_database()` says.
     pub database: String,
     /// The database's size on the server in bytes, with which the next backup compares itself.
@@ -62,9 +71,28 @@ pub struct Manifest {
     /// The exported snapshot that the dump was taken in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
-    /// Exact row counts in the same snapshot, by qualified table name.
+    /// Exact row counts in the same snapshot, by qualified table name ([`qualified`]). Partitions are counted, their parents
+    /// are not: they hold no rows of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<BTreeMap<String, u64>>,
+    /// The server's estimates for the tables that were not counted, which prove nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_estimated: Option<BTreeMap<String, u64>>,
+    /// Why tables that should have been counted were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_unknown: Option<BTreeMap<String, String>>,
+    /// The number of objects of each kind in the same snapshot: `tables`, `indexes`, `large-objects` and so on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<BTreeMap<String, u64>>,
+    /// The extensions and their versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<BTreeMap<String, String>>,
+    /// The roles that own something in the database or that it names, which must be there before it is restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Vec<String>>,
+    /// What a new database must be made with to be like this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<Locale>,
     /// How far it was verified.
     pub rung: Rung,
     /// When the dump was started: its data are from no earlier than this.
@@ -80,6 +108,33 @@ pub struct Manifest {
     /// The workflow run, inside a GitHub job: repository, run id, attempt, commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub github: Option<BTreeMap<String, String>>,
+}
+
+/// The encoding and collation of a database, as `pg_database` has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Locale {
+    /// `UTF8`.
+    pub encoding: String,
+    /// `LC_COLLATE`.
+    pub collate: String,
+    /// `LC_CTYPE`.
+    pub ctype: String,
+    /// `libc`, `icu` or `builtin`.
+    pub provider: String,
+    /// The locale of a provider other than `libc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<String>,
+}
+
+/// The name of a table as manifests have it: `schema.table`, where a part that is not of lower-case letters, digits and `_`
+/// is quoted as in SQL. Keywords are not quoted, since which words are differs between versions of the server.
+pub fn qualified(schema: &str, table: &str) -> String {
+    let part = |name: &str| {
+        let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    };
+    format!("{}.{}", part(schema), part(table))
 }
 
 /// How far a backup was verified; each rung includes those before it.
@@ -153,6 +208,14 @@ mod tests {
         assert_eq!(manifest.rung, Rung::ReadBack);
         assert_eq!(manifest.uri(), "s3://backups/rally/2026-11-21.dump");
         assert_eq!(Manifest::parse(&serde_json::to_vec(&manifest).unwrap()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn names_of_tables_are_unambiguous() {
+        assert_eq!(qualified("public", "answers_2026"), "public.answers_2026");
+        assert_eq!(qualified("odd; \"x\"", "A.b"), r#""odd; ""x"""."A.b""#);
+        assert_ne!(qualified("a.b", "c"), qualified("a", "b.c"));
+        assert_eq!(qualified("a", "1b"), "a.\"1b\"");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Test worlds: the front, emulators, an ECS stand-in, a GitHub world, throw-away PostgreSQL.
+//! Test worlds: the front, emulators, an S3 double, an ECS stand-in, a GitHub world, throw-away PostgreSQL.
 
 pub mod app;
 pub mod ecs;
@@ -8,10 +8,12 @@ pub mod github;
 pub mod inputs;
 pub mod moto;
 pub mod postgres;
+pub mod s3;
 pub mod scenario;
 mod server;
 pub mod templates;
 pub mod tls;
+pub mod vault;
 pub mod venv;
 
 pub use server::same_port;

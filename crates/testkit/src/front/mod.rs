@@ -47,6 +47,7 @@ pub trait Service: Send + Sync {
 #[derive(Default)]
 pub struct Builder {
     upstream: Option<String>,
+    upstreams: HashMap<String, String>,
     services: Vec<Arc<dyn Service>>,
     record: Option<PathBuf>,
     port: u16,
@@ -57,6 +58,13 @@ impl Builder {
     #[must_use]
     pub fn upstream(mut self, url: impl Into<String>) -> Self {
         self.upstream = Some(url.into());
+        self
+    }
+
+    /// A server of its own for one service, by its signing name, to which bodies are streamed as to the emulator.
+    #[must_use]
+    pub fn upstream_for(mut self, service: impl Into<String>, url: impl Into<String>) -> Self {
+        self.upstreams.insert(service.into(), url.into());
         self
     }
 
@@ -87,6 +95,9 @@ impl Builder {
     /// The port is taken, the record file cannot be opened, or the emulator's address is not `http://HOST:PORT`.
     pub async fn start(self) -> io::Result<Front> {
         let upstream = self.upstream.as_deref().map(forward::Upstream::new).transpose()?;
+        let upstreams =
+            self.upstreams.into_iter().map(|(service, url)| Ok((service, forward::Upstream::new(&url)?)));
+        let upstreams = upstreams.collect::<io::Result<_>>()?;
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).await?;
         let address = listener.local_addr()?;
         let mut services: HashMap<String, Vec<Arc<dyn Service>>> = HashMap::new();
@@ -95,6 +106,7 @@ impl Builder {
         }
         let state = Arc::new(serve::State {
             upstream,
+            upstreams,
             services,
             record: record::Record::open(self.record.as_deref())?,
             faults: fault::Faults::default(),

@@ -31,6 +31,7 @@ use super::request::{Answer, Request};
 
 pub(super) struct State {
     pub(super) upstream: Option<Upstream>,
+    pub(super) upstreams: HashMap<String, Upstream>,
     pub(super) services: HashMap<String, Vec<Arc<dyn Service>>>,
     pub(super) record: Record,
     pub(super) faults: Faults,
@@ -212,7 +213,7 @@ async fn answer(state: &State, request: &Request, body: Body) -> Result<Response
 
 async fn forward(state: &State, request: &Request, body: Body) -> Result<Response<Body>, Answer> {
     let name = format!("{}:{}", request.service, request.operation);
-    let Some(upstream) = &state.upstream else {
+    let Some(upstream) = state.upstreams.get(&request.service).or(state.upstream.as_ref()) else {
         return Err(unmatched(
             state,
             request,

@@ -1,22 +1,24 @@
 //! Reads the database's, the tools' and the bucket's state into plain data.
 
+use std::path::Path;
 use std::time::Duration;
 
 use kit::{Cx, Failure, Poll, Wait};
-use postgres::tokio_postgres::SimpleQueryMessage;
 use postgres::{Manifest, Rung, Session, Target, manifest};
 use s3::Bucket;
 use time::OffsetDateTime;
-use tokio::process::Command;
 
+use super::plan::{Database, Earlier, Origin, Request, Unproven, World};
+use crate::arena::{self, Site};
+use crate::args::Compression;
+use crate::catalogue::{column, facts};
+use crate::globals::{self, Globals};
 use crate::key::{Names, globals_of, manifest_of};
-use crate::plan::{Database, Earlier, Globals, Origin, Request, Unproven, World};
-use crate::readback::prove;
+use crate::readback::{Stored, prove};
 use crate::tools::{Runner, Tools, Version};
-use crate::verify::Tables;
 
 /// The user metadata that carries an [`Origin`].
-pub(crate) const ORIGIN: &str = "cutover-origin";
+pub(super) const ORIGIN: &str = "cutover-origin";
 
 /// The key of the advisory lock that one backup at a time holds on its database: "cutoverb" in ASCII.
 const LOCK: i64 = 0x6375_746f_7665_7262;
@@ -32,7 +34,11 @@ pub(crate) struct Wanted<'a> {
     pub(crate) request: &'a Request,
     pub(crate) prefix: &'a str,
     pub(crate) globals: bool,
-    pub(crate) pg_dump: Option<&'a std::path::Path>,
+    /// Whom the globals are encrypted to, with the passwords in them.
+    pub(crate) recipients: &'a [age::x25519::Recipient],
+    pub(crate) pg_dump: Option<&'a Path>,
+    pub(crate) scratch: Option<&'a Path>,
+    pub(crate) prove_into: Option<&'a Target>,
 }
 
 pub(crate) async fn observe(
@@ -49,15 +55,35 @@ pub(crate) async fn observe(
     let tools = cx.or_cancelled(Tools::find(&runner, wanted.pg_dump, &version)).await??;
     let alone = lock(cx, &session).await?;
     let bytes =
-        rows(&session, "ask for the database's size", "SELECT pg_database_size(current_database())").await?;
+        column(&session, "ask for the database's size", "SELECT pg_database_size(current_database())")
+            .await?;
     let database = Database {
         name: identity.database.clone(),
         server: target.server(),
         system_identifier: identity.system_identifier.clone(),
+        standby: identity.in_recovery,
         version,
         bytes: bytes.first().and_then(|bytes| bytes.parse().ok()).unwrap_or(0),
     };
-    let globals = if wanted.globals { read_globals(cx, &runner, &tools).await? } else { Globals::NotWanted };
+    let globals = if wanted.globals {
+        globals::read(cx, &runner, &tools, wanted.recipients).await?
+    } else {
+        Globals::NotWanted
+    };
+    let site = if request.rung == Rung::Restored {
+        Some(match wanted.prove_into {
+            None => {
+                Site::Own(arena::own(&runner, &tools, &database.version, wanted.scratch, cx.env()).await?)
+            }
+            Some(named) => {
+                let facts = facts(&session).await?;
+                let extensions: Vec<String> = facts.extensions.into_keys().collect();
+                Site::Named(arena::look(cx, named, &extensions, &facts.roles).await?)
+            }
+        })
+    } else {
+        None
+    };
 
     let now = cx.now();
     let names =
@@ -72,7 +98,8 @@ pub(crate) async fn observe(
     } else {
         warnings.push("another backup of this database is running: this one will wait for it".to_owned());
     }
-    let key = names.dump(now);
+    let zstd = request.compression == Compression::Zstd && !tools.zstd;
+    let key = names.dump(now, zstd);
     let mut world = World {
         now,
         key_taken: keys.contains(&key),
@@ -80,6 +107,7 @@ pub(crate) async fn observe(
         database,
         tools,
         globals,
+        site,
         last: None,
         same: Vec::new(),
         unproven: Vec::new(),
@@ -87,8 +115,14 @@ pub(crate) async fn observe(
         warnings: Vec::new(),
     };
 
-    // Keys begin with their time, so that they are listed in its order.
-    for key in keys.iter().rev().filter(|key| key.ends_with(manifest::SUFFIX)) {
+    // The latest of this server, and where it has none the latest of any: a server that was upgraded or moved has another
+    // identifier. Keys begin with their time, so that those of one folder are listed in its order.
+    let (ours, theirs): (Vec<&String>, Vec<&String>) = keys
+        .iter()
+        .rev()
+        .filter(|key| key.ends_with(manifest::SUFFIX))
+        .partition(|key| key.strip_suffix(manifest::SUFFIX).is_some_and(|dump| names.is_ours(dump)));
+    for key in ours.into_iter().chain(theirs) {
         match cx.or_cancelled(read_manifest(store, key)).await?? {
             Ok(manifest) => {
                 world.last = Some(manifest);
@@ -107,10 +141,13 @@ pub(crate) async fn observe(
                 world.same.push(Earlier { manifest, dump });
             }
         } else if names.is_ours(key) {
-            let has_globals = keys.contains(&globals_of(key));
+            let globals = [false, true]
+                .into_iter()
+                .map(|sealed| globals_of(key, sealed))
+                .find(|key| keys.contains(key));
             world
                 .unproven
-                .extend(unproven(cx, store, &runner, &world.tools, request, now, key, has_globals).await?);
+                .extend(unproven(cx, store, &runner, &world.tools, request, now, key, globals).await?);
         }
     }
     world.warnings = warnings;
@@ -134,58 +171,17 @@ async fn lock(cx: &Cx, session: &Session) -> Result<bool, Failure> {
         LOCK & 0xffff_ffff
     );
     cx.wait(Wait::until(&what, Duration::from_secs(2)), async || {
-        let taken = rows(session, attempt, &query).await?;
+        let taken = column(session, attempt, &query).await?;
         if taken.first().is_some_and(|taken| taken == "t") {
             return Ok(Poll::Ready(true));
         }
         if cx.dry_run() {
             return Ok(Poll::Ready(false));
         }
-        let held = rows(session, attempt, &holder).await?;
+        let held = column(session, attempt, &holder).await?;
         Ok(Poll::Pending(held.first().map_or_else(|| "held".to_owned(), |held| format!("held by {held}"))))
     })
     .await
-}
-
-/// The first column of a query's rows.
-pub(crate) async fn rows(session: &Session, attempt: &str, query: &str) -> Result<Vec<String>, Failure> {
-    let messages =
-        session.client.simple_query(query).await.map_err(|error| session.failure(attempt, &error))?;
-    Ok(messages
-        .iter()
-        .filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
-            _ => None,
-        })
-        .collect())
-}
-
-/// Roles and tablespaces. A role that may not read them is no reason to have no backup.
-async fn read_globals(cx: &Cx, runner: &Runner, tools: &Tools) -> Result<Globals, Failure> {
-    let mut command: Command = runner.command(&tools.pg_dumpall);
-    // Without --database it would look for a database `postgres` that need not exist.
-    let database = command
-        .as_std()
-        .get_envs()
-        .find_map(|(name, value)| {
-            (name == "PGDATABASE").then(|| value.map(|value| value.to_string_lossy().into_owned()))
-        })
-        .flatten()
-        .unwrap_or_default();
-    command
-        .args(["--globals-only", "--no-role-passwords", "--no-password"])
-        .arg(format!("--database={database}"));
-    let output = match cx.in_time("read the roles and tablespaces", command.output()).await? {
-        Ok(output) => output,
-        Err(error) => {
-            return Ok(Globals::Denied(format!("{} can't be started: {error}", tools.pg_dumpall.display())));
-        }
-    };
-    if output.status.success() && !output.stdout.is_empty() {
-        return Ok(Globals::Read { script: output.stdout });
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Ok(Globals::Denied(said.lines().next().unwrap_or("pg_dumpall printed nothing").to_owned()))
 }
 
 async fn read_manifest(store: &Bucket, key: &str) -> Result<Result<Manifest, String>, Failure> {
@@ -201,34 +197,27 @@ async fn unproven(
     request: &Request,
     now: OffsetDateTime,
     key: &str,
-    has_globals: bool,
+    globals_key: Option<String>,
 ) -> Result<Option<Unproven>, Failure> {
     let Some(stored) = cx.or_cancelled(store.head(key, None)).await?? else { return Ok(None) };
     let origin = stored.metadata.get(ORIGIN).and_then(|text| serde_json::from_str::<Origin>(text).ok());
     let Some(origin) = origin.filter(|origin| origin.backup_id == request.backup_id) else { return Ok(None) };
-    let proof = if now - origin.started <= request.max_age {
+    // The rows that its run had counted are lost, and with them what a restored database would be compared with.
+    let proof = if now - origin.started <= request.max_age && request.rung < Rung::Restored {
         cx.report()
             .say(&format!("an earlier run left {} without a manifest: reading it back", store.uri(key)));
-        let proven =
-            prove(cx, store, (runner, tools), (key, &stored), (&origin.tables, None), Rung::ReadBack).await?;
+        let proven = prove(
+            cx,
+            store,
+            (runner, tools),
+            Stored { key, object: &stored },
+            (&origin.tables, None),
+            Rung::ReadBack,
+        )
+        .await?;
         Some(proven.map(|proven| proven.sum))
     } else {
         None
     };
-    Ok(Some(Unproven { key: key.to_owned(), stored, origin, has_globals, proof }))
-}
-
-/// The tables that a dump of this database must have, as this transaction sees them: ordinary and partitioned ones that
-/// belong neither to the system nor to an extension.
-pub(crate) async fn tables(session: &Session) -> Result<Tables, Failure> {
-    let oids = rows(
-        session,
-        "list the tables",
-        "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' \
-         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid \
-         AND d.deptype = 'e')",
-    )
-    .await?;
-    Ok(Tables::of(oids.iter().filter_map(|oid| oid.parse().ok())))
+    Ok(Some(Unproven { key: key.to_owned(), stored, origin, globals_key, proof }))
 }

@@ -1,0 +1,334 @@
+//! The arguments, and which of them belong to which action.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aws::AwsArgs;
+use kit::Failure;
+use postgres::{PgArgs, Rung};
+
+use crate::key::Destination;
+
+/// The arguments of `backup-db`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(about = "Back a PostgreSQL database up to S3, verified, with a manifest", long_about = include_str!("help.md"))]
+pub struct Args {
+    /// What to do
+    #[arg(long, value_enum, default_value = "back-up", value_name = "VERB")]
+    pub(crate) action: Act,
+
+    /// How the backup is made
+    #[arg(long, value_enum, default_value = "dump", value_name = "MODE")]
+    pub(crate) mode: Mode,
+
+    /// Where the backups lie, as <s3://BUCKET/PREFIX>; for restore only with `--backup latest`
+    #[arg(long, value_name = "URI")]
+    pub(crate) to: Option<Destination>,
+
+    /// back-up, restore: the `pg_dump` to use, and the programs beside it [default: the one on PATH, or the nearest below
+    /// /usr/lib/postgresql that can dump the server]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pg_dump: Option<PathBuf>,
+
+    /// back-up: names this backup: a verified one of the same id is not made again [default: in a GitHub job its run, job
+    /// and step; elsewhere a new one each time]
+    #[arg(long, value_name = "ID")]
+    pub(crate) backup_id: Option<String>,
+
+    /// back-up: how old a backup of the same id may be to count as made, as in 30m [default: 1h]; prune: how old the newest
+    /// verified one may be [default: 25h]; restore: how old the backup may be [default: any]
+    #[arg(long, value_name = "DURATION", value_parser = kit::parse_duration)]
+    pub(crate) max_age: Option<Duration>,
+
+    /// back-up: how far the backup is verified [default: read-back]
+    #[arg(long, value_enum, value_name = "RUNG")]
+    pub(crate) verify: Option<Verify>,
+
+    /// back-up: how the data are compressed [default: zstd]
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub(crate) compression: Option<Compression>,
+
+    /// back-up: tables with more rows than this, as the server estimates, are not counted; 0 counts none [default: 10000000]
+    #[arg(long, value_name = "ROWS")]
+    pub(crate) count_limit: Option<u64>,
+
+    /// back-up: leave out the roles and tablespaces
+    #[arg(long)]
+    pub(crate) no_globals: bool,
+
+    /// back-up: keep the passwords of the roles too, as the server stores them; needs `--age-recipient`
+    #[arg(long)]
+    pub(crate) role_passwords: bool,
+
+    /// back-up: a public key of age that the roles and their passwords are encrypted to
+    #[arg(long, value_name = "KEY")]
+    pub(crate) age_recipient: Vec<String>,
+
+    /// back-up: accept a database or dump of less than half the last backup's size
+    #[arg(long)]
+    pub(crate) allow_shrink: bool,
+
+    /// back-up: where the scratch server of `--verify restored` keeps its data [default: TMPDIR or /tmp]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch_dir: Option<PathBuf>,
+
+    /// back-up: a server to prove the backup on instead of a scratch one, as postgresql://USER@HOST/DBNAME; it gets a
+    /// database of its own there, which is dropped afterwards
+    ///
+    /// Its password comes from `PROVE_PGPASSWORD`, a password file (PGPASSFILE, ~/.pgpass) or a service file; of the other
+    /// PG* variables none counts here.
+    #[arg(long, value_name = "URL")]
+    pub(crate) prove_into: Option<String>,
+
+    /// back-up, restore: a file of SQL queries that must each return one row of one value, true, in what was restored
+    #[arg(long, value_name = "FILE")]
+    pub(crate) assert: Option<PathBuf>,
+
+    /// list, prune, restore: the database whose backups are meant [default: --dbname or PGDATABASE; list: all of them]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) database: Option<String>,
+
+    /// restore: the URI of the backup's manifest, or `latest`
+    #[arg(long, value_name = "URI")]
+    pub(crate) backup: Option<String>,
+
+    /// restore: the new database to restore into
+    #[arg(long, value_name = "NAME")]
+    pub(crate) into: Option<String>,
+
+    /// restore: leave owners and privileges out, for a server without the roles
+    #[arg(long)]
+    pub(crate) no_owner: bool,
+
+    /// prune: how many verified backups are kept at least
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) keep: Option<u32>,
+
+    /// prune: nothing younger than this is deleted, as in 30d [default: 7d]
+    #[arg(long, value_name = "DURATION", value_parser = kit::parse_duration)]
+    pub(crate) keep_for: Option<Duration>,
+
+    /// prune, restore: what counts as verified [default: read-back]
+    #[arg(long, value_enum, value_name = "RUNG")]
+    pub(crate) min_rung: Option<Rung>,
+
+    #[command(flatten)]
+    pub(crate) pg: PgArgs,
+
+    #[command(flatten)]
+    pub(crate) aws: AwsArgs,
+}
+
+/// The verbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Act {
+    /// Make a backup
+    BackUp,
+    /// Show the backups that are there
+    List,
+    /// Restore a backup into a new database
+    Restore,
+    /// Delete backups that are not needed any more
+    Prune,
+}
+
+impl Act {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::BackUp => "back-up",
+            Self::List => "list",
+            Self::Restore => "restore",
+            Self::Prune => "prune",
+        }
+    }
+}
+
+/// How a backup is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Mode {
+    /// `pg_dump` of one database, which any later version can restore
+    Dump,
+}
+
+/// How far a dump is verified; each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Verify {
+    /// The object is there, with the size and the checksum of what was sent
+    Present,
+    /// Its table of contents names the tables of the catalogue
+    Contents,
+    /// It is read back whole: the same SHA-256, and `pg_restore` reads it to its end
+    ReadBack,
+    /// It is restored into a scratch server, and the rows and objects are counted there
+    Restored,
+}
+
+impl From<Verify> for Rung {
+    fn from(verify: Verify) -> Self {
+        match verify {
+            Verify::Present => Self::Present,
+            Verify::Contents => Self::Contents,
+            Verify::ReadBack => Self::ReadBack,
+            Verify::Restored => Self::Restored,
+        }
+    }
+}
+
+/// What the data are compressed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Compression {
+    /// By `pg_dump` where it can; else on the way, by several threads: the key then ends in .dump.zst
+    Zstd,
+    /// By `pg_dump`, at its own level
+    Gzip,
+    /// Not at all
+    None,
+}
+
+impl Args {
+    /// Refuses flags that mean nothing for the action: who gives one believes that it does something.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        use Act::{BackUp, List, Prune, Restore};
+        let flags: [(&str, bool, &[Act]); 19] = [
+            ("pg-dump", self.pg_dump.is_some(), &[BackUp, Restore]),
+            ("backup-id", self.backup_id.is_some(), &[BackUp]),
+            ("max-age", self.max_age.is_some(), &[BackUp, Prune, Restore]),
+            ("verify", self.verify.is_some(), &[BackUp]),
+            ("compression", self.compression.is_some(), &[BackUp]),
+            ("count-limit", self.count_limit.is_some(), &[BackUp]),
+            ("no-globals", self.no_globals, &[BackUp]),
+            ("role-passwords", self.role_passwords, &[BackUp]),
+            ("age-recipient", !self.age_recipient.is_empty(), &[BackUp]),
+            ("allow-shrink", self.allow_shrink, &[BackUp]),
+            ("scratch-dir", self.scratch_dir.is_some(), &[BackUp]),
+            ("prove-into", self.prove_into.is_some(), &[BackUp]),
+            ("assert", self.assert.is_some(), &[BackUp, Restore]),
+            ("database", self.database.is_some(), &[List, Prune, Restore]),
+            ("backup", self.backup.is_some(), &[Restore]),
+            ("into", self.into.is_some(), &[Restore]),
+            ("no-owner", self.no_owner, &[Restore]),
+            ("keep", self.keep.is_some() || self.keep_for.is_some(), &[Prune]),
+            ("min-rung", self.min_rung.is_some(), &[Prune, Restore]),
+        ];
+        for (name, given, actions) in flags {
+            if given && !actions.contains(&self.action) {
+                let words: Vec<&str> = actions.iter().map(|action| action.word()).collect();
+                return Err(Failure::usage(format!("use --{name} with --action {}", self.action.word()))
+                    .because(format!("it belongs to {}", words.join(" and ")))
+                    .help("leave it out, or say another --action"));
+            }
+        }
+        let pair = |given: bool, flag: &str, needs: &str| {
+            if given {
+                Err(Failure::usage(format!("use {flag}")).because(format!("it needs {needs}")))
+            } else {
+                Ok(())
+            }
+        };
+        let restored = self.verify == Some(Verify::Restored);
+        pair(
+            self.role_passwords && self.age_recipient.is_empty(),
+            "--role-passwords",
+            "--age-recipient: passwords are stored encrypted or not at all",
+        )?;
+        pair(
+            self.role_passwords && self.no_globals,
+            "--role-passwords",
+            "the roles, which --no-globals leaves out",
+        )?;
+        pair(
+            !self.age_recipient.is_empty() && !self.role_passwords,
+            "--age-recipient",
+            "--role-passwords, whose result it encrypts",
+        )?;
+        pair(self.prove_into.is_some() && !restored, "--prove-into", "--verify restored")?;
+        pair(
+            self.scratch_dir.is_some() && (!restored || self.prove_into.is_some()),
+            "--scratch-dir",
+            "--verify restored without --prove-into",
+        )?;
+        pair(
+            restored && self.count_limit == Some(0),
+            "--verify restored",
+            "counted rows to compare with, and --count-limit 0 counts none",
+        )?;
+        pair(self.action == BackUp && self.assert.is_some() && !restored, "--assert", "--verify restored")?;
+        pair(self.action == Prune && self.keep.is_none(), "--action prune", "--keep NUMBER")?;
+        pair(self.keep == Some(0), "--keep 0", "at least 1: the last backup is never deleted")?;
+        pair(
+            self.action == Restore && self.backup.is_none(),
+            "--action restore",
+            "--backup MANIFEST-URI, or --backup latest",
+        )?;
+        pair(
+            self.action == Restore && self.into.is_none(),
+            "--action restore",
+            "--into NAME, a new database",
+        )?;
+        let latest = self.backup.as_deref() == Some("latest");
+        pair(
+            self.to.is_none() && (self.action != Restore || latest),
+            "this action",
+            "--to s3://BUCKET/PREFIX, where the backups lie",
+        )
+    }
+
+    /// The rung that a backup has to have to count as verified.
+    pub(crate) fn min_rung(&self) -> Rung {
+        self.min_rung.unwrap_or(Rung::ReadBack)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches as _;
+    use kit::Code;
+
+    use super::*;
+
+    fn check(words: &str) -> Result<(), String> {
+        let argv = ["backup-db"].into_iter().chain(words.split_whitespace());
+        let args = Args::from_arg_matches(&kit::command::<Args>().get_matches_from(argv)).unwrap();
+        args.check().map_err(|failure| {
+            assert_eq!(failure.code(), Code::Usage);
+            format!("{failure}: {}", failure.chain().join("; "))
+        })
+    }
+
+    #[test]
+    fn what_belongs_together_passes() {
+        for words in [
+            "--to s3://b/x",
+            "--to s3://b/x --verify restored --assert a.sql --scratch-dir /tmp",
+            "--to s3://b/x --verify restored --prove-into postgresql://u@h/d",
+            "--to s3://b/x --role-passwords --age-recipient age1x",
+            "--action list --to s3://b/x",
+            "--action prune --to s3://b/x --keep 3",
+            "--action restore --backup s3://b/x.manifest.json --into new",
+        ] {
+            assert_eq!(check(words), Ok(()), "{words}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_is_refused_with_what_is_missing() {
+        for (words, why) in [
+            ("", "--to s3://BUCKET/PREFIX"),
+            ("--to s3://b/x --into new", "belongs to restore"),
+            ("--action prune --to s3://b/x --keep 3 --backup-id a", "belongs to back-up"),
+            ("--to s3://b/x --role-passwords", "--age-recipient"),
+            ("--to s3://b/x --age-recipient age1x", "--role-passwords"),
+            ("--to s3://b/x --prove-into postgresql://u@h/d", "--verify restored"),
+            ("--to s3://b/x --assert a.sql", "--verify restored"),
+            ("--to s3://b/x --verify restored --count-limit 0", "counted rows"),
+            ("--action prune --to s3://b/x", "--keep NUMBER"),
+            ("--action prune --to s3://b/x --keep 0", "at least 1"),
+            ("--action restore --into new", "--backup"),
+            ("--action restore --backup latest --into new", "--to s3://"),
+            ("--action restore --backup latest --to s3://b/x", "--into NAME"),
+        ] {
+            let said = check(words).unwrap_err();
+            assert!(said.contains(why), "{words}: {said}");
+        }
+    }
+}

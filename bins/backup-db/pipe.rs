@@ -1,0 +1,319 @@
+//! What lies between a child's pipe and the object: cutting into parts, sums, and zstd, each way on a thread of its own.
+//!
+//! Memory is what the parts take and a few MiB for zstd, whatever the size of the stream.
+
+use std::io::{self, PipeReader, PipeWriter, Read, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use s3::{Hasher, PartSizes, Sum};
+use tokio::sync::mpsc;
+use zstd::zstd_safe::CParameter;
+
+/// What is done to a stream on its way into parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// Nothing.
+    AsItIs,
+    /// Compressed by this many threads.
+    Zstd { threads: u32 },
+}
+
+/// `zstd` takes this level too where none is named.
+pub(crate) const LEVEL: i32 = 3;
+/// What one thread compresses at a time. zstd's own choice for this level is four times as much, for each thread and each
+/// buffer of its queue.
+const JOB: u32 = 2 << 20;
+/// What is read from the pipe at once; the kernel's own buffer is smaller.
+const READ: usize = 256 << 10;
+
+/// A part of the stream; the last one carries the sums of all.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) body: Bytes,
+    pub(crate) last: Option<Sum>,
+}
+
+/// The parts of a stream as they come.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    parts: mpsc::Receiver<io::Result<Part>>,
+    read: Arc<AtomicU64>,
+}
+
+impl Parts {
+    /// Cuts what comes out of the pipe into parts of `sizes`. The thread ends with the pipe, or when this is dropped.
+    pub(crate) fn of(pipe: PipeReader, packing: Packing, sizes: PartSizes) -> Self {
+        // The part that waits here is beside those in flight and the one that is being filled.
+        let (to, parts) = mpsc::channel(1);
+        let read = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&read);
+        std::thread::spawn(move || {
+            let mut cutter =
+                Cutter { to: to.clone(), sizes, number: 1, part: BytesMut::new(), hasher: Hasher::new() };
+            let cut = match packing {
+                Packing::AsItIs => pump(pipe, &mut cutter, &count),
+                Packing::Zstd { threads } => compress(pipe, &mut cutter, threads, &count),
+            };
+            // A receiver that is gone has ended the stream itself.
+            let _ = match cut {
+                Ok(()) => to.blocking_send(Ok(cutter.last())),
+                Err(error) => to.blocking_send(Err(error)),
+            };
+        });
+        Self { parts, read }
+    }
+
+    /// The next part; none after the last.
+    pub(crate) async fn next(&mut self) -> Option<io::Result<Part>> {
+        self.parts.recv().await
+    }
+
+    /// How much came out of the pipe.
+    pub(crate) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+}
+
+fn pump(mut pipe: PipeReader, to: &mut impl io::Write, count: &AtomicU64) -> io::Result<()> {
+    let mut buffer = vec![0; READ];
+    loop {
+        let length = match pipe.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        count.fetch_add(length as u64, Ordering::Relaxed);
+        to.write_all(buffer.get(..length).unwrap_or_default())?;
+    }
+}
+
+fn compress(pipe: PipeReader, to: &mut Cutter, threads: u32, count: &AtomicU64) -> io::Result<()> {
+    let mut encoder = zstd::Encoder::new(to, LEVEL)?;
+    encoder.include_checksum(true)?;
+    encoder.multithread(threads)?;
+    encoder.set_parameter(CParameter::JobSize(JOB))?;
+    pump(pipe, &mut encoder, count)?;
+    encoder.finish()?;
+    Ok(())
+}
+
+/// Sums up what is written and cuts it into parts.
+struct Cutter {
+    to: mpsc::Sender<io::Result<Part>>,
+    sizes: PartSizes,
+    number: u32,
+    part: BytesMut,
+    hasher: Hasher,
+}
+
+impl Cutter {
+    fn size(&self) -> usize {
+        usize::try_from(self.sizes.of(self.number)).unwrap_or(usize::MAX)
+    }
+
+    /// What is left, which may be nothing.
+    fn last(self) -> Part {
+        Part { body: self.part.freeze(), last: Some(self.hasher.finish()) }
+    }
+}
+
+impl io::Write for Cutter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let size = self.size();
+        if self.part.len() == size {
+            let body = std::mem::take(&mut self.part).freeze();
+            self.to
+                .blocking_send(Ok(Part { body, last: None }))
+                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            self.number += 1;
+        }
+        if self.part.capacity() == 0 {
+            self.part.reserve(self.size());
+        }
+        let room = self.size() - self.part.len();
+        let taken = bytes.get(..room.min(bytes.len())).unwrap_or_default();
+        self.part.extend_from_slice(taken);
+        self.hasher.update(taken);
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The way back: chunks of an object into a child's standard input.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    chunks: mpsc::Sender<Bytes>,
+    thread: std::thread::JoinHandle<io::Result<()>>,
+}
+
+impl Feed {
+    /// Writes to the pipe what is given, decompressed if `zstd`.
+    ///
+    /// A child that wants no more is no error. Then, unless `whole`, [`Self::give`] says that nothing more is wanted.
+    pub(crate) fn into(pipe: PipeWriter, zstd: bool, whole: bool) -> Self {
+        let (chunks, received) = mpsc::channel(4);
+        let thread = std::thread::spawn(move || {
+            let mut source = Chunks { received, chunk: Bytes::new() };
+            let written = if zstd {
+                zstd::Decoder::new(&mut source).and_then(|decoder| write(decoder, pipe))
+            } else {
+                write(&mut source, pipe)
+            };
+            if whole {
+                while source.received.blocking_recv().is_some() {}
+            }
+            written
+        });
+        Self { chunks, thread }
+    }
+
+    /// Whether more is wanted.
+    pub(crate) async fn give(&self, chunk: Bytes) -> bool {
+        self.chunks.send(chunk).await.is_ok()
+    }
+
+    /// Ends the stream. `Err` says why it could not be decompressed.
+    pub(crate) async fn end(self) -> Result<(), String> {
+        drop(self.chunks);
+        let joined = tokio::task::spawn_blocking(|| self.thread.join()).await;
+        match joined {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(format!("it can't be decompressed: {error}")),
+            Ok(Err(_)) | Err(_) => Err("it can't be decompressed".to_owned()),
+        }
+    }
+}
+
+/// Copies until the source ends or nobody reads any more.
+fn write(mut source: impl Read, mut pipe: PipeWriter) -> io::Result<()> {
+    let mut buffer = vec![0; READ];
+    loop {
+        let length = source.read(&mut buffer)?;
+        let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
+        if pipe.write_all(bytes).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+struct Chunks {
+    received: mpsc::Receiver<Bytes>,
+    chunk: Bytes,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.received.blocking_recv() {
+                Some(chunk) => self.chunk = chunk,
+                None => return Ok(0),
+            }
+        }
+        let bytes = self.chunk.split_to(buffer.len().min(self.chunk.len()));
+        if let Some(to) = buffer.get_mut(..bytes.len()) {
+            to.copy_from_slice(&bytes);
+        }
+        Ok(bytes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that no compressor makes smaller: the first of xorshift64 (Marsaglia 2003).
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 88_172_645_463_325_252_u64;
+        let mut bytes = Vec::with_capacity(length + 8);
+        while bytes.len() < length {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            bytes.extend_from_slice(&state.to_le_bytes());
+        }
+        bytes.truncate(length);
+        bytes
+    }
+
+    async fn parts(content: Vec<u8>, packing: Packing) -> (Vec<usize>, Vec<u8>, Sum) {
+        let (from, mut to) = io::pipe().unwrap();
+        let writer = std::thread::spawn(move || to.write_all(&content));
+        let mut parts = Parts::of(from, packing, PartSizes::for_about(0));
+        let (mut sizes, mut all, mut sum) = (Vec::new(), Vec::new(), None);
+        while let Some(part) = parts.next().await {
+            let part = part.unwrap();
+            sizes.push(part.body.len());
+            all.extend_from_slice(&part.body);
+            sum = part.last;
+        }
+        writer.join().unwrap().unwrap();
+        (sizes, all, sum.unwrap())
+    }
+
+    #[tokio::test]
+    async fn parts_are_whole_in_order_and_summed() {
+        let content = noise((33 << 20) + 5);
+        let (sizes, all, sum) = parts(content.clone(), Packing::AsItIs).await;
+        assert_eq!(sizes, [16 << 20, 16 << 20, (1 << 20) + 5]);
+        assert!(all == content);
+        let mut hasher = Hasher::new();
+        hasher.update(&content);
+        assert_eq!(sum, hasher.finish());
+        // A stream that ends where a part does has a last part of its own size.
+        let (sizes, ..) = parts(noise(16 << 20), Packing::AsItIs).await;
+        assert_eq!(sizes, [16 << 20]);
+        let (sizes, ..) = parts(Vec::new(), Packing::AsItIs).await;
+        assert_eq!(sizes, [0]);
+    }
+
+    #[tokio::test]
+    async fn what_was_compressed_comes_back_the_same_and_damage_is_found() {
+        let content =
+            [b"COPY public.surveys (id, title) FROM stdin;\n".repeat(100_000), noise(3 << 20)].concat();
+        let (_, packed, sum) = parts(content.clone(), Packing::Zstd { threads: 2 }).await;
+        assert!(packed.len() < content.len() - (4 << 20), "{}", packed.len());
+        assert_eq!(sum.bytes, packed.len() as u64);
+        let unpack = async |packed: Vec<u8>| {
+            let (mut from, to) = io::pipe().unwrap();
+            let reader = std::thread::spawn(move || {
+                let mut all = Vec::new();
+                from.read_to_end(&mut all).map(|_| all)
+            });
+            let feed = Feed::into(to, true, true);
+            for chunk in packed.chunks(100_000) {
+                assert!(feed.give(Bytes::copy_from_slice(chunk)).await);
+            }
+            let ended = feed.end().await;
+            (ended, reader.join().unwrap().unwrap())
+        };
+        let (ended, all) = unpack(packed.clone()).await;
+        assert_eq!(ended, Ok(()));
+        assert!(all == content);
+        let (ended, _) = unpack(packed[..packed.len() - 9].to_vec()).await;
+        assert!(ended.unwrap_err().contains("can't be decompressed"));
+        let mut flipped = packed;
+        let middle = flipped.len() / 2;
+        flipped[middle] ^= 1;
+        assert!(unpack(flipped).await.0.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_child_that_wants_no_more_ends_the_feed_or_lets_it_run_dry() {
+        for (whole, wanted) in [(true, true), (false, false)] {
+            let (from, to) = io::pipe().unwrap();
+            drop(from);
+            let feed = Feed::into(to, false, whole);
+            let mut more = true;
+            for _ in 0..50 {
+                more = feed.give(Bytes::from(noise(READ))).await;
+            }
+            assert_eq!((more, feed.end().await), (wanted, Ok(())));
+        }
+    }
+}
