@@ -479,28 +479,24 @@ impl Upload<'_> {
                 .config_override(once(sums.bytes))
                 .send()
                 .await;
-            let failure = match sent {
-                Ok(answer) if answer.checksum_crc64_nvme() == Some(&sums.crc64nvme) => {
-                    if let Some(etag) = answer.e_tag() {
+            let (failure, accepted) = match sent {
+                Ok(answer) => {
+                    let told = answer.checksum_crc64_nvme() == Some(&sums.crc64nvme);
+                    if let (Some(etag), true) = (answer.e_tag(), told) {
                         let version = answer.version_id().filter(|id| *id != "null").map(str::to_owned);
                         return Ok(sums.sent(etag, version));
                     }
-                    self.unseen()
+                    (self.unseen(), true)
                 }
-                Ok(_) => self.unseen(),
-                Err(error) => aws::failure(self.attempt(), "s3:PutObject", &bucket.arn(key), error),
+                Err(error) => (aws::failure(self.attempt(), "s3:PutObject", &bucket.arn(key), error), false),
             };
-            match self.look(sums).await? {
-                Some(sent) => return Ok(sent),
-                None if failure.is_transient() && tries < TRIES => {}
-                None if bucket
-                    .head(key, None)
-                    .await?
-                    .is_some_and(|there| Some(&there.etag) != replaces.as_ref()) =>
-                {
-                    return Err(self.taken());
-                }
-                None => return Err(failure.into()),
+            if let Some(sent) = self.look(sums).await? {
+                return Ok(sent);
+            }
+            if !failure.is_transient() || tries == TRIES {
+                let there = bucket.head(key, None).await?;
+                let is_other = there.is_some_and(|there| Some(&there.etag) != replaces.as_ref());
+                return Err(if is_other && !accepted { self.taken() } else { failure.into() });
             }
             self.cx.pause(PAUSE * tries).await;
         }
