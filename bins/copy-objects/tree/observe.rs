@@ -16,7 +16,7 @@ use super::order::{Folders, Rank};
 use super::{Origin, Tree};
 use crate::problem::Problem;
 use crate::read::compare as by_reading;
-use crate::send::{sums, sums_of};
+use crate::reader::{sums, sums_of};
 use crate::verify::{Contents, contents};
 
 /// How many pairs are looked at more closely at the same time.
