@@ -20,7 +20,7 @@ pub(crate) enum Site {
     /// A scratch server on this machine.
     Own(Place),
     /// A named server.
-    Named(Named),
+    Named(Box<Named>),
 }
 
 /// A server that a proof may use, as it describes itself.

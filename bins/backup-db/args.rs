@@ -10,6 +10,7 @@ use postgres::{PgArgs, Rung};
 use crate::key::Destination;
 
 /// The arguments of `backup-db`.
+#[expect(clippy::struct_excessive_bools, reason = "flags are independent of each other")]
 #[derive(clap::Args, Clone, Debug)]
 #[command(about = "Back a PostgreSQL database up to S3, verified, with a manifest", long_about = include_str!("help.md"))]
 pub struct Args {
@@ -72,7 +73,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) scratch_dir: Option<PathBuf>,
 
-    /// back-up: a server to prove the backup on instead of a scratch one, as postgresql://USER@HOST/DBNAME; it gets a
+    /// back-up: a server to prove the backup on instead of a scratch one, as <postgresql://USER@HOST/DBNAME>; it gets a
     /// database of its own there, which is dropped afterwards
     ///
     /// Its password comes from `PROVE_PGPASSWORD`, a password file (PGPASSFILE, ~/.pgpass) or a service file; of the other
