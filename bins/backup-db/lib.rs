@@ -10,6 +10,7 @@ mod globals;
 mod key;
 mod list;
 mod pipe;
+mod place;
 mod prune;
 mod readback;
 mod refill;

@@ -13,8 +13,8 @@ use crate::args::Compression;
 use crate::globals::Globals;
 use crate::key::globals_of;
 use crate::pipe::MEMORY;
+use crate::place;
 use crate::rows::Rows;
-use crate::scratch;
 use crate::verify::whole;
 
 /// A dump or database of less than half the last one's size is refused.
@@ -188,7 +188,7 @@ fn prove_in(request: &Request, world: &World, notes: &mut Vec<Note>) -> Result<O
     match &world.site {
         None => Ok(None),
         Some(Site::Own(place)) => {
-            let need = scratch::need(world.database.bytes);
+            let need = place::need(world.database.bytes);
             if place.free < need {
                 return Err(refused(format!(
                     "a scratch server for a database of {} needs about {}, and {} has {} free",

@@ -249,7 +249,7 @@ fn a_server_on_which_nothing_can_be_proven_is_refused_before_the_dump() {
 
 #[test]
 fn a_scratch_server_without_room_is_refused_with_the_numbers() {
-    let place = |free: u64| scratch::Place {
+    let place = |free: u64| place::Place {
         bin: "/p".into(),
         version: Version::parse("15.18").unwrap(),
         folder: "/scratch".into(),
