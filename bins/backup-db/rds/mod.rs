@@ -102,7 +102,8 @@ async fn make(
                 .untouched(true));
         }
         if !failure.is_transient() || tries == 5 {
-            return Err(failure.untouched(!failure.is_transient()));
+            let refused = !failure.is_transient();
+            return Err(failure.untouched(refused));
         }
         cx.or_cancelled(cx.pause(EVERY)).await?;
     }
