@@ -24,8 +24,10 @@ const PREFIX: &str = "cutover-scratch-";
 const LOCK: &str = "lock";
 const DATA: &str = "data";
 const LOG: &str = "postgres.log";
-/// The superuser that `initdb` makes.
-const SUPERUSER: &str = "postgres";
+/// The superuser that `initdb` makes: not `postgres`, which the script of the roles may make, and make no superuser.
+const SUPERUSER: &str = "cutover_scratch";
+/// The database that `initdb` makes.
+const DATABASE: &str = "postgres";
 /// A Unix socket's path has at most 107 bytes (unix(7)), of which PostgreSQL wants so many for its file.
 const SOCKET: usize = 107 - "/.s.PGSQL.5432".len();
 
@@ -70,7 +72,7 @@ impl Scratch {
         let target = PgArgs {
             host: Some(folder.display().to_string()),
             port: Some("5432".to_owned()),
-            dbname: Some(SUPERUSER.to_owned()),
+            dbname: Some(DATABASE.to_owned()),
             user: Some(SUPERUSER.to_owned()),
             ..PgArgs::default()
         }
