@@ -45,12 +45,13 @@ impl Guard<'_> {
         let Some(backup) = self.backup else {
             if self.dry_run {
                 notes.push(Note::Info(
-                    "applying this will need a backup: --backup s3://.../KEY.manifest.json".to_owned(),
+                    "applying this will need a backup: --require-backup s3://.../KEY.manifest.json"
+                        .to_owned(),
                 ));
-                return Ok("restore the backup that --backup will name".to_owned());
+                return Ok("restore the backup that --require-backup will name".to_owned());
             }
             return Err(Failure::refused(attempt).because("a migration can't be undone, and no backup is given").help(
-            format!("run backup-db and give its output `manifest-uri` as --backup, or go without: --without-backup {database}"),
+            format!("run backup-db and give its output `manifest-uri` as --require-backup, or go without: --without-backup {database}"),
         ));
         };
         let manifest = self.check(backup).map_err(|(why, help)| {
@@ -71,9 +72,9 @@ impl Guard<'_> {
             )));
         }
         Ok(format!(
-            "restore the backup of {ended} into a new database: aws s3 cp {} - | pg_restore --exit-on-error --dbname NEWDB (manifest {})",
-            manifest.uri(),
-            backup.uri
+            "restore the backup of {ended} into a new database: backup-db --action restore --backup {} --into NEWDB (its dump is {})",
+            backup.uri,
+            manifest.uri()
         ))
     }
 

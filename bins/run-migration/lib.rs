@@ -1,9 +1,14 @@
 #![doc = include_str!("help.md")]
 
 mod apply;
+mod args;
 mod backup;
+mod connection;
+mod files;
 mod ledger;
+mod lint;
 mod observe;
+mod order;
 mod plan;
 mod sql;
 mod task;
@@ -11,20 +16,23 @@ mod task;
 mod tests;
 mod verify;
 mod version;
+mod watch;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use aws::{Aws, AwsArgs};
-use clap::Args;
+use aws::Aws;
 use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Receipt, Step};
-use postgres::{PgArgs, Rung};
+use postgres::Session;
 
-use crate::ledger::{Ledger, parse_ledger};
-use crate::observe::{S3Uri, World, parse_s3_uri};
+use crate::apply::{Job, Manner};
+pub use crate::args::MigrateArgs;
+use crate::args::Verb;
+use crate::connection::Limits;
+use crate::files::Way;
+use crate::observe::{SeenLedger, World};
 use crate::plan::Request;
 use crate::task::Shared;
-use crate::task::args::TaskArgs;
 pub use crate::version::Order;
 
 /// The step.
@@ -36,6 +44,7 @@ pub const STEP: Step = Step {
             name: "applied",
             description: "how many files this run applied (or recorded, with --baseline)",
         },
+        Output { name: "reverted", description: "how many versions this run took back" },
         Output {
             name: "pending",
             description: "how many files are still to be applied; in a dry run, how many would be",
@@ -63,13 +72,13 @@ pub const STEP: Step = Step {
         Output { name: "log-stream", description: "with --task: its stream in that group" },
     ],
     permissions: &[
-        Permission { action: "s3:GetObject", resource: "arn:aws:s3:::BUCKET/KEY*", when: "--backup" },
+        Permission { action: "s3:GetObject", resource: "arn:aws:s3:::BUCKET/KEY*", when: "--require-backup" },
         Permission {
             action: "s3:GetObjectVersion",
             resource: "arn:aws:s3:::BUCKET/KEY",
-            when: "--backup, in a bucket with versions",
+            when: "--require-backup, in a bucket with versions",
         },
-        Permission { action: "sts:GetCallerIdentity", resource: "*", when: "--backup or --task" },
+        Permission { action: "sts:GetCallerIdentity", resource: "*", when: "--require-backup or --task" },
         Permission { action: "ecs:DescribeTaskDefinition", resource: "*", when: "--task" },
         Permission {
             action: "ecs:DescribeServices",
@@ -125,72 +134,13 @@ pub const STEP: Step = Step {
     run: |matches, cx| kit::bind(matches, cx, run),
 };
 
-/// Apply a directory of SQL migrations, or run a migration as an ECS task, after a proven backup
-#[derive(Args, Debug)]
-#[command(about, long_about = include_str!("help.md"))]
-pub struct MigrateArgs {
-    /// The folder of SQL files
-    #[arg(long, value_name = "DIR", required_unless_present = "task", conflicts_with = "TaskArgs")]
-    migrations: Option<PathBuf>,
-
-    /// The order of the files; needed where the two would differ
-    #[arg(long, value_enum, value_name = "SCHEME")]
-    order: Option<Order>,
-
-    /// The table that records what was applied
-    #[arg(long, value_name = "SCHEMA.TABLE", default_value = "cutover.migrations", value_parser = parse_ledger)]
-    ledger: Ledger,
-
-    /// Record the files up to this version as applied without running them, and stop
-    #[arg(long, value_name = "VERSION")]
-    baseline: Option<String>,
-
-    /// The manifest that backup-db left: its output `manifest-uri`
-    #[arg(long, value_name = "S3-URI", value_parser = parse_s3_uri, conflicts_with = "without_backup")]
-    backup: Option<S3Uri>,
-
-    /// How old the backup may be
-    #[arg(long, value_name = "DURATION", default_value = "2h", value_parser = kit::parse_duration)]
-    max_age: Duration,
-
-    /// How far the backup must have been verified
-    #[arg(long, value_enum, value_name = "RUNG", default_value = "read-back")]
-    min_rung: Rung,
-
-    /// Go without a backup of this database; must be its name
-    #[arg(long, value_name = "DBNAME")]
-    without_backup: Option<String>,
-
-    /// How long a statement waits for a lock before it fails; 0 waits for ever
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_limit)]
-    lock_timeout: Duration,
-
-    /// How long a statement may run before it fails; 0 is no limit
-    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_limit)]
-    statement_timeout: Duration,
-
-    #[command(flatten)]
-    task: TaskArgs,
-
-    #[command(flatten)]
-    pg: PgArgs,
-
-    #[command(flatten)]
-    aws: AwsArgs,
-}
-
-/// A duration, or 0 for none.
-fn parse_limit(text: &str) -> Result<Duration, String> {
-    if text == "0" { Ok(Duration::ZERO) } else { kit::parse_duration(text) }
-}
-
 async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
     if let Some(receipt) = cx.undo() {
         return Err(no_undo(receipt));
     }
     if let Some(definition) = &args.task.task {
         let shared = Shared {
-            backup: args.backup.as_ref(),
+            backup: args.require_backup.as_ref(),
             without_backup: args.without_backup.as_deref(),
             max_age: args.max_age,
             min_rung: args.min_rung,
@@ -206,50 +156,58 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
     if cx.env().get("PGAPPNAME").is_none() && target.application_name == "cutover" {
         "cutover run-migration".clone_into(&mut target.application_name);
     }
-    // Start-up options beat what a role or the database has set, and RESET returns to them.
-    let target = target
-        .with_option("lock_timeout", &args.lock_timeout.as_millis().to_string())
-        .with_option("statement_timeout", &args.statement_timeout.as_millis().to_string())
-        .with_option("idle_in_transaction_session_timeout", "0");
-    let directory = observe::directory(migrations)?;
-    let session = postgres::connect(&cx, &target).await?;
-    let mut world = World {
-        identity: session.identity.clone(),
-        ledger: observe::ledger(&session, &args.ledger).await?,
-        directory,
-        backup: None,
+    let manner = Manner {
+        limits: Limits { lock: args.lock_timeout, statement: args.statement_timeout },
+        patient_lock: args.concurrent_lock_timeout,
+        retry_for: args.retry_for,
     };
-    let pending = !plan::pending(&world, args.order)?.is_empty();
-    if pending
-        && args.baseline.is_none()
-        && let Some(uri) = &args.backup
-    {
-        let aws = Aws::connect(&cx, &args.aws).await?;
-        world.backup = Some(observe::backup(&cx, &aws, uri).await?);
-    }
+    let directory = files::directory(migrations, &args.ledger)?;
+    let session = connection::connect(&cx, &target, manner.limits).await?;
+    let ledger = args.ledger.clone().find(&session).await?;
     let request = |now| Request {
+        way: if args.action == Verb::Revert { Way::Down } else { Way::Up },
         order: args.order,
-        ledger: &args.ledger,
+        ledger: &ledger,
         baseline: args.baseline.as_deref(),
+        to: args.to.as_deref(),
+        allow: &args.allow,
         without_backup: args.without_backup.as_deref(),
         max_age: args.max_age,
         min_rung: args.min_rung,
         dry_run: cx.dry_run(),
         now,
     };
+    let mut world = World {
+        identity: session.identity.clone(),
+        ledger: SeenLedger::Absent { schema: false },
+        unfinished: Vec::new(),
+        directory,
+        tables: BTreeMap::new(),
+        backup: None,
+    };
+    look(&mut world, &session, &request(cx.now())).await?;
+    let pending = !plan::todo(&request(cx.now()), &world)?.0.is_empty();
+    if pending
+        && args.baseline.is_none()
+        && let Some(uri) = &args.require_backup
+    {
+        let aws = Aws::connect(&cx, &args.aws).await?;
+        world.backup = Some(observe::backup(&cx, &aws, uri).await?);
+    }
     let mut plan = plan::plan(&request(cx.now()), &world)?;
     if !plan.is_empty() && !cx.dry_run() {
         // Another run may have been at work until the lock was ours: what is shown and applied is what is true from here.
-        ledger::lock(&cx, &session, &args.ledger).await?;
-        world.ledger = observe::ledger(&session, &args.ledger).await?;
+        ledger::lock(&cx, &session, &ledger).await?;
+        look(&mut world, &session, &request(cx.now())).await?;
         plan = plan::plan(&request(cx.now()), &world)?;
     }
     cx.observed(&world);
-    cx.output("ledger", args.ledger.to_string());
+    cx.output("ledger", ledger.to_string());
     cx.output("from-version", plan.from_version.clone().unwrap_or_default());
-    cx.output("to-version", plan.to_version().unwrap_or_default());
+    cx.output("to-version", plan.to_version.clone().unwrap_or_default());
     cx.output("pending", plan.pending_now().to_string());
     cx.output("applied", "0");
+    cx.output("reverted", "0");
     match cx.show(&plan)? {
         Go::Stop(outcome) => {
             session.close().await;
@@ -261,11 +219,21 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
         session.close().await;
         return Ok(Outcome::unchanged(kit::Plan::unchanged(&plan)));
     }
-    let session = apply::apply(&cx, &target, session, &args.ledger, &plan, &world.directory).await?;
-    let after = observe::ledger(&session, &args.ledger).await?;
+    let job =
+        Job { cx: &cx, target: &target, ledger: &ledger, plan: &plan, directory: &world.directory, manner };
+    let session = apply::apply(&job, session).await?;
+    let (after, _) = observe::ledger(&session, &ledger).await?;
     session.close().await;
-    verify::verify(&plan, &after, &cx.run_id())?;
+    verify::verify(&plan, &ledger, &after, &cx.run_id())?;
     Ok(Outcome::changed(plan.done()))
+}
+
+/// Reads what can change while another run is at work.
+async fn look(world: &mut World, session: &Session, request: &Request<'_>) -> Result<(), Failure> {
+    (world.ledger, world.unfinished) = observe::ledger(session, request.ledger).await?;
+    let names = plan::tables(world, &plan::todo(request, world)?.0);
+    world.tables = observe::tables(session, names).await?;
+    Ok(())
 }
 
 /// A migration can't be taken back; the receipt knows which backup to restore.

@@ -1,28 +1,28 @@
 //! What the directory, the database and S3 hold: plain data, and nothing written.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
-use std::path::Path;
 
 use aws::Aws;
 use aws_sdk_s3::types::ChecksumMode;
 use kit::{Cx, Failure};
-use postgres::tokio_postgres::SimpleQueryMessage;
 use postgres::tokio_postgres::error::SqlState;
 use postgres::{Identity, Manifest, Session};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
-use crate::ledger::{Ledger, cells};
-use crate::sql::{Script, parse};
-use crate::version;
+use crate::files::Directory;
+use crate::ledger::{Ledger, Progress, cells, progress, rows};
 
 /// Everything the plan is made from.
 #[derive(Debug, Serialize)]
 pub(crate) struct World {
     pub(crate) identity: Identity,
     pub(crate) ledger: SeenLedger,
+    /// The files that have begun and not ended.
+    pub(crate) unfinished: Vec<Progress>,
     pub(crate) directory: Directory,
+    /// The tables that pending files lock or empty, by the name that a file has for them.
+    pub(crate) tables: BTreeMap<String, SeenTable>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) backup: Option<SeenBackup>,
 }
@@ -35,8 +35,8 @@ pub(crate) enum SeenLedger {
     Absent { schema: bool },
     /// There is a table of that name with other columns.
     Other(String),
-    /// Its lines, in the order in which they were written.
-    Rows(Vec<Row>),
+    /// Its lines, in the order in which they were written, and whether it lacks the newest column.
+    Rows { rows: Vec<Row>, narrow: bool },
 }
 
 /// A line of the ledger.
@@ -48,29 +48,23 @@ pub(crate) struct Row {
     pub(crate) applied_at: String,
     pub(crate) run: String,
     pub(crate) baseline: bool,
+    /// Of the file that takes it back, when there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) down_checksum: Option<String>,
+    /// sqlx's `success`.
+    pub(crate) success: bool,
 }
 
-/// The folder of migrations.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Directory {
-    pub(crate) path: String,
-    /// By name.
-    pub(crate) files: Vec<File>,
-    /// What lies there and is no migration.
-    pub(crate) ignored: Vec<String>,
-}
-
-/// A migration.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct File {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    /// SHA-256 of its bytes, lower-case hexadecimal.
-    pub(crate) checksum: String,
-    pub(crate) bytes: usize,
-    /// Its statements, or why it can't be read as text.
-    #[serde(skip)]
-    pub(crate) script: Result<Script, String>,
+/// A table as it is before anything is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SeenTable {
+    /// There is none of that name.
+    Absent,
+    /// Its size on disk in bytes, its partitions' included; none means that no row was ever written.
+    Bytes(u64),
+    /// A view, a foreign table, or one that can't be measured.
+    Unknown,
 }
 
 /// An object in S3.
@@ -103,7 +97,7 @@ pub(crate) fn parse_s3_uri(text: &str) -> Result<S3Uri, String> {
     }
 }
 
-/// The backup that `--backup` names.
+/// The backup that `--require-backup` names.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct SeenBackup {
     pub(crate) uri: String,
@@ -122,87 +116,43 @@ pub(crate) struct SeenObject {
     pub(crate) checksum_crc64nvme: Option<String>,
 }
 
-/// Reads the folder.
-pub(crate) fn directory(path: &Path) -> Result<Directory, Failure> {
-    let attempt = format!("read the migrations in {}", path.display());
-    let failed = |error: std::io::Error| {
-        Failure::usage(&attempt).because(error).help("--migrations names a folder of .sql files")
-    };
-    let mut files = Vec::new();
-    let mut ignored = Vec::new();
-    for entry in fs::read_dir(path).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let sql = Path::new(&name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("sql"));
-        if !sql || name.starts_with('.') || !entry.path().metadata().map_err(failed)?.is_file() {
-            ignored.push(name);
-            continue;
-        }
-        let bytes = fs::read(entry.path())
-            .map_err(|error| Failure::usage(format!("read {}", entry.path().display())).because(error))?;
-        files.push(File {
-            version: version::of(&name).to_owned(),
-            name,
-            checksum: hex(&Sha256::digest(&bytes)),
-            bytes: bytes.len(),
-            script: script(&bytes),
-        });
-    }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    ignored.sort();
-    Ok(Directory { path: path.display().to_string(), files, ignored })
-}
-
-fn script(bytes: &[u8]) -> Result<Script, String> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|error| format!("is not UTF-8 (byte {} of the file)", error.valid_up_to() + 1))?;
-    if text.contains('\0') {
-        return Err("holds a NUL character, as a file in UTF-16 does".to_owned());
-    }
-    Ok(parse(text.strip_prefix('\u{feff}').unwrap_or(text)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
-}
-
-/// Reads the ledger.
-pub(crate) async fn ledger(session: &Session, ledger: &Ledger) -> Result<SeenLedger, Failure> {
+/// Reads the ledger, and what is unfinished.
+pub(crate) async fn ledger(
+    session: &Session,
+    ledger: &Ledger,
+) -> Result<(SeenLedger, Vec<Progress>), Failure> {
     let attempt = format!("read the ledger {ledger}");
     let failed = |error| session.failure(&attempt, &error).untouched(true);
     let exists = cells(&session.client.simple_query(&ledger.exists_query()).await.map_err(failed)?);
     let is = |n: usize| exists.get(n).map(String::as_str) == Some("t");
     if !is(1) {
-        return Ok(SeenLedger::Absent { schema: is(0) });
+        return Ok((SeenLedger::Absent { schema: is(0) }, Vec::new()));
     }
-    let answer = match session.client.simple_query(&ledger.rows_query()).await {
+    let answer = match session.client.simple_query(&ledger.rows_query(is(2))).await {
         Ok(answer) => answer,
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_COLUMN) => {
-            return Ok(SeenLedger::Other(
-                error.as_db_error().map(|db| db.message().to_owned()).unwrap_or_default(),
-            ));
+            let why = error.as_db_error().map(|db| db.message().to_owned()).unwrap_or_default();
+            return Ok((SeenLedger::Other(why), Vec::new()));
         }
         Err(error) => return Err(failed(error)),
     };
-    let rows = answer.iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => {
-            let cell = |n: usize| row.get(n).unwrap_or_default().to_owned();
-            Some(Row {
-                version: cell(0),
-                name: cell(1),
-                checksum: cell(2),
-                applied_at: cell(3),
-                run: cell(4),
-                baseline: row.get(5) == Some("t"),
-            })
-        }
-        _ => None,
+    let found = rows(&answer).filter_map(|cells| match <[String; 8]>::try_from(cells) {
+        Ok([version, name, checksum, applied_at, run, baseline, down, success]) => Some(Row {
+            version,
+            name,
+            checksum,
+            applied_at,
+            run,
+            baseline: baseline == "t",
+            down_checksum: Some(down).filter(|down: &String| !down.is_empty()),
+            success: success == "t",
+        }),
+        Err(_) => None,
     });
-    Ok(SeenLedger::Rows(rows.collect()))
+    let narrow = matches!(ledger, Ledger::Own { .. }) && !is(2);
+    let seen = SeenLedger::Rows { rows: found.collect(), narrow };
+    let unfinished = if is(3) { progress::read(session, ledger).await? } else { Vec::new() };
+    Ok((seen, unfinished))
 }
 
 /// A manifest is a few kilobytes, with the row counts of many tables some hundred.
@@ -278,4 +228,37 @@ async fn object(
             Err(aws::failure(format!("look at the backup {uri}"), "s3:GetObject", &uri.arn(), error))
         }
     }
+}
+
+/// Measures the tables that files name: as the role sees them, before anything is applied.
+pub(crate) async fn tables(
+    session: &Session,
+    names: Vec<String>,
+) -> Result<BTreeMap<String, SeenTable>, Failure> {
+    let mut tables = BTreeMap::new();
+    for name in names {
+        // A partitioned table has its rows in its partitions. The main forks only: an empty table has pages of others.
+        let query = format!(
+            "SELECT c.relkind, (SELECT sum(pg_relation_size(p.oid) + coalesce(pg_relation_size(nullif(p.reltoastrelid, 0)), 0)) \
+             FROM pg_class p WHERE p.oid = c.oid OR (c.relkind = 'p' AND p.oid IN (SELECT relid FROM pg_partition_tree(c.oid)))) \
+             FROM pg_class c WHERE c.oid = to_regclass('{}')",
+            name.replace('\'', "''")
+        );
+        let seen = match session.client.simple_query(&query).await {
+            Ok(answer) => match cells(&answer).as_slice() {
+                [] => SeenTable::Absent,
+                [kind, bytes] if matches!(kind.as_str(), "r" | "p" | "m") => {
+                    bytes.parse().map_or(SeenTable::Unknown, SeenTable::Bytes)
+                }
+                _ => SeenTable::Unknown,
+            },
+            // A name of three parts, or no right to look.
+            Err(error) if error.as_db_error().is_some() => SeenTable::Unknown,
+            Err(error) => {
+                return Err(session.failure(format!("measure the table {name}"), &error).untouched(true));
+            }
+        };
+        tables.insert(name, seen);
+    }
+    Ok(tables)
 }

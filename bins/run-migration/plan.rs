@@ -1,6 +1,5 @@
-//! What will be applied, or why not: pure.
+//! What will be applied or taken back, or why not: pure.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kit::{Action, Failure, Note};
@@ -9,17 +8,23 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::backup::Guard;
-use crate::ledger::Ledger;
-use crate::observe::{Directory, File, Row, SeenLedger, World};
-use crate::sql::Remark;
-use crate::version::{self, Order};
+use crate::files::{File, Way, prefix};
+use crate::ledger::{Ledger, Progress, Stage};
+use crate::lint::{Allow, Finding, findings, shown};
+use crate::observe::{SeenLedger, World};
+use crate::order::{self, State};
+use crate::version::Order;
 
 /// What was asked for.
 #[derive(Debug)]
 pub(crate) struct Request<'a> {
+    pub(crate) way: Way,
     pub(crate) order: Option<Order>,
     pub(crate) ledger: &'a Ledger,
     pub(crate) baseline: Option<&'a str>,
+    /// The last version to apply, or the version to go back to.
+    pub(crate) to: Option<&'a str>,
+    pub(crate) allow: &'a [Allow],
     pub(crate) without_backup: Option<&'a str>,
     pub(crate) max_age: Duration,
     pub(crate) min_rung: Rung,
@@ -32,15 +37,19 @@ pub(crate) struct Request<'a> {
 pub(crate) struct MigrationPlan {
     pub(crate) database: String,
     pub(crate) ledger: String,
+    pub(crate) way: Way,
     /// The ledger is made together with its first line; whether its schema is too.
     pub(crate) creates: Option<CreatesLedger>,
+    /// The ledger lacks the newest column.
+    pub(crate) widens: bool,
     /// The files are recorded, not run.
     pub(crate) baseline: bool,
-    /// In order.
+    /// In the order in which they run.
     pub(crate) files: Vec<Item>,
     /// The pending files that this run leaves alone, as with a baseline.
     pub(crate) left: usize,
     pub(crate) from_version: Option<String>,
+    pub(crate) to_version: Option<String>,
     /// What brings the data back: the only undo there is.
     pub(crate) restore: String,
     pub(crate) notes: Vec<Note>,
@@ -52,7 +61,7 @@ pub(crate) struct CreatesLedger {
     pub(crate) schema: bool,
 }
 
-/// A migration to apply.
+/// A migration to apply or to take back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Item {
     /// The action's id.
@@ -60,9 +69,17 @@ pub(crate) struct Item {
     pub(crate) version: String,
     pub(crate) name: String,
     pub(crate) checksum: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) down_checksum: Option<String>,
     pub(crate) bytes: usize,
     pub(crate) statements: usize,
-    pub(crate) destroys: Vec<Remark>,
+    /// Statement by statement, out of one transaction.
+    pub(crate) alone: bool,
+    /// An earlier run has begun it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) begun: Option<Progress>,
+    /// What a reader should know of it, as it is shown.
+    pub(crate) findings: Vec<String>,
 }
 
 const NO_UNDO: &str = "a migration has no inverse; \"to go back\" below says what to restore";
@@ -70,127 +87,19 @@ const NO_UNDO: &str = "a migration has no inverse; \"to go back\" below says wha
 /// The one action of a baseline.
 pub(crate) const BASELINE: &str = "record-baseline";
 
-/// The files that the ledger does not have, in order; refuses a directory and a ledger that do not fit together.
-pub(crate) fn pending(world: &World, order: Option<Order>) -> Result<Vec<&File>, Failure> {
-    let files = ordered(&world.directory, order)?;
-    let rows = rows(world)?;
-    let attempt = format!("continue the migrations of {}", world.identity.database);
-    let known: BTreeSet<&str> = files.iter().map(|file| file.version.as_str()).collect();
-    let missing: Vec<&Row> =
-        rows.values().filter(|row| !known.contains(row.version.as_str())).copied().collect();
-    if !missing.is_empty() {
-        let names: Vec<&str> = missing.iter().map(|row| row.name.as_str()).collect();
-        return Err(Failure::refused(attempt)
-            .because(format!("applied, and not in {}: {}", world.directory.path, names.join(", ")))
-            .help("use the directory of the release that the database is at, or of a later one; an applied file must stay"));
-    }
-    for file in &files {
-        if let Some(row) = rows.get(file.version.as_str())
-            && row.checksum != file.checksum
-        {
-            return Err(Failure::refused(attempt)
-                .because(format!(
-                    "{} was edited after it was applied at {}: its SHA-256 then was {}, and now is {}",
-                    file.name, row.applied_at, row.checksum, file.checksum
-                ))
-                .help("restore the file as it was applied (line ends too), and write the change as a new migration"));
-        }
-    }
-    let first = files.iter().position(|file| !rows.contains_key(file.version.as_str()));
-    let Some(first) = first else { return Ok(Vec::new()) };
-    let (_, rest) = files.split_at(first);
-    if let Some(applied) = rest.iter().find(|file| rows.contains_key(file.version.as_str())) {
-        let early: Vec<&str> = rest
-            .iter()
-            .take_while(|file| file.name != applied.name)
-            .filter(|file| !rows.contains_key(file.version.as_str()))
-            .map(|file| file.name.as_str())
-            .collect();
-        return Err(Failure::refused(attempt)
-            .because(format!("{} comes before {}, which is applied already", early.join(", "), applied.name))
-            .help(
-                "give it a version after the last applied one: no other database has run them in this order",
-            ));
-    }
-    Ok(rest.to_vec())
-}
+/// `--to` for a database without any migration.
+pub(crate) const NONE: &str = "none";
 
-fn rows(world: &World) -> Result<BTreeMap<&str, &Row>, Failure> {
-    match &world.ledger {
-        SeenLedger::Absent { .. } => Ok(BTreeMap::new()),
-        SeenLedger::Rows(rows) => Ok(rows.iter().map(|row| (row.version.as_str(), row)).collect()),
-        SeenLedger::Other(why) => Err(Failure::refused("read the ledger")
-            .because(format!("a table of that name exists and is no ledger of this step: {why}"))
-            .help("name another table with --ledger")),
+/// The files that a run is about, and how many pending ones it leaves.
+pub(crate) fn todo<'a>(request: &Request<'_>, world: &'a World) -> Result<(Vec<&'a File>, usize), Failure> {
+    let state = order::state(world, order::order(request.ledger, request.order))?;
+    let database = &world.identity.database;
+    match (request.way, request.baseline, request.to) {
+        (Way::Up, Some(version), _) => baseline(version, &state, database),
+        (Way::Up, None, None) => Ok((state.pending, 0)),
+        (Way::Up, None, Some(version)) => up_to(version, state, database),
+        (Way::Down, _, version) => back_to(version.unwrap_or_default(), state, database),
     }
-}
-
-/// The files in their order.
-fn ordered(directory: &Directory, order: Option<Order>) -> Result<Vec<&File>, Failure> {
-    let attempt = format!("order the migrations in {}", directory.path);
-    if directory.files.is_empty() {
-        let ignored = match directory.ignored.as_slice() {
-            [] => "it is empty".to_owned(),
-            names => format!("it has no .sql file, only {}", names.join(", ")),
-        };
-        return Err(Failure::refused(format!("apply the migrations in {}", directory.path))
-            .because(ignored)
-            .help("check --migrations: a wrong folder must not look like nothing to do"));
-    }
-    let by_name: Vec<&File> = directory.files.iter().collect();
-    let twice = |a: &File, b: &File| {
-        let down =
-            [".down.sql", ".undo.sql"].iter().any(|end| a.name.ends_with(end) || b.name.ends_with(end));
-        let help = if down {
-            "put the files that take back into another folder: this step only goes forward"
-        } else {
-            "give each its own version: the numbers that its name begins with"
-        };
-        Failure::refused(&attempt)
-            .because(format!("{} and {} have the same version, {}", a.name, b.name, a.version))
-            .help(help)
-    };
-    let mut seen: BTreeMap<&str, &File> = BTreeMap::new();
-    for file in &by_name {
-        if let Some(earlier) = seen.insert(&file.version, file) {
-            return Err(twice(earlier, file));
-        }
-    }
-    let mut numbered = Vec::new();
-    let mut unnumbered = Vec::new();
-    for file in &by_name {
-        match version::numbers(&file.version) {
-            Some(numbers) => numbered.push((numbers, *file)),
-            None => unnumbered.push(*file),
-        }
-    }
-    if order == Some(Order::Name) || (order.is_none() && numbered.is_empty()) {
-        return Ok(by_name);
-    }
-    if let Some(file) = unnumbered.first() {
-        return Err(Failure::refused(attempt)
-            .because(format!("the name of {} does not begin with a number", file.name))
-            .help("give it one, or say --order name"));
-    }
-    numbered.sort_by(|a, b| version::compare(&a.0, &b.0));
-    if let Some([a, b]) = numbered.windows(2).find_map(|pair| match pair {
-        [a, b] if version::compare(&a.0, &b.0).is_eq() => Some([a.1, b.1]),
-        _ => None,
-    }) {
-        return Err(twice(a, b));
-    }
-    let by_number: Vec<&File> = numbered.into_iter().map(|(_, file)| file).collect();
-    if order.is_none()
-        && let Some((number, name)) = by_number.iter().zip(&by_name).find(|(a, b)| a.name != b.name)
-    {
-        return Err(Failure::refused(attempt)
-            .because(format!(
-                "by number {} comes where by name {} does, and nothing says which is meant",
-                number.name, name.name
-            ))
-            .help("say --order numeric (1_, 2_, 10_) or --order name (1_, 10_, 2_)"));
-    }
-    Ok(by_number)
 }
 
 /// The plan, or the reason why nothing may be done.
@@ -201,80 +110,181 @@ pub(crate) fn plan(request: &Request<'_>, world: &World) -> Result<MigrationPlan
             .because("the server is a standby, which takes no writes")
             .help("connect to the primary"));
     }
-    let files = ordered(&world.directory, request.order)?;
-    let pending = pending(world, request.order)?;
-    let applied = files.len() - pending.len();
-    let (todo, left) = match request.baseline {
-        None => (pending, 0),
-        Some(version) => up_to(version, &files, pending, database)?,
-    };
-    let baseline = request.baseline.is_some();
-    let mut notes = notes(world, &todo);
-    if !baseline {
+    let state = order::state(world, order::order(request.ledger, request.order))?;
+    let (todo, left) = todo(request, world)?;
+    let is_baseline = request.baseline.is_some();
+    unfinished(world, request.way, &todo, is_baseline)?;
+    let mut notes = notes(request, world, &todo);
+    let restore = if todo.is_empty() || is_baseline {
+        String::new()
+    } else {
         check_statements(&todo)?;
-    }
-    let restore =
-        if todo.is_empty() || baseline { String::new() } else { guard(request, world).judge(&mut notes)? };
-    let creates = match world.ledger {
-        SeenLedger::Absent { schema } if !todo.is_empty() => Some(CreatesLedger { schema: !schema }),
-        _ => None,
+        check_dangers(request, world, &todo)?;
+        guard(request, world).judge(&mut notes)?
+    };
+    let last = |files: &[&File]| files.last().map(|file| file.version.clone());
+    let to_version = match request.way {
+        Way::Up => last(&todo).or_else(|| last(&state.applied)),
+        Way::Down => last(state.applied.get(..state.applied.len() - todo.len()).unwrap_or_default()),
     };
     Ok(MigrationPlan {
         database: database.clone(),
         ledger: request.ledger.to_string(),
-        creates,
-        baseline,
-        from_version: applied.checked_sub(1).and_then(|n| files.get(n)).map(|file| file.version.clone()),
-        files: todo.into_iter().map(item).collect(),
+        way: request.way,
+        creates: match world.ledger {
+            SeenLedger::Absent { schema } if !todo.is_empty() => Some(CreatesLedger { schema: !schema }),
+            _ => None,
+        },
+        widens: matches!(world.ledger, SeenLedger::Rows { narrow: true, .. }),
+        baseline: is_baseline,
+        from_version: last(&state.applied),
+        to_version,
+        files: todo.into_iter().map(|file| item(file, world)).collect(),
         left,
         restore,
         notes,
     })
 }
 
-fn item(file: &File) -> Item {
+fn item(file: &File, world: &World) -> Item {
     let script = file.script.clone().unwrap_or_default();
+    let version = world.identity.server_version;
     Item {
         id: format!("apply-{}", file.version),
         version: file.version.clone(),
         name: file.name.clone(),
         checksum: file.checksum.clone(),
+        down_checksum: file.down.as_ref().map(|down| down.checksum.clone()),
         bytes: file.bytes,
         statements: script.statements.len(),
-        destroys: script.destroys,
+        alone: script.alone,
+        begun: world.unfinished.iter().find(|progress| progress.version == file.version).cloned(),
+        findings: shown(&findings(&script, version), &world.tables),
     }
 }
 
-/// The files that a baseline records, and how many pending ones it leaves.
-fn up_to<'a>(
-    version: &str,
-    files: &[&File],
-    pending: Vec<&'a File>,
-    database: &str,
-) -> Result<(Vec<&'a File>, usize), Failure> {
+/// The files that a baseline records.
+fn baseline<'a>(version: &str, state: &State<'a>, database: &str) -> Result<(Vec<&'a File>, usize), Failure> {
     let attempt = format!("record the baseline {version} of {database}");
-    let Some(last) = files.iter().position(|file| file.version == version) else {
-        return Err(Failure::refused(attempt)
-            .because("no file has that version")
-            .help("give the version as the plan shows it, such as 0007 for 0007_add_user.sql"));
-    };
-    let applied = files.len() - pending.len();
-    if applied > last {
-        return Ok((Vec::new(), pending.len()));
+    if state.applied.iter().any(|file| file.version == version) {
+        return Ok((Vec::new(), state.pending.len()));
     }
-    if applied > 0 {
+    let Some(last) = state.pending.iter().position(|file| file.version == version) else {
+        return Err(no_version(attempt));
+    };
+    if !state.applied.is_empty() {
         return Err(Failure::refused(attempt)
             .because(format!(
-                "the ledger has {applied} versions already, so the files after them are pending, not done"
+                "the ledger has {} versions already, so the files after them are pending, not done",
+                state.applied.len()
             ))
             .help("leave --baseline out to apply them"));
     }
-    let mut todo = pending;
+    let mut todo = state.pending.clone();
     let left = todo.split_off(last + 1).len();
     Ok((todo, left))
 }
 
-fn notes(world: &World, todo: &[&File]) -> Vec<Note> {
+fn no_version(attempt: String) -> Failure {
+    Failure::refused(attempt)
+        .because("no file has that version")
+        .help("give the version as the plan shows it, such as 0007 for 0007_add_user.sql")
+}
+
+/// The pending files up to a version.
+fn up_to<'a>(version: &str, state: State<'a>, database: &str) -> Result<(Vec<&'a File>, usize), Failure> {
+    let attempt = format!("bring {database} to {version}");
+    let mut todo = state.pending;
+    if let Some(last) = todo.iter().position(|file| file.version == version) {
+        let left = todo.split_off(last + 1).len();
+        return Ok((todo, left));
+    }
+    match state.applied.last() {
+        Some(file) if file.version == version => Ok((Vec::new(), todo.len())),
+        Some(file) if state.applied.iter().any(|file| file.version == version) => {
+            Err(Failure::refused(attempt)
+                .because(format!("it is at {} already, which is later", file.version))
+                .help(format!("to go back: --action revert --to {version}")))
+        }
+        _ => Err(no_version(attempt)),
+    }
+}
+
+/// The ways back of everything after a version, last first.
+fn back_to<'a>(version: &str, state: State<'a>, database: &str) -> Result<(Vec<&'a File>, usize), Failure> {
+    let attempt = format!("take {database} back to {version}");
+    let keep = match state.applied.iter().position(|file| file.version == version) {
+        Some(last) => last + 1,
+        None if version == NONE => 0,
+        None if state.pending.iter().any(|file| file.version == version) => {
+            return Err(Failure::refused(attempt)
+                .because("that version is not applied")
+                .help("leave --action revert out to go forward to it"));
+        }
+        None => return Err(no_version(attempt)),
+    };
+    let (_, back) = state.applied.split_at(keep);
+    let missing: Vec<&str> =
+        back.iter().filter(|file| file.down.is_none()).map(|file| file.name.as_str()).collect();
+    if !missing.is_empty() {
+        return Err(Failure::refused(attempt)
+            .because(format!("no way back is written for {}", missing.join(", ")))
+            .help("write NAME.down.sql beside each, go back less far, or write a migration that goes forward to what you want"));
+    }
+    let downs: Vec<&File> = back.iter().rev().filter_map(|file| file.down.as_deref()).collect();
+    for down in &downs {
+        let then = state.rows.get(down.version.as_str()).and_then(|row| row.down_checksum.as_ref());
+        if let Some(then) = then.filter(|then| **then != down.checksum) {
+            return Err(Failure::refused(attempt)
+                .because(format!(
+                    "{} was edited after its migration was applied: its checksum then was {then}, and now is {}",
+                    down.name, down.checksum
+                ))
+                .help("restore it as it was: what takes a migration back was reviewed together with it"));
+        }
+    }
+    Ok((downs, state.pending.len()))
+}
+
+/// A file that has begun must be the next one, in the same direction, and still begin with the statements that have run.
+fn unfinished(world: &World, way: Way, todo: &[&File], baseline: bool) -> Result<(), Failure> {
+    for begun in &world.unfinished {
+        let attempt = format!("continue with {} ({})", begun.name, begun.version);
+        let first =
+            todo.first().filter(|file| file.version == begun.version && begun.way == way && !baseline);
+        let Some(file) = first else {
+            let next = match begun.way {
+                Way::Up => "run without --action, --to and --baseline to finish it".to_owned(),
+                Way::Down => "finish it with --action revert and a --to before it".to_owned(),
+            };
+            return Err(Failure::refused(attempt)
+                .because(format!(
+                    "it has begun at {} and not ended ({} statements have taken effect), and it is not what this run begins with",
+                    begun.began, begun.done
+                ))
+                .help(next));
+        };
+        let Ok(script) = &file.script else { continue };
+        if begun.done > script.statements.len() || prefix(script, begun.done) != begun.prefix {
+            return Err(Failure::refused(attempt)
+                .because(format!(
+                    "its first {} statements have run, and the file has others there now",
+                    begun.done
+                ))
+                .help("restore them as they were; the statements after them may be corrected"));
+        }
+        if !script.alone {
+            return Err(Failure::refused(attempt)
+                .because(
+                    "it was begun statement by statement, and its first line does not ask for that any more",
+                )
+                .help(format!("restore the line `{}`", crate::sql::MARK)));
+        }
+    }
+    Ok(())
+}
+
+fn notes(request: &Request<'_>, world: &World, todo: &[&File]) -> Vec<Note> {
     let mut notes = Vec::new();
     if !world.directory.ignored.is_empty() {
         notes.push(Note::Info(format!(
@@ -283,7 +293,8 @@ fn notes(world: &World, todo: &[&File]) -> Vec<Note> {
             world.directory.ignored.join(", ")
         )));
     }
-    if let SeenLedger::Rows(rows) = &world.ledger {
+    // sqlx's ledger keeps no names of files.
+    if let (SeenLedger::Rows { rows, .. }, Ledger::Own { .. }) = (&world.ledger, request.ledger) {
         let renamed = rows.iter().filter_map(|row| {
             let file = world.directory.files.iter().find(|file| file.version == row.version)?;
             (file.name != row.name).then(|| format!("{} was applied as {}", file.name, row.name))
@@ -296,27 +307,81 @@ fn notes(world: &World, todo: &[&File]) -> Vec<Note> {
         {
             notes.push(Note::Warning(format!("{} has no statement", file.name)));
         }
+        let script = file.script.as_ref().ok().filter(|_| request.baseline.is_none());
+        let found = script.map(|script| findings(script, world.identity.server_version)).unwrap_or_default();
+        let dangers = found.iter().filter(|finding| finding.is_dangerous(&world.tables));
+        notes.extend(dangers.map(|finding| {
+            Note::Warning(format!("allowed in {}: {}", file.name, finding.text(&world.tables)))
+        }));
     }
     notes
 }
 
-/// Every pending file must be text, and able to run in one transaction.
+/// Every file must be text, and able to run as its first line says.
 fn check_statements(todo: &[&File]) -> Result<(), Failure> {
     let mut problems = Vec::new();
+    let mut outside = Vec::new();
     for file in todo {
         match &file.script {
             Err(why) => problems.push(format!("{} {why}", file.name)),
-            Ok(script) => problems.extend(
-                script.problems.iter().map(|at| format!("{}, line {}: {}", file.name, at.line, at.what)),
-            ),
+            Ok(script) => {
+                let at = |line: usize, what: &str| format!("{}, line {line}: {what}", file.name);
+                problems.extend(script.problems.iter().map(|remark| at(remark.line, &remark.what)));
+                problems.extend(script.not_resumable().map(|remark| at(remark.line, &remark.what)));
+                outside.extend(script.outside().map(|remark| at(remark.line, &remark.what)));
+            }
         }
     }
-    if problems.is_empty() {
+    if !problems.is_empty() {
+        return Err(Failure::refused("read the statements of the files")
+            .because([problems, outside].concat().join("; "))
+            .help("take these statements out of the migrations, and run by hand what is needed of them"));
+    }
+    if !outside.is_empty() {
+        return Err(Failure::refused("run each file in one transaction")
+            .because(outside.join("; "))
+            .help(format!(
+                "give each of these statements a file of its own whose first line is `{}`: what is in it then runs statement by statement, and is continued where it stopped",
+                crate::sql::MARK
+            )));
+    }
+    Ok(())
+}
+
+/// What loses rows or locks a large table has to be allowed by its name.
+fn check_dangers(request: &Request<'_>, world: &World, todo: &[&File]) -> Result<(), Failure> {
+    let mut dangers = Vec::new();
+    let mut allow = Vec::new();
+    for file in todo {
+        let Ok(script) = &file.script else { continue };
+        for finding in findings(script, world.identity.server_version) {
+            if finding.is_dangerous(&world.tables) && !finding.is_allowed(&file.name, request.allow) {
+                dangers.push(format!("{}, {}", file.name, finding.text(&world.tables)));
+                allow.push(format!("--allow {}@{}", finding.rule, file.name));
+            }
+        }
+    }
+    allow.dedup();
+    if dangers.is_empty() {
         return Ok(());
     }
-    Err(Failure::refused("run each pending file in one transaction")
-        .because(problems.join("; "))
-        .help("take these statements out of the migrations and run them by hand, one at a time, outside of a transaction"))
+    Err(Failure::refused(format!("migrate {}", world.identity.database))
+        .because(dangers.join("\n"))
+        .help(format!("when that is meant, say so: {}", allow.join(" ")))
+        .help("what each rule is about, and a way that does without: https://squawkhq.com/docs/rules and docs/migrations.md"))
+}
+
+/// The tables whose size decides whether a statement is dangerous.
+pub(crate) fn tables(world: &World, todo: &[&File]) -> Vec<String> {
+    let mut names: Vec<String> = todo
+        .iter()
+        .filter_map(|file| file.script.as_ref().ok())
+        .flat_map(|script| findings(script, world.identity.server_version))
+        .filter_map(|finding: Finding| finding.table)
+        .collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn guard<'a>(request: &Request<'a>, world: &'a World) -> Guard<'a> {
@@ -337,26 +402,53 @@ impl MigrationPlan {
         self.files.is_empty()
     }
 
-    /// The version that the database will be at.
-    pub(crate) fn to_version(&self) -> Option<String> {
-        self.files.last().map(|item| item.version.clone()).or_else(|| self.from_version.clone())
-    }
-
     /// How many files are pending before anything is applied.
     pub(crate) fn pending_now(&self) -> usize {
-        self.files.len() + self.left
+        match self.way {
+            Way::Up => self.files.len() + self.left,
+            Way::Down => self.left,
+        }
     }
 
     /// One line for the end.
     pub(crate) fn done(&self) -> String {
-        let to = self.to_version().unwrap_or_default();
         let n = self.files.len();
         let files = if n == 1 { "1 migration".to_owned() } else { format!("{n} migrations") };
-        if self.baseline {
-            format!("{} is recorded as being at {to}: {files} not run, {} pending", self.database, self.left)
-        } else {
-            format!("{} is at {to}: {files} applied", self.database)
+        let to = self.to_version.as_deref();
+        match (self.way, to) {
+            (Way::Up, to) if self.baseline => format!(
+                "{} is recorded as being at {}: {files} not run, {} pending",
+                self.database,
+                to.unwrap_or_default(),
+                self.left
+            ),
+            (Way::Up, to) => format!("{} is at {}: {files} applied", self.database, to.unwrap_or_default()),
+            (Way::Down, Some(to)) => format!("{} is back at {to}: {files} taken back", self.database),
+            (Way::Down, None) => format!("{} has no migration any more: {files} taken back", self.database),
         }
+    }
+}
+
+impl Item {
+    fn detail(&self) -> String {
+        let mut lines = vec![format!(
+            "version {}, {} statements, checksum {}",
+            self.version, self.statements, self.checksum
+        )];
+        if self.alone {
+            lines.push("statement by statement, not in one transaction".to_owned());
+        }
+        if let Some(begun) = &self.begun {
+            let next = match begun.stage {
+                Stage::Ready => String::new(),
+                Stage::Failed => "; the next one failed, and is tried again".to_owned(),
+                Stage::Sent => "; what became of the next one is looked up".to_owned(),
+            };
+            lines
+                .push(format!("begun at {}: {} statements have taken effect{next}", begun.began, begun.done));
+        }
+        lines.extend(self.findings.iter().cloned());
+        lines.join("\n")
     }
 }
 
@@ -384,40 +476,30 @@ impl kit::Plan for MigrationPlan {
         }
         let action = |(n, item): (usize, &Item)| {
             let made = if n == 0 { made.as_str() } else { "" };
-            let mut detail = vec![format!(
-                "version {}, {} statements, SHA-256 {}",
-                item.version, item.statements, item.checksum
-            )];
-            detail.extend(
-                item.destroys.iter().map(|at| format!("line {} throws data away: {}", at.line, at.what)),
-            );
-            Action::irreversible(&item.id, format!("apply {}{made}", item.name), NO_UNDO)
-                .detail(detail.join("\n"))
+            let does = match self.way {
+                Way::Up => format!("apply {}{made}", item.name),
+                Way::Down => format!("take version {} back with {}", item.version, item.name),
+            };
+            Action::irreversible(&item.id, does, NO_UNDO).detail(item.detail())
         };
         self.files.iter().enumerate().map(action).collect()
     }
 
     fn notes(&self) -> Vec<Note> {
-        let destroys: Vec<String> = self
-            .files
-            .iter()
-            .filter(|item| !item.destroys.is_empty() && !self.baseline)
-            .map(|item| {
-                let what: Vec<&str> = item.destroys.iter().map(|at| at.what.as_str()).collect();
-                format!("{} throws data away: {}", item.name, what.join(", "))
-            })
-            .collect();
-        let own = self.notes.iter().cloned();
         let restore = (!self.restore.is_empty()).then(|| Note::Info(format!("to go back: {}", self.restore)));
-        own.chain(restore).chain(destroys.into_iter().map(Note::Warning)).collect()
+        self.notes.iter().cloned().chain(restore).collect()
     }
 
     fn unchanged(&self) -> String {
         let at =
             self.from_version.as_ref().map_or_else(String::new, |version| format!(" is at {version}, and"));
-        match self.left {
-            0 => format!("{}{at} has every migration of the directory", self.database),
-            left => format!("{}{at} has the baseline; {left} pending", self.database),
+        match (self.way, self.left) {
+            (Way::Down, _) => format!("{}{at} has nothing after it", self.database),
+            (Way::Up, 0) => format!("{}{at} has every migration of the directory", self.database),
+            (Way::Up, left) if self.baseline => {
+                format!("{}{at} has the baseline; {left} pending", self.database)
+            }
+            (Way::Up, left) => format!("{}{at} is where it was to be; {left} pending", self.database),
         }
     }
 }

@@ -4,10 +4,16 @@ use kit::{Code, Plan as _};
 use postgres::{Identity, Manifest, Rung, ServerVersion};
 use time::format_description::well_known::Rfc3339;
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use super::*;
+use crate::files::{Directory, stem};
 use crate::ledger::parse_ledger;
-use crate::observe::{SeenBackup, SeenObject};
+use crate::lint::parse_allow;
+use crate::observe::{Row, SeenBackup, SeenObject, SeenTable};
 use crate::sql::parse;
+use crate::version;
 
 fn at(time: &str) -> OffsetDateTime {
     OffsetDateTime::parse(&format!("2026-11-21T{time}:00Z"), &Rfc3339).unwrap()
@@ -16,21 +22,24 @@ fn at(time: &str) -> OffsetDateTime {
 fn file(name: &str) -> File {
     File {
         name: name.to_owned(),
-        version: version::of(name).to_owned(),
+        version: version::of(stem(name).0).to_owned(),
         checksum: format!("sum of {name}"),
         bytes: 8,
         script: Ok(parse("SELECT 1")),
+        down: None,
     }
 }
 
 fn row(name: &str) -> Row {
     Row {
-        version: version::of(name).to_owned(),
+        version: version::of(stem(name).0).to_owned(),
         name: name.to_owned(),
         checksum: format!("sum of {name}"),
         applied_at: "2026-11-20 10:00:00+00".to_owned(),
         run: "r".to_owned(),
         baseline: false,
+        down_checksum: None,
+        success: true,
     }
 }
 
@@ -48,18 +57,28 @@ fn world(files: &[&str], applied: &[&str]) -> World {
             backend_pid: 1,
             encrypted: true,
         },
-        ledger: SeenLedger::Rows(applied.iter().map(|name| row(name)).collect()),
-        directory: Directory { path: "migrations".to_owned(), files, ignored: Vec::new() },
+        ledger: SeenLedger::Rows { rows: applied.iter().map(|name| row(name)).collect(), narrow: false },
+        unfinished: Vec::new(),
+        directory: Directory {
+            path: "migrations".to_owned(),
+            files,
+            ignored: Vec::new(),
+            problems: Vec::new(),
+        },
+        tables: BTreeMap::new(),
         backup: None,
     }
 }
 
-fn judge(world: &World, change: impl FnOnce(&mut Request<'_>)) -> Result<MigrationPlan, Failure> {
-    let ledger = parse_ledger("cutover.migrations").unwrap();
+fn judge<'a>(world: &World, change: impl FnOnce(&mut Request<'a>)) -> Result<MigrationPlan, Failure> {
+    static LEDGER: LazyLock<Ledger> = LazyLock::new(|| parse_ledger("cutover.migrations").unwrap());
     let mut request = Request {
+        way: Way::Up,
         order: None,
-        ledger: &ledger,
+        ledger: &LEDGER,
         baseline: None,
+        to: None,
+        allow: &[],
         without_backup: Some("rally"),
         max_age: Duration::from_hours(2),
         min_rung: Rung::ReadBack,
@@ -92,7 +111,7 @@ fn what_is_pending_is_what_comes_after_the_applied_ones() {
         let plan = judge(&world(&all, applied), |_| {}).unwrap();
         assert_eq!(names(&plan), pending);
         assert_eq!(plan.from_version.as_deref(), from);
-        assert_eq!(plan.to_version().as_deref(), Some("3"));
+        assert_eq!(plan.to_version.as_deref(), Some("3"));
         assert_eq!(plan.actions().len(), pending.len());
     }
 }
@@ -132,15 +151,12 @@ fn the_order_is_said_where_it_would_differ() {
 
 #[test]
 fn two_files_with_one_version_are_refused() {
-    for (files, help) in [
-        (&["1_a.sql", "1_b.sql"][..], "its own version"),
-        (&["1.0_a.sql", "01.0_b.sql"], "its own version"),
-        (&["1_a.up.sql", "1_a.down.sql"], "only goes forward"),
-    ] {
-        let failure = judge(&world(files, &[]), |_| {}).unwrap_err();
-        assert!(failure.chain()[0].contains("have the same version"), "{:?}", failure.chain());
-        assert!(format!("{failure:?}").contains(help), "{failure:?}");
+    for files in [["1_a.sql", "1_b.sql"], ["1.0_a.sql", "01.0_b.sql"]] {
+        assert!(refusal(judge(&world(&files, &[]), |_| {})).contains("have the same version"), "{files:?}");
     }
+    let mut lonely = world(&["1_a.sql"], &[]);
+    lonely.directory.problems = vec!["2_b.down.sql takes back no file that is here".to_owned()];
+    assert_eq!(refusal(judge(&lonely, |_| {})), "2_b.down.sql takes back no file that is here");
 }
 
 #[test]
@@ -220,7 +236,11 @@ fn with_backup(change: impl FnOnce(&mut Manifest, &mut SeenObject)) -> Result<Mi
 fn a_backup_of_this_database_lets_it_through_and_is_named_as_the_way_back() {
     let plan = with_backup(|_, _| {}).unwrap();
     assert!(plan.restore.contains("s3://backups/rally.dump"), "{}", plan.restore);
-    assert!(plan.restore.contains("pg_restore"), "{}", plan.restore);
+    assert!(
+        plan.restore.contains("backup-db --action restore --backup s3://backups/rally.dump.manifest.json"),
+        "{}",
+        plan.restore
+    );
 }
 
 #[test]
@@ -269,4 +289,126 @@ fn going_without_a_backup_takes_the_database_s_own_name() {
     assert_eq!(refusal(other), "--without-backup names prod, and this is the database rally");
     let nothing = judge(&world(&["1_a.sql"], &["1_a.sql"]), |request| request.without_backup = None);
     assert!(nothing.unwrap().is_empty(), "nothing pending needs no backup");
+}
+
+/// Three applied versions and the ways back of the last two.
+fn reversible() -> World {
+    let names = ["1_a.up.sql", "2_b.up.sql", "3_c.up.sql", "4_d.up.sql"];
+    let mut world = world(&names, &names[..3]);
+    for up in world.directory.files.iter_mut().skip(1) {
+        up.down = Some(Box::new(file(&up.name.replace(".up.", ".down."))));
+    }
+    world
+}
+
+fn revert(world: &World, to: &str) -> Result<MigrationPlan, Failure> {
+    judge(world, |request| (request.way, request.to) = (Way::Down, Some(to)))
+}
+
+#[test]
+fn ways_back_run_last_first_down_to_a_version_that_stays() {
+    let world = reversible();
+    let plan = revert(&world, "1").unwrap();
+    assert_eq!(names(&plan), ["3_c.down.sql", "2_b.down.sql"]);
+    assert_eq!((plan.from_version.as_deref(), plan.to_version.as_deref()), (Some("3"), Some("1")));
+    assert_eq!(plan.done(), "rally is back at 1: 2 migrations taken back");
+    assert!(revert(&world, "3").unwrap().is_empty());
+    for (to, why) in [
+        ("none", "no way back is written for 1_a.up.sql"),
+        ("4", "that version is not applied"),
+        ("9", "no file has that version"),
+    ] {
+        assert_eq!(refusal(revert(&world, to)), why);
+    }
+}
+
+#[test]
+fn a_way_back_that_was_edited_is_refused_and_one_that_came_later_is_not() {
+    let mut world = reversible();
+    let mut set = |sum: Option<&str>| {
+        let SeenLedger::Rows { rows, .. } = &mut world.ledger else { return Err(Failure::failed("rows")) };
+        rows[2].down_checksum = sum.map(str::to_owned);
+        revert(&world, "2")
+    };
+    assert!(set(None).is_ok());
+    assert!(set(Some("sum of 3_c.down.sql")).is_ok());
+    assert!(
+        refusal(set(Some("another"))).contains("3_c.down.sql was edited after its migration was applied")
+    );
+}
+
+#[test]
+fn to_stops_at_a_version_and_never_goes_back() {
+    let world = reversible();
+    let to = |version| judge(&world, |request| request.to = Some(version));
+    assert_eq!(names(&to("4").unwrap()), ["4_d.up.sql"]);
+    let there = to("3").unwrap();
+    assert!(there.is_empty() && there.left == 1);
+    assert_eq!(refusal(to("2")), "it is at 3 already, which is later");
+    assert_eq!(refusal(to("9")), "no file has that version");
+}
+
+fn begun(version: &str, way: Way, done: usize, prefix: &str) -> Progress {
+    Progress {
+        version: version.to_owned(),
+        way,
+        name: "x".to_owned(),
+        done,
+        prefix: prefix.to_owned(),
+        stage: Stage::Sent,
+        statement: "VACUUM".to_owned(),
+        run: "r".to_owned(),
+        began: "2026-11-21 10:00:00+00".to_owned(),
+    }
+}
+
+#[test]
+fn a_file_that_has_begun_is_the_next_one_and_begins_as_it_did() {
+    let mut world = world(&["1_a.sql", "2_b.sql"], &["1_a.sql"]);
+    let script = parse("-- cutover:no-transaction\nSELECT 1;\nVACUUM;");
+    let right = prefix(&script, 1);
+    world.directory.files[1].script = Ok(script);
+    let mut with = |progress: Progress| {
+        world.unfinished = vec![progress];
+        judge(&world, |_| {})
+    };
+    let plan = with(begun("2", Way::Up, 1, &right)).unwrap();
+    assert!(plan.actions()[0].detail.as_ref().unwrap().contains("1 statements have taken effect"));
+    assert!(refusal(with(begun("2", Way::Up, 1, "other"))).contains("the file has others there now"));
+    assert!(refusal(with(begun("2", Way::Up, 7, &right))).contains("the file has others there now"));
+    for other in [begun("1", Way::Up, 1, &right), begun("2", Way::Down, 1, &right)] {
+        assert!(refusal(with(other)).contains("is not what this run begins with"));
+    }
+    world.unfinished = vec![begun("2", Way::Up, 1, &right)];
+    world.directory.files[1].script = Ok(parse("SELECT 1;\nVACUUM;"));
+    assert!(refusal(judge(&world, |_| {})).contains("does not ask for that any more"));
+}
+
+#[test]
+fn a_line_that_did_not_end_well_stops_the_run() {
+    let mut world = world(&["1_a.sql"], &["1_a.sql"]);
+    if let SeenLedger::Rows { rows, .. } = &mut world.ledger {
+        rows[0].success = false;
+    }
+    assert!(refusal(judge(&world, |_| {})).contains("success = false"));
+}
+
+#[test]
+fn what_is_dangerous_is_allowed_by_name_or_harmless_by_the_table() {
+    let mut world = world(&["1_a.sql"], &[]);
+    world.directory.files[0].script = Ok(parse("SELECT 1;\nDROP TABLE old;"));
+    let mut seen = |table: SeenTable, allow: &[&str]| {
+        let allow: Vec<Allow> = allow.iter().map(|text| parse_allow(text).unwrap()).collect();
+        world.tables = BTreeMap::from([("old".to_owned(), table)]);
+        judge(&world, |request| request.allow = Vec::leak(allow))
+    };
+    let said = refusal(seen(SeenTable::Bytes(3 << 30), &[]));
+    assert_eq!(said, "1_a.sql, line 2: DROP TABLE throws data away (ban-drop-table, old has 3.0 GiB)");
+    assert!(
+        format!("{:?}", seen(SeenTable::Unknown, &[]).unwrap_err())
+            .contains("--allow ban-drop-table@1_a.sql")
+    );
+    refusal(seen(SeenTable::Bytes(1), &["truncate", "ban-drop-table@2_b.sql"]));
+    assert!(seen(SeenTable::Bytes(1), &["ban-drop-table@1_a.sql"]).is_ok());
+    assert!(seen(SeenTable::Bytes(0), &[]).is_ok() && seen(SeenTable::Absent, &[]).is_ok());
 }

@@ -1,6 +1,6 @@
 //! The step against a real server.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -282,39 +282,42 @@ async fn a_second_run_waits_for_the_first_and_finds_nothing_left() {
 async fn dropping_at_commit(server: u16, after: bool) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
+    let dropped = Arc::new(AtomicBool::new(false));
     tokio::spawn(async move {
-        let mut dropped = false;
         while let Ok((mut client, _)) = listener.accept().await {
-            let mut upstream = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
-            let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
-            loop {
-                let commit = tokio::select! {
-                    read = client.read(&mut up) => match read {
-                        Ok(0) | Err(_) => break,
-                        Ok(n) => {
-                            let commit = !dropped && up[..n].windows(7).any(|bytes| bytes == b"COMMIT\0");
-                            if !commit || after {
-                                upstream.write_all(&up[..n]).await.unwrap();
+            let dropped = Arc::clone(&dropped);
+            tokio::spawn(async move {
+                let mut upstream = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+                let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
+                loop {
+                    let commit = tokio::select! {
+                        read = client.read(&mut up) => match read {
+                            Ok(0) | Err(_) => break,
+                            Ok(n) => {
+                                let commit = up[..n].windows(7).any(|bytes| bytes == b"COMMIT\0")
+                                    && !dropped.swap(true, Ordering::Relaxed);
+                                if !commit || after {
+                                    upstream.write_all(&up[..n]).await.unwrap();
+                                }
+                                commit
                             }
-                            commit
+                        },
+                        read = upstream.read(&mut down) => match read {
+                            Ok(0) | Err(_) => break,
+                            Ok(n) => {
+                                client.write_all(&down[..n]).await.unwrap();
+                                false
+                            }
+                        },
+                    };
+                    if commit {
+                        if after {
+                            let _ = upstream.read(&mut down).await;
                         }
-                    },
-                    read = upstream.read(&mut down) => match read {
-                        Ok(0) | Err(_) => break,
-                        Ok(n) => {
-                            client.write_all(&down[..n]).await.unwrap();
-                            false
-                        }
-                    },
-                };
-                if commit {
-                    dropped = true;
-                    if after {
-                        let _ = upstream.read(&mut down).await;
+                        break;
                     }
-                    break;
                 }
-            }
+            });
         }
     });
     port

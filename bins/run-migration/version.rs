@@ -15,13 +15,12 @@ pub enum Order {
     Numeric,
 }
 
-/// The version of a file: the numbers that its name begins with, separated by dots and underscores; for a name that begins
+/// The version of a file by its name without `.sql`: the numbers that the name begins with, separated by dots and underscores; for a name that begins
 /// otherwise the whole stem.
 ///
 /// A leading `V` of a number (Flyway) does not count. `03.01.00_01_pre_add_heartbeat.sql` has the version `03.01.00_01`, and
 /// `0002_2fa_tokens.sql` the version `0002`.
-pub(crate) fn of(file_name: &str) -> &str {
-    let stem = file_name.get(..file_name.len().saturating_sub(4)).unwrap_or_default();
+pub(crate) fn of(stem: &str) -> &str {
     let digits = match stem.strip_prefix(['V', 'v']) {
         Some(rest) if rest.starts_with(|c: char| c.is_ascii_digit()) => rest,
         _ => stem,
@@ -83,7 +82,7 @@ mod tests {
             ("views.sql", "views"),
             ("a_1.sql", "a_1"),
         ] {
-            assert_eq!(of(file), version, "{file}");
+            assert_eq!(of(file.trim_end_matches(".sql")), version, "{file}");
         }
     }
 

@@ -95,7 +95,7 @@ async fn a_proven_backup_lets_the_migration_through_and_a_second_run_writes_noth
     assert_eq!(again.json()["outputs"]["manifest-uri"], manifest.as_str());
     assert!(data.world.writes().is_empty(), "{:?}", data.world.writes());
 
-    let migrated = data.migrate(&["--backup", &manifest, "--format", "json"]).await.expect(0);
+    let migrated = data.migrate(&["--require-backup", &manifest, "--format", "json"]).await.expect(0);
     assert_eq!(migrated.json()["outputs"]["applied"], "2");
     assert_eq!(data.tables().await.trim(), "consent review volunteer");
     let second = data.migrate(&["--format", "json"]).await.expect(0);
@@ -108,11 +108,11 @@ async fn a_backup_that_is_old_or_of_another_database_or_gone_is_none() {
     let data = Data::start().await;
     data.write(&[("1_consent.sql", "CREATE TABLE consent (id int);")]);
     let ours = manifest(&data.backup(&[]).await.expect(0));
-    data.migrate(&["--backup", &ours, "--max-age", "0s"])
+    data.migrate(&["--require-backup", &ours, "--max-age", "0s"])
         .await
         .expect(3)
         .says(&["--max-age", "run backup-db again"]);
-    data.migrate(&["--backup", &ours.replace(".manifest", ".other")])
+    data.migrate(&["--require-backup", &ours.replace(".manifest", ".other")])
         .await
         .expect(3)
         .says(&["nothing was changed"]);
@@ -121,7 +121,7 @@ async fn a_backup_that_is_old_or_of_another_database_or_gone_is_none() {
     let mut command = data.command(&["backup-db", "--to", &to, "--format", "json"]);
     command.env("PGDATABASE", "other");
     let theirs = manifest(&run(command).await.expect(0));
-    data.migrate(&["--backup", &theirs]).await.expect(3).says(&["of the database other, not rally"]);
+    data.migrate(&["--require-backup", &theirs]).await.expect(3).says(&["of the database other, not rally"]);
     data.migrate(&["--without-backup", "other"]).await.expect(3).says(&["rally"]);
     assert_eq!(data.tables().await.trim(), "volunteer");
     data.migrate(&["--without-backup", "rally"]).await.expect(0);

@@ -15,7 +15,8 @@ pub(crate) struct TaskArgs {
         value_name = "ARN",
         value_parser = parse_revision,
         conflicts_with_all = [
-            "migrations", "order", "ledger", "baseline", "lock_timeout", "statement_timeout", "database_url", "service",
+            "migrations", "action", "to", "order", "ledger", "baseline", "allow", "lock_timeout", "concurrent_lock_timeout",
+            "retry_for", "statement_timeout", "database_url", "service",
             "host", "port", "user", "sslmode", "ssl_root_cert",
         ],
     )]

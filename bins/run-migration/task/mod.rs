@@ -52,7 +52,7 @@ pub(crate) async fn run(
     let Some(database) = database else {
         return Err(Failure::usage("run the migration as a task")
             .because("which database it migrates is not said, and a backup of another one would be no help")
-            .help("name it with --dbname, and its backup with --backup"));
+            .help("name it with --dbname, and its backup with --require-backup"));
     };
     let Some(cluster) =
         args.cluster.as_deref().or(args.like_service.as_ref().map(|like| like.cluster.as_str()))

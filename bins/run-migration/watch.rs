@@ -1,0 +1,119 @@
+//! Who keeps a statement waiting: looked up from a second connection while it waits.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kit::Cx;
+use postgres::{Session, Target};
+use tokio::task::JoinHandle;
+
+use crate::ledger::rows;
+
+/// A second connection.
+#[derive(Clone)]
+pub(crate) struct Watch {
+    cx: Cx,
+    target: Target,
+    first: Duration,
+    session: Arc<tokio::sync::Mutex<Option<Session>>>,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+/// Ends the watching when dropped.
+pub(crate) struct Watching(JoinHandle<()>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Who blocks a server process: the text of their statements can hold anything, so only its first word is shown.
+fn query(pid: i32) -> String {
+    format!(
+        "SELECT CASE WHEN a.pid IS NULL THEN 'a prepared transaction (pg_prepared_xacts)' ELSE \
+         format('server process %s (%s%s%s)%s%s', a.pid, coalesce(nullif(a.application_name, ''), a.backend_type, 'unnamed'), \
+           ' as ' || a.usename, ' from ' || coalesce(host(a.client_addr), 'the server itself'), \
+           ', in a transaction since ' || a.xact_start::timestamptz(0), \
+           CASE WHEN a.state IS NULL THEN '' ELSE ', ' || a.state || coalesce(': ' || upper(substring(a.query from '^\\s*(\\w+)')) || ' ...', '') END) END \
+         FROM unnest(pg_blocking_pids({pid})) AS b(pid) LEFT JOIN pg_stat_activity a ON a.pid = b.pid GROUP BY 1, a.pid ORDER BY a.pid LIMIT 5"
+    )
+}
+
+impl Watch {
+    /// Takes the first look well before the shortest of the lock time-outs is over, and opens the connection for it now.
+    pub(crate) fn new(cx: &Cx, target: &Target, lock_timeouts: [Duration; 2]) -> Self {
+        let mut target = target.clone();
+        target.application_name.push_str(" (watching)");
+        let shortest = lock_timeouts.into_iter().filter(|time| !time.is_zero()).min();
+        let first = shortest.map_or(Duration::from_secs(1), |time| time / 4);
+        let watch = Self {
+            cx: cx.clone(),
+            target,
+            first: first.clamp(Duration::from_millis(50), Duration::from_secs(1)),
+            session: Arc::default(),
+            seen: Arc::default(),
+        };
+        let opening = watch.clone();
+        tokio::spawn(async move {
+            // Where it can't be opened, that is said when it is needed.
+            let _ = opening.open().await;
+        });
+        watch
+    }
+
+    async fn open(&self) -> Result<tokio::sync::MutexGuard<'_, Option<Session>>, String> {
+        let mut session = self.session.lock().await;
+        if session.as_ref().is_none_or(Session::is_closed) {
+            let opened = postgres::connect(&self.cx, &self.target).await;
+            *session = Some(opened.map_err(|failure| failure.chain().join(": "))?);
+        }
+        Ok(session)
+    }
+
+    /// Watches a server process until the answer is dropped, and says each time another one keeps it waiting.
+    pub(crate) fn start(&self, pid: i32, what: &str) -> Watching {
+        self.seen().clear();
+        let (watch, what) = (self.clone(), what.to_owned());
+        Watching(tokio::spawn(async move {
+            let mut pause = watch.first;
+            let mut said = String::new();
+            loop {
+                watch.cx.pause(pause).await;
+                pause = Duration::from_secs(1);
+                match watch.look(pid).await {
+                    Ok(found) if found.is_empty() => {}
+                    Ok(found) => {
+                        let line = found.join("; ");
+                        watch.seen().clone_from(&found);
+                        if line != said {
+                            watch.cx.report().say(&format!("{what} waits for a lock of {line}"));
+                            said = line;
+                        }
+                    }
+                    Err(why) => {
+                        watch.cx.report().say(&format!("who keeps it waiting can't be seen: {why}"));
+                        return;
+                    }
+                }
+            }
+        }))
+    }
+
+    async fn look(&self, pid: i32) -> Result<Vec<String>, String> {
+        let session = self.open().await?;
+        let Some(session) = session.as_ref() else { return Ok(Vec::new()) };
+        let answer = session.client.simple_query(&query(pid)).await;
+        let answer = answer.map_err(|error| session.failure("look", &error).chain().join(": "))?;
+        Ok(rows(&answer).filter_map(|cells| cells.into_iter().next()).collect())
+    }
+
+    /// Who was last seen to keep the statement waiting that is watched or was watched last.
+    pub(crate) fn blockers(&self) -> Vec<String> {
+        self.seen().clone()
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
