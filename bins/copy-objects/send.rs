@@ -23,7 +23,7 @@ use crate::verify::Wanted;
 
 const KIB: u64 = 1 << 10;
 /// What is at most in memory of all that is sent at the same time, unless a single part is larger.
-const MEMORY: u64 = 20 << 20;
+const MEMORY: u64 = 15 << 20;
 /// The smallest part that S3 takes: small parts are little memory. They grow where there would be too many.
 pub(crate) const PART: u64 = 5 << 20;
 
