@@ -6,11 +6,13 @@
 #                   RUNBOOK=jenkins  FAIL=parameters|restore INPUTS=DIR
 #                   APPROVE=ENVIRONMENT opens this gate alone; without it every gate opens
 #   make test       what the tests need, and the tests
+#   make kills      backup-db and run-migration, each killed at a hundred random instants
+#                   KILLS=100 SEED=NUMBER (to repeat what was printed)
 
 CARGO ?= cargo
 CUTOVER_COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: build generate lint rehearse rehearse-reset setup test
+.PHONY: build generate kills lint rehearse rehearse-reset setup test
 
 setup:
 	@crates/testkit/setup.sh
@@ -48,3 +50,7 @@ rehearse: setup
 rehearse-reset:
 	@for world in .rehearsal/*/; do [ -d "$$world" ] || continue; \
 	    $(CARGO) run --quiet --bin rehearsal -- reset --state "$$world" || exit 1; done
+
+KILLS ?= 100
+kills: setup
+	CUTOVER_KILLS=$(KILLS) $(if $(SEED),CUTOVER_SEED=$(SEED)) $(CARGO) test --quiet -p testkit -p cutover --test e2e kill_random -- --nocapture --test-threads 1

@@ -12,7 +12,6 @@ judges, compares the properties before and after, writes the report and prints t
 CPU time (user and system, from wait4), wall time and peak resident memory. Goal of ours: 0.1 s of CPU time and 30 MiB.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -25,7 +24,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from common import arguments, parsed
+
 GOAL_CPU, GOAL_MEMORY = 0.1, 30.0
 NESTED, CHANGES, PAGE = 5, 100, 25
 ARN = "arn:aws:cloudformation:us-east-1:123456789012"
@@ -45,15 +45,8 @@ JQ = (
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--cutover", type=Path, help="the executable [default: the newest of the target folder, release first]")
-    arguments.add_argument("--runs", type=int, default=15, help="measured runs of each [default: 15]")
-    given = arguments.parse_args()
-    if given.runs < 1:
-        sys.exit("error: --runs must be at least 1")
-    cutover = (given.cutover or built()).resolve()
-    if not os.access(cutover, os.X_OK):
-        sys.exit(f"error: {cutover} is no executable\n  help: cargo build --release --bin cutover")
+    given = parsed(arguments(__doc__, 15))
+    cutover = given.cutover
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         pages = write_pages(folder)
@@ -75,14 +68,6 @@ def main() -> None:
         if rows != NESTED * CHANGES + NESTED:
             sys.exit(f"error: the review has {rows} rows, and {NESTED * CHANGES + NESTED} changes were given")
         print_table(cutover, pages, measured)
-
-
-def built() -> Path:
-    target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
-    for profile in ["release", "debug"]:
-        if (target / profile / "cutover").exists():
-            return target / profile / "cutover"
-    sys.exit(f"error: {target} has no cutover\n  help: cargo build --release --bin cutover")
 
 
 def write_pages(folder: Path) -> list[str]:

@@ -15,7 +15,6 @@ script); that floor is measured and printed too.
 Needs `make setup` (the emulator) and PyPI (the AWS CLI, pinned, into the user's cache). Linux: memory comes from wait4.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -30,23 +29,15 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-AWS_CLI = "awscli==1.46.3"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cutover"
+from common import AWS_CLI, CACHE, arguments, parsed, peer
+
 GOAL_TIME, GOAL_MEMORY = 1 / 20, 1 / 5
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--cutover", type=Path, help="the executable [default: the newest of the target folder, release first]")
-    arguments.add_argument("--runs", type=int, default=15, help="measured runs of each [default: 15]")
-    given = arguments.parse_args()
-    if given.runs < 1:
-        sys.exit("error: --runs must be at least 1")
-    cutover = (given.cutover or built()).resolve()
-    if not os.access(cutover, os.X_OK):
-        sys.exit(f"error: {cutover} is no executable\n  help: cargo build --release --bin cutover")
-    aws = aws_cli()
+    given = parsed(arguments(__doc__, 15))
+    cutover = given.cutover
+    aws = peer(AWS_CLI, "aws")
     with tempfile.TemporaryDirectory() as scratch, Emulator(Path(scratch)) as emulator:
         environment = {
             "PATH": os.environ["PATH"],
@@ -69,28 +60,6 @@ def main() -> None:
             theirs.append(bench.theirs(run))
         _, floor, _ = bench.measured(["true"])
         report(cutover, aws, given.runs, ours, theirs, floor / 1024)
-
-
-def built() -> Path:
-    target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
-    for profile in ["release", "debug"]:
-        if (target / profile / "cutover").exists():
-            return target / profile / "cutover"
-    sys.exit(f"error: {target} has no cutover\n  help: cargo build --release --bin cutover")
-
-
-def aws_cli() -> Path:
-    """The pinned AWS CLI, installed once for this user."""
-    venv = CACHE / f"bench-{AWS_CLI.replace('==', '-')}"
-    executable = venv / "bin" / "aws"
-    stamp = venv / ".complete"
-    if not stamp.exists():
-        print(f"installing {AWS_CLI} into {venv}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
-        pip = [venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", AWS_CLI]
-        subprocess.run(pip, check=True)
-        stamp.touch()
-    return executable
 
 
 class Emulator:
@@ -237,6 +206,4 @@ def report(cutover: Path, aws: Path, runs: int, ours: list, theirs: list, floor:
 
 
 if __name__ == "__main__":
-    if not hasattr(os, "wait4"):
-        sys.exit("error: this needs a Unix with wait4")
     main()

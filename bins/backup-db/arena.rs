@@ -37,6 +37,8 @@ pub(crate) struct Named {
     pub(crate) lacks_extensions: Vec<String>,
     /// Roles of the database that it does not have.
     pub(crate) lacks_roles: Vec<String>,
+    /// Roles of the database that ours is no member of there, and can give nothing to.
+    pub(crate) roles_of_others: Vec<String>,
     /// Databases of earlier proofs whose runs are dead.
     pub(crate) left: Vec<String>,
 }
@@ -85,6 +87,7 @@ pub(crate) async fn look(
         may_create: may_create.as_deref() == Some("t"),
         lacks_extensions: lacking(&session, extensions.iter()).await?,
         lacks_roles: globals::missing(&session, roles).await?,
+        roles_of_others: globals::not_ours(&session, roles).await?,
         left: leftovers(&session).await?,
         target: own,
     };

@@ -60,7 +60,8 @@ pub struct Args {
     #[arg(long)]
     pub(crate) role_passwords: bool,
 
-    /// back-up: a public key of age that the roles and their passwords are encrypted to
+    /// back-up: a public key of age that the roles and their passwords, or the secrets of `vault-export`, are encrypted to;
+    /// may be repeated
     #[arg(long, value_name = "KEY")]
     pub(crate) age_recipient: Vec<String>,
 
@@ -112,6 +113,14 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "RUNG")]
     pub(crate) min_rung: Option<Rung>,
 
+    /// vault-export: the address of the server [default: `VAULT_ADDR`]
+    #[arg(long, value_name = "URL")]
+    pub(crate) vault_addr: Option<String>,
+
+    /// vault-export: the path of the key/value engine [default: secret]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) vault_mount: Option<String>,
+
     #[command(flatten)]
     pub(crate) pg: PgArgs,
 
@@ -148,6 +157,8 @@ impl Act {
 pub(crate) enum Mode {
     /// `pg_dump` of one database, which any later version can restore
     Dump,
+    /// The secrets of a key/value engine of Vault, encrypted to `--age-recipient`
+    VaultExport,
 }
 
 /// How far a dump is verified; each includes those before it.
@@ -189,7 +200,11 @@ impl Args {
     /// Refuses flags that mean nothing for the action: who gives one believes that it does something.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         use Act::{BackUp, List, Prune, Restore};
-        let flags: [(&str, bool, &[Act]); 19] = [
+        if self.mode == Mode::VaultExport {
+            return self.check_vault();
+        }
+        let flags: [(&str, bool, &[Act]); 20] = [
+            ("vault-addr or --vault-mount", self.vault_addr.is_some() || self.vault_mount.is_some(), &[]),
             ("pg-dump", self.pg_dump.is_some(), &[BackUp, Restore]),
             ("backup-id", self.backup_id.is_some(), &[BackUp]),
             ("max-age", self.max_age.is_some(), &[BackUp, Prune, Restore]),
@@ -214,7 +229,10 @@ impl Args {
             if given && !actions.contains(&self.action) {
                 let words: Vec<&str> = actions.iter().map(|action| action.word()).collect();
                 return Err(Failure::usage(format!("use --{name} with --action {}", self.action.word()))
-                    .because(format!("it belongs to {}", words.join(" and ")))
+                    .because(match words.is_empty() {
+                        true => "it belongs to --mode vault-export".to_owned(),
+                        false => format!("it belongs to {}", words.join(" and ")),
+                    })
                     .help("leave it out, or say another --action"));
             }
         }
@@ -271,6 +289,52 @@ impl Args {
             "this action",
             "--to s3://BUCKET/PREFIX, where the backups lie",
         )
+    }
+
+    /// An export takes few flags; those of a dump would do nothing.
+    fn check_vault(&self) -> Result<(), Failure> {
+        let refuse = |what: &str, why: &str, help: &str| {
+            Err(Failure::usage(format!("use {what} with --mode vault-export")).because(why).help(help))
+        };
+        if self.action != Act::BackUp {
+            return refuse(
+                &format!("--action {}", self.action.word()),
+                "an export is made and taken back by --undo, no more",
+                "leave --action out; the output restore-command puts an export back",
+            );
+        }
+        let flags = [
+            ("--pg-dump", self.pg_dump.is_some()),
+            ("--verify", self.verify.is_some()),
+            ("--compression", self.compression.is_some()),
+            ("--count-limit", self.count_limit.is_some()),
+            ("--no-globals", self.no_globals),
+            ("--role-passwords", self.role_passwords),
+            ("--allow-shrink", self.allow_shrink),
+            ("--scratch-dir", self.scratch_dir.is_some()),
+            ("--prove-into", self.prove_into.is_some()),
+            ("--assert", self.assert.is_some()),
+            ("--database", self.database.is_some()),
+            ("--backup", self.backup.is_some()),
+            ("--into", self.into.is_some()),
+            ("--no-owner", self.no_owner),
+            ("--keep", self.keep.is_some() || self.keep_for.is_some()),
+            ("--min-rung", self.min_rung.is_some()),
+        ];
+        if let Some((flag, _)) = flags.into_iter().find(|(_, given)| *given) {
+            return refuse(flag, "it belongs to --mode dump", "leave it out");
+        }
+        if self.to.is_none() {
+            return refuse("no --to", "nothing says where the export goes", "give --to s3://BUCKET/PREFIX");
+        }
+        if self.age_recipient.is_empty() {
+            return refuse(
+                "no --age-recipient",
+                "secrets are stored encrypted or not at all",
+                "make a pair with age-keygen, keep its secret key where the backups are not, and give the public one",
+            );
+        }
+        Ok(())
     }
 
     /// The rung that a backup has to have to count as verified.

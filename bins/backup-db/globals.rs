@@ -171,6 +171,13 @@ pub(crate) async fn apply(
     Ok(troubles)
 }
 
+/// Those of the roles for which the session may not act: it can give nothing to them that it makes itself.
+pub(crate) async fn not_ours(session: &Session, needed: &[String]) -> Result<Vec<String>, Failure> {
+    let others = "SELECT rolname FROM pg_roles WHERE NOT pg_has_role(current_user, oid, 'MEMBER')";
+    let others = column(session, "list the roles that this one is no member of", others).await?;
+    Ok(needed.iter().filter(|role| others.contains(role)).cloned().collect())
+}
+
 /// Those of the roles that a server does not have.
 pub(crate) async fn missing(session: &Session, needed: &[String]) -> Result<Vec<String>, Failure> {
     let present = column(session, "list the roles", "SELECT rolname FROM pg_roles").await?;

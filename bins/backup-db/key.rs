@@ -64,17 +64,8 @@ impl Names {
 
     /// The key of a dump that is taken now.
     pub(crate) fn dump(&self, now: OffsetDateTime, zstd: bool) -> String {
-        let (date, (hour, minute, second)) = (now.date(), now.to_hms());
-        format!(
-            "{}{:04}{:02}{:02}T{hour:02}{minute:02}{second:02}Z-{}-{}{}",
-            self.folder,
-            date.year(),
-            u8::from(date.month()),
-            date.day(),
-            self.system,
-            self.id,
-            if zstd { ZST } else { DUMP }
-        )
+        let end = if zstd { ZST } else { DUMP };
+        format!("{}{}-{}-{}{end}", self.folder, time(now), self.system, self.id)
     }
 
     /// Whether a dump of this cluster, by any run of this step, has such a key.
@@ -123,6 +114,13 @@ pub(crate) fn dump_of(key: &str) -> Option<&str> {
     is_any_dump(dump).then_some(dump)
 }
 
+/// `20261121T120000Z`, which sorts.
+pub(crate) fn time(at: OffsetDateTime) -> String {
+    let (date, (hour, minute, second)) = (at.date(), at.to_hms());
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+}
+
 /// What all backups of a database lie below.
 pub(crate) fn folder(prefix: &str, database: &str) -> String {
     format!("{prefix}{}/", encode(database))
@@ -152,7 +150,7 @@ fn encode(name: &str) -> String {
 }
 
 /// A backup id in a key: readable rather than unique, since the whole id is in the object's metadata and the manifest.
-fn slug(id: &str) -> String {
+pub(crate) fn slug(id: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
     id.chars().map(safe).take(120).collect()
 }

@@ -23,6 +23,7 @@ mod tests;
 mod tools;
 mod undo;
 mod upload;
+mod vault;
 mod verify;
 
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub const STEP: Step = Step {
     name: "backup-db",
     command: kit::command::<Args>,
     outputs: &[
-        Output { name: "backup-uri", description: "the s3:// URI of the dump" },
+        Output { name: "backup-uri", description: "the s3:// URI of the dump or export" },
         Output {
             name: "manifest-uri",
             description: "the s3:// URI of its manifest, which run-migration --require-backup asks for",
@@ -119,6 +120,7 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
             };
             prune::prune(&cx, &store, to, &request).await
         }
+        (_, Mode::VaultExport) => vault::run(&cx, &args, &store, to).await,
         (_, Mode::Dump) => {
             let (manifest, outcome) = Box::pin(dump::back_up(&cx, &args, to, &store)).await?;
             if let Some(manifest) = manifest {

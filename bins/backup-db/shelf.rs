@@ -10,6 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::key::{dump_of, is_any_dump, manifest_of};
+use crate::vault;
 
 /// What lies there.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -69,7 +70,8 @@ pub(crate) async fn gather(cx: &Cx, store: &Bucket, prefix: &str) -> Result<Shel
     let keys: Vec<String> = listed
         .iter()
         .map(|object| &object.key)
-        .filter(|key| key.ends_with(manifest::SUFFIX))
+        // An export of Vault is described by a document of its own, and is nothing to restore or prune here.
+        .filter(|key| key.ends_with(manifest::SUFFIX) && !vault::is_manifest(key))
         .cloned()
         .collect();
     let read = futures::stream::iter(keys.into_iter().map(|key| async move {

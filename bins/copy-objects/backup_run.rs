@@ -17,7 +17,8 @@ use crate::observe;
 use crate::place::{Place, key_of_copy};
 use crate::plan::{CopyPlan, How, Request, Work, plan};
 use crate::prove::prove;
-use crate::send::{self, Payload, Target, send, sums, sums_of};
+use crate::reader::{sums, sums_of};
+use crate::send::{self, Payload, Target, send};
 use crate::verify::Wanted;
 
 /// One object of the backup.

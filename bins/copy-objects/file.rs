@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::apply::{Inverse, Written};
 use crate::args::Args;
 use crate::plan::COPY;
-use crate::send::{self, Payload, Sums, Target, send, sums, sums_of};
+use crate::reader::{Sums, sums, sums_of};
+use crate::send::{self, Payload, Target, send};
 use crate::types;
 use crate::unfinished;
 use crate::verify::{Wanted, attributes};
@@ -133,10 +134,18 @@ pub(crate) async fn run(
             Some((there, crc))
         }
     };
+    let unfinished = unfinished::of(cx, &bucket, &key).await?;
     let principal = cx.or_cancelled(unfinished::principal(aws)).await??;
     let bytes = ours.as_ref().map_or(expected, |ours| ours.bytes);
-    let plan =
+    let mut plan =
         plan((from.clone(), uri.clone()), bytes, ours.as_ref().zip(there.as_ref()), &wanted, args.replace)?;
+    plan.notes.extend(unfinished.iter().map(|upload| {
+        Note::Info(format!(
+            "an upload of it is unfinished (begun {} by {}): if it is this principal's, and the file is written in parts, it is put away",
+            s3::minute(upload.begun),
+            upload.by
+        ))
+    }));
     cx.observed(&there.as_ref().map(|(there, _)| there));
     if let Go::Stop(outcome) = cx.show(&plan)? {
         return Ok(outcome);

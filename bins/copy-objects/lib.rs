@@ -16,6 +16,7 @@ mod plan_tests;
 mod problem;
 mod prove;
 mod read;
+mod reader;
 mod resume;
 mod send;
 mod tree;

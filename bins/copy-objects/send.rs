@@ -2,9 +2,7 @@
 //!
 //! The checksum is made of the very bytes that are sent, part by part and of the whole, and S3 refuses what has another.
 
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
 use aws_sdk_s3::primitives::ByteStream;
@@ -12,18 +10,15 @@ use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, ServerSideEncryption,
     StorageClass,
 };
-use bytes::{Bytes, BytesMut};
-use crc_fast::CrcAlgorithm::Crc64Nvme;
+use bytes::Bytes;
 use kit::{Cx, Failure};
-use rustix::fs::OFlags;
 use s3::{Bucket, Object, Reading, TRIES, once};
-use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncReadExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::parts::{begin, put_away, tagging};
 use crate::problem::Problem;
+use crate::reader::{From, PAUSE, READS, Reader, Sums, is_still, open, sums_of};
 use crate::verify::Wanted;
 
 const KIB: u64 = 1 << 10;
@@ -31,9 +26,6 @@ const KIB: u64 = 1 << 10;
 const MEMORY: u64 = 20 << 20;
 /// The smallest part that S3 takes: small parts are little memory. They grow where there would be too many.
 pub(crate) const PART: u64 = 5 << 20;
-/// How often a file that changes while it is read is read anew.
-const READS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// What is sent.
 #[derive(Clone, Debug)]
@@ -72,15 +64,6 @@ pub(crate) struct Sent {
     pub(crate) sha256: Option<[u8; 32]>,
 }
 
-/// The sums of what was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sums {
-    pub(crate) bytes: u64,
-    pub(crate) crc64nvme: String,
-    /// Where it was asked for: it takes several times as long as all else.
-    pub(crate) sha256: Option<[u8; 32]>,
-}
-
 /// How many bytes are held at the same time, in KiB.
 pub(crate) fn memory() -> std::sync::Arc<Semaphore> {
     std::sync::Arc::new(Semaphore::new(permits(MEMORY)))
@@ -88,131 +71,6 @@ pub(crate) fn memory() -> std::sync::Arc<Semaphore> {
 
 fn permits(bytes: u64) -> usize {
     usize::try_from(bytes.min(MEMORY).div_ceil(KIB)).unwrap_or(1).max(1)
-}
-
-/// What has to be the same before and after a file was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-}
-
-fn stamp(facts: &std::fs::Metadata) -> Stamp {
-    Stamp {
-        device: facts.dev(),
-        inode: facts.ino(),
-        bytes: facts.len(),
-        modified: (facts.mtime(), facts.mtime_nsec()),
-    }
-}
-
-/// Opens a regular file, and nothing that was put in its place.
-async fn open(path: &Path) -> Result<(tokio::fs::File, Stamp), Problem> {
-    let failed = |error: std::io::Error| Failure::failed(format!("read {}", path.display())).because(error);
-    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
-    let file = tokio::fs::OpenOptions::from({
-        let mut options = std::fs::OpenOptions::new();
-        options.read(true).custom_flags(flags);
-        options
-    })
-    .open(path)
-    .await
-    .map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Problem::Changed(format!("{} (deleted)", path.display())),
-        _ => failed(error).into(),
-    })?;
-    let facts = file.metadata().await.map_err(failed)?;
-    if !facts.is_file() {
-        return Err(Problem::Changed(format!("{} (no regular file any more)", path.display())));
-    }
-    Ok((file, stamp(&facts)))
-}
-
-async fn is_still(path: &Path, stamped: Stamp) -> bool {
-    tokio::fs::symlink_metadata(path).await.is_ok_and(|facts| stamp(&facts) == stamped)
-}
-
-/// The sums of a file, if it does not change while it is read.
-pub(crate) async fn sums(cx: &Cx, path: &Path, sha256: bool) -> Result<Sums, Problem> {
-    for _ in 0..READS {
-        let (file, stamped) = open(path).await?;
-        let mut reader = Reader::new(From::File(file, path), sha256);
-        while !reader.fill(cx, 256 * KIB).await?.is_empty() {}
-        let sums = reader.so_far();
-        if sums.bytes == stamped.bytes && is_still(path, stamped).await {
-            return Ok(sums);
-        }
-        cx.or_cancelled(cx.pause(PAUSE)).await?;
-    }
-    Err(Problem::Changed(format!("{} (changes while it is read)", path.display())))
-}
-
-/// Bytes in order, summed up as they go by.
-struct Reader<'a> {
-    from: From<'a>,
-    left: Bytes,
-    bytes: u64,
-    crc: crc_fast::Digest,
-    sha256: Option<Sha256>,
-}
-
-enum From<'a> {
-    File(tokio::fs::File, &'a Path),
-    Object(Reading<'a>),
-}
-
-impl<'a> Reader<'a> {
-    fn new(from: From<'a>, sha256: bool) -> Self {
-        let crc = crc_fast::Digest::new(Crc64Nvme);
-        Self { from, left: Bytes::new(), bytes: 0, crc, sha256: sha256.then(Sha256::new) }
-    }
-
-    /// So many bytes; fewer, or none, at the end.
-    async fn fill(&mut self, cx: &Cx, size: u64) -> Result<Bytes, Failure> {
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let mut part = BytesMut::with_capacity(size);
-        while part.len() < size {
-            let wanted = size - part.len();
-            match &mut self.from {
-                From::File(file, path) => {
-                    let mut limited = (&mut *file).take(wanted as u64);
-                    let read = cx.in_time("read", limited.read_buf(&mut part)).await?;
-                    let read = read.map_err(|error| {
-                        Failure::failed(format!("read {}", path.display())).because(error)
-                    })?;
-                    if read == 0 {
-                        break;
-                    }
-                }
-                From::Object(reading) => {
-                    if self.left.is_empty() {
-                        match reading.next(cx).await? {
-                            Some(chunk) => self.left = chunk,
-                            None => break,
-                        }
-                    }
-                    let chunk = self.left.split_to(wanted.min(self.left.len()));
-                    part.extend_from_slice(&chunk);
-                }
-            }
-        }
-        self.bytes += part.len() as u64;
-        self.crc.update(&part);
-        if let Some(sha256) = &mut self.sha256 {
-            sha256.update(&part);
-        }
-        Ok(part.freeze())
-    }
-
-    fn so_far(&self) -> Sums {
-        Sums {
-            bytes: self.bytes,
-            crc64nvme: s3::base64(self.crc.finalize()),
-            sha256: self.sha256.clone().map(|sha256| sha256.finalize().into()),
-        }
-    }
 }
 
 /// Sends it, and looks whether it is there.
@@ -401,6 +259,8 @@ impl Upload<'_> {
     ) -> Result<Option<Sent>, Problem> {
         let Target { bucket, key, wanted, bucket_key, ours, .. } = self.target;
         let size = part_size(self.bytes);
+        // What an earlier run that was killed has left of the same.
+        put_away(bucket, key, ours, None).await?;
         *id = Some(None);
         let upload = begin(self.cx, (bucket, key, ours), wanted, *bucket_key).await?;
         *id = Some(Some(upload.clone()));
@@ -477,28 +337,24 @@ impl Upload<'_> {
                 .config_override(once(sums.bytes))
                 .send()
                 .await;
-            let failure = match sent {
-                Ok(answer) if answer.checksum_crc64_nvme() == Some(&sums.crc64nvme) => {
-                    if let Some(etag) = answer.e_tag() {
+            let (failure, accepted) = match sent {
+                Ok(answer) => {
+                    let told = answer.checksum_crc64_nvme() == Some(&sums.crc64nvme);
+                    if let (Some(etag), true) = (answer.e_tag(), told) {
                         let version = answer.version_id().filter(|id| *id != "null").map(str::to_owned);
                         return Ok(sums.sent(etag, version));
                     }
-                    self.unseen()
+                    (self.unseen(), true)
                 }
-                Ok(_) => self.unseen(),
-                Err(error) => aws::failure(self.attempt(), "s3:PutObject", &bucket.arn(key), error),
+                Err(error) => (aws::failure(self.attempt(), "s3:PutObject", &bucket.arn(key), error), false),
             };
-            match self.look(sums).await? {
-                Some(sent) => return Ok(sent),
-                None if failure.is_transient() && tries < TRIES => {}
-                None if bucket
-                    .head(key, None)
-                    .await?
-                    .is_some_and(|there| Some(&there.etag) != replaces.as_ref()) =>
-                {
-                    return Err(self.taken());
-                }
-                None => return Err(failure.into()),
+            if let Some(sent) = self.look(sums).await? {
+                return Ok(sent);
+            }
+            if !failure.is_transient() || tries == TRIES {
+                let there = bucket.head(key, None).await?;
+                let is_other = there.is_some_and(|there| Some(&there.etag) != replaces.as_ref());
+                return Err(if is_other && !accepted { self.taken() } else { failure.into() });
             }
             self.cx.pause(PAUSE * tries).await;
         }
@@ -525,14 +381,6 @@ impl Upload<'_> {
     fn unseen(&self) -> Failure {
         Failure::unverified(self.attempt()).because("S3 accepted it, and what is there is not what was sent")
     }
-}
-
-/// The sums of an object, by reading it.
-pub(crate) async fn sums_of(cx: &Cx, bucket: &Bucket, key: &str, object: &Object) -> Result<Sums, Failure> {
-    let attempt = format!("read {}", bucket.uri(key));
-    let mut reader = Reader::new(From::Object(Reading::new(bucket, key, object, attempt)), true);
-    while !reader.fill(cx, 256 * KIB).await?.is_empty() {}
-    Ok(reader.so_far())
 }
 
 impl Sums {

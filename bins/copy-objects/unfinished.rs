@@ -24,7 +24,8 @@ pub(crate) async fn begun_by(cx: &Cx, bucket: &Bucket, key: &str, ours: &str) ->
     looked_at(cx, bucket, uploads, ours).await
 }
 
-async fn of(cx: &Cx, bucket: &Bucket, key: &str) -> Result<Vec<Unfinished>, Failure> {
+/// Every unfinished upload to exactly `key`.
+pub(crate) async fn of(cx: &Cx, bucket: &Bucket, key: &str) -> Result<Vec<Unfinished>, Failure> {
     let mut uploads = cx.or_cancelled(bucket.unfinished(key)).await??;
     uploads.retain(|upload| upload.key == key);
     Ok(uploads)

@@ -5,6 +5,7 @@ mod files;
 mod stage;
 mod through;
 mod tree;
+mod truth;
 
 use std::process::Stdio;
 

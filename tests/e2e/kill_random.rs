@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use testkit::front::{Effect, Fault, Front, When};
+use testkit::front::{Effect, Fault, When};
 use testkit::postgres::{Options, Postgres};
 use testkit::s3::{self, Double};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-use crate::world::{ACCOUNT, REGION, Ran, run, scrubbed, shared_emulator};
+use crate::world::{ACCOUNT, Ran, World, run, scrubbed};
 
 const BUCKET: &str = "backups";
 
@@ -76,10 +76,11 @@ struct Rounds {
 }
 
 impl Rounds {
+    #[expect(clippy::print_stderr, reason = "shown where a test fails, and with --nocapture")]
     fn new(usual: u64) -> Self {
         let given = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let seed = given("CUTOVER_SEED").unwrap_or_else(|| now.as_secs());
+        let seed = given("CUTOVER_SEED").unwrap_or(now.as_secs());
         let number = given("CUTOVER_KILLS").unwrap_or(usual);
         eprintln!("{number} rounds, CUTOVER_SEED={seed}");
         Self { number, seed, dice: Dice(seed), outcomes: BTreeMap::new(), began: Instant::now() }
@@ -90,6 +91,7 @@ impl Rounds {
         *self.outcomes.entry((blow, ended)).or_default() += 1;
     }
 
+    #[expect(clippy::print_stderr, reason = "shown with --nocapture")]
     fn print(&self, what: &str) {
         eprintln!(
             "{what}: {} rounds in {:.0?}, CUTOVER_SEED={}",
@@ -157,10 +159,9 @@ fn started(mut command: Command) -> Child {
 }
 
 struct Backups {
-    front: Front,
+    world: World,
     double: Double,
     postgres: Postgres,
-    dir: TempDir,
     /// The dumps that were read back already, by key and entity tag.
     whole: HashSet<(String, String)>,
 }
@@ -170,12 +171,7 @@ impl Backups {
         let double =
             Double::start(s3::Options { account: ACCOUNT.into(), ..s3::Options::default() }).await.unwrap();
         double.create_bucket(BUCKET);
-        let front = Front::builder()
-            .upstream(shared_emulator().await.url())
-            .upstream_for("s3", double.url())
-            .start()
-            .await
-            .unwrap();
+        let world = World::with_s3(&double).await;
         let postgres =
             Postgres::start(Options { database: Some("rally".into()), ..Options::default() }).await.unwrap();
         let rows = "CREATE TABLE volunteer (id int PRIMARY KEY, name text);
@@ -183,26 +179,15 @@ impl Backups {
             CREATE TABLE event (id int, at timestamptz DEFAULT now());
             INSERT INTO event SELECT generate_series(1, 1000)";
         postgres.psql(rows).await.unwrap();
-        Self { front, double, postgres, dir: tempfile::tempdir().unwrap(), whole: HashSet::new() }
+        Self { world, double, postgres, whole: HashSet::new() }
     }
 
     fn command(&self, id: &str) -> Command {
-        let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), self.dir.path());
+        let to = format!("s3://{BUCKET}/rally");
+        let args = ["backup-db", "--to", &to, "--backup-id", id, "--timeout", "60s"];
+        let mut command = self.world.command(&args);
         let path = std::env::var("PATH").unwrap();
         command
-            .args([
-                "backup-db",
-                "--to",
-                &format!("s3://{BUCKET}/rally"),
-                "--backup-id",
-                id,
-                "--timeout",
-                "60s",
-            ])
-            .env("AWS_ENDPOINT_URL", self.front.url())
-            .env("AWS_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("PATH", format!("{}:{path}", self.postgres.bin_dir.display()))
             .env("PGHOST", "127.0.0.1")
             .env("PGPORT", self.postgres.port.to_string())
@@ -225,11 +210,11 @@ impl Backups {
             Blow::Reset => {
                 // More of them than the SDK tries again, or fewer.
                 let fault = Fault::new("s3:*", Effect::Reset).times(1 + dice.below(5));
-                self.front.add_fault(if dice.below(2) == 0 { fault } else { fault.after_effect() });
+                self.world.front.add_fault(if dice.below(2) == 0 { fault } else { fault.after_effect() });
             }
             Blow::Silence => {
                 let when = dice.pick(&[When::BeforeForward, When::AfterEffect]);
-                let hold = self.front.hold("s3:*", when);
+                let hold = self.world.front.hold("s3:*", when);
                 // The run may have no call left to make.
                 let _ = tokio::time::timeout(Duration::from_millis(500), hold.arrived()).await;
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -259,9 +244,9 @@ impl Backups {
         if !self.whole.insert((key.to_owned(), stored.etag.clone())) {
             return;
         }
-        let file = self.dir.path().join("dump");
+        let file = self.world.path("dump");
         std::fs::write(&file, &stored.body).unwrap();
-        let mut restore = scrubbed(self.postgres.bin_dir.join("pg_restore"), self.dir.path());
+        let mut restore = scrubbed(self.postgres.bin_dir.join("pg_restore"), self.world.dir.path());
         restore.arg("-f").arg("/dev/null").arg(&file);
         let ran = run(restore).await;
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{round}: {key} of {} bytes", stored.body.len());
@@ -287,7 +272,7 @@ async fn a_backup_that_is_killed_anywhere_leaves_none_that_is_not_whole() {
         world.strike(blow, step, &mut rounds.dice).await;
         let (status, stderr) = ended(child).await;
         rounds.count(blow, status);
-        world.front.set_faults([]);
+        world.world.front.set_faults([]);
         let before = world.committed_are_whole(&round).await;
         if status.success() {
             assert_eq!(before as u64, number + 2, "{round}: success, and no manifest\n{stderr}");

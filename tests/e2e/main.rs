@@ -25,5 +25,6 @@ mod rehearsal_stacks;
 mod run_task;
 mod s3_double;
 mod stacks;
+mod vault_export;
 mod workflow;
 mod world;

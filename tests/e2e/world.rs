@@ -105,7 +105,6 @@ impl World {
     }
 
     /// The same with calls of S3 going to the double, and all else to the emulator.
-    #[expect(dead_code, reason = "for the tests of the steps that hold people's data")]
     pub(crate) async fn with_s3(double: &Double) -> Self {
         Self::with(Front::builder().upstream_for("s3", double.url())).await
     }

@@ -218,15 +218,15 @@ async fn restored(
         cx.report().say(&format!("of the roles: {trouble}"));
     }
     let database = arena.make_database(cx, name, draft.locale.as_ref()).await?;
-    let lacks_roles = match &scene.world.site {
-        Some(Site::Named(named)) => !named.lacks_roles.is_empty(),
-        _ => false,
+    let owners = match &scene.world.site {
+        Some(Site::Named(named)) => named.lacks_roles.is_empty() && named.roles_of_others.is_empty(),
+        _ => true,
     };
     let how = Filling {
         pg_restore: &dump.tools.pg_restore,
         client: &dump.tools.version,
         server: arena.version(),
-        owners: !lacks_roles,
+        owners,
     };
     let stored = Stored { key: &dump.key, object: &taken.stored };
     match fill(cx, store, stored, &scene.runner, &database, how).await? {
@@ -275,6 +275,12 @@ async fn write_manifest(cx: &Cx, store: &Bucket, manifest: &Manifest) -> Result<
             .map_err(|error| Failure::failed("write the manifest").because(error).untouched(true))?;
         Ok(Written::of(&store.put(&key, &cx.run_id(), "application/json", text).await?))
     };
-    cx.act(MANIFEST, &inverse, put).await?;
+    cx.act(MANIFEST, &inverse, put).await.map_err(|failure| {
+        failure.state(format!(
+            "the dump is there and was read back, but is no backup without its manifest: running again with the same \
+             --backup-id ({}) finishes it",
+            manifest.backup_id.as_deref().unwrap_or("unknown")
+        ))
+    })?;
     Ok(())
 }

@@ -236,12 +236,17 @@ fn prove_in(request: &Request, world: &World, notes: &mut Vec<Note>) -> Result<O
                 ))
                 .help(format!("install them there, or {other}")));
             }
-            if !named.lacks_roles.is_empty() {
-                notes.push(Note::Warning(format!(
-                    "{} lacks the roles {}: it is proven without owners and privileges",
-                    named.server,
-                    named.lacks_roles.join(", ")
-                )));
+            for (roles, how) in [
+                (&named.lacks_roles, "does not have"),
+                (&named.roles_of_others, "does not let this one act for"),
+            ] {
+                if !roles.is_empty() {
+                    notes.push(Note::Warning(format!(
+                        "{} {how} the roles {}: it is proven without owners and privileges",
+                        named.server,
+                        roles.join(", ")
+                    )));
+                }
             }
             Ok(Some(database_of(&request.run)))
         }

@@ -206,6 +206,7 @@ fn named() -> Named {
         may_create: true,
         lacks_extensions: Vec::new(),
         lacks_roles: Vec::new(),
+        roles_of_others: Vec::new(),
         left: Vec::new(),
     }
 }
@@ -225,7 +226,7 @@ fn a_proof_on_a_named_server_is_an_action_that_is_taken_back_and_mends_what_dead
     assert!(planned.actions()[3].does.contains("cutover_prove_1b4e28ba2fa111d2883f0016d3cca427"));
     let roleless =
         plan(&restored(), &proving_on(Named { lacks_roles: vec!["rally".into()], ..named() })).unwrap();
-    assert!(all_notes(&roleless).contains("lacks the roles rally: it is proven without owners"));
+    assert!(all_notes(&roleless).contains("does not have the roles rally: it is proven without owners"));
 }
 
 #[test]

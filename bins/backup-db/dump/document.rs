@@ -73,7 +73,7 @@ pub(crate) fn document(
     }
 }
 
-fn github(cx: &Cx) -> Option<BTreeMap<String, String>> {
+pub(crate) fn github(cx: &Cx) -> Option<BTreeMap<String, String>> {
     const NAMES: [&str; 4] = ["GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_RUN_ATTEMPT", "GITHUB_SHA"];
     let found = || NAMES.iter().filter_map(|name| Some(((*name).to_owned(), cx.env().get(name)?.to_owned())));
     cx.env().in_github_job().then(|| found().collect())

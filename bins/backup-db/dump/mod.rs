@@ -14,6 +14,7 @@ use postgres::Manifest;
 use s3::Bucket;
 
 pub(crate) use apply::{Inverse, Written};
+pub(crate) use document::github;
 pub(crate) use plan::PROVE;
 
 use crate::arena;

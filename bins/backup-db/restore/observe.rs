@@ -7,7 +7,7 @@ use s3::{Bucket, Hasher, Object};
 use super::plan::{Present, Request, World};
 use crate::args::Args;
 use crate::catalogue::{text, value};
-use crate::globals::missing;
+use crate::globals::{missing, not_ours};
 use crate::key::{Destination, folder};
 use crate::refill::lacking;
 use crate::shelf::{Shelf, age, gather};
@@ -109,6 +109,7 @@ pub(crate) async fn observe(cx: &Cx, args: &Args, store: &Bucket, source: Source
         may_create: may_create.as_deref() == Some("t"),
         lacks_extensions: lacking(&session, extensions.keys()).await?,
         lacks_roles: missing(&session, manifest.roles.as_deref().unwrap_or_default()).await?,
+        roles_of_others: not_ours(&session, manifest.roles.as_deref().unwrap_or_default()).await?,
         present: present(&session, &into).await?,
         left: present(&session, &interim).await?.is_some(),
         busy: busy.as_deref() != Some("0"),

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) may_create: bool,
     pub(crate) lacks_extensions: Vec<String>,
     pub(crate) lacks_roles: Vec<String>,
+    /// Roles that ours is no member of, and can give nothing to.
+    pub(crate) roles_of_others: Vec<String>,
     /// The database that has the name already.
     pub(crate) present: Option<Present>,
     /// Its name until it is verified.
@@ -197,6 +199,13 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<RestorePlan, Fail
         return Err(refused(format!("{} lacks the roles {}", world.server, world.lacks_roles.join(", ")))
             .help(format!("{script}, or restore without owners and privileges (--no-owner)")));
     }
+    if request.owners && !world.roles_of_others.is_empty() {
+        notes.push(Note::Warning(format!(
+            "this role is no member of {}: if one of them owns something, the restore ends there; become a member or \
+             connect as a superuser, or restore without owners (--no-owner)",
+            world.roles_of_others.join(", ")
+        )));
+    }
     if request.owners && manifest.roles.is_none() {
         notes.push(Note::Warning(
             "the manifest does not say which roles the database needs: one that is missing ends the restore"
@@ -249,6 +258,7 @@ mod tests {
             may_create: true,
             lacks_extensions: Vec::new(),
             lacks_roles: Vec::new(),
+            roles_of_others: Vec::new(),
             present: None,
             interim: "cutover_restore_1".into(),
             left: false,

@@ -108,13 +108,12 @@ async fn ranks(
 ) -> Result<(), Failure> {
     let cx = &tree.cx;
     let mut places = listed.places()?;
-    let last_rank = slots.last().map(|slot| slot.rank);
     for (n, rank) in slots.chunk_by_mut(|one, other| one.rank == other.rank).enumerate() {
         if n > 0 {
             cx.or_cancelled(cx.pause(TICK)).await?;
         }
-        let is_last = rank.first().map(|slot| slot.rank) == last_rank;
-        many(tree, &mut places, rank, is_last, written, progressed, all).await?;
+        let is_late = rank.first().is_some_and(|slot| slot.rank.is_late());
+        many(tree, &mut places, rank, is_late, written, progressed, all).await?;
     }
     Ok(())
 }
@@ -124,7 +123,7 @@ async fn many(
     tree: &Arc<Tree>,
     places: &mut Places,
     slots: &mut [Slot],
-    is_last: bool,
+    is_late: bool,
     written: &mut Written,
     progressed: &mut Progressed,
     all: Count,
@@ -141,7 +140,7 @@ async fn many(
             let Some(slot) = slots.get(n) else { break };
             let line = places.at(slot.place)?;
             let tree = Arc::clone(tree);
-            in_flight.spawn(async move { (n, copy::copy(&tree, line, is_last).await) });
+            in_flight.spawn(async move { (n, copy::copy(&tree, line, is_late).await) });
         }
         let ended = tokio::select! {
             biased;

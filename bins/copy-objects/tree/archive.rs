@@ -85,7 +85,7 @@ pub(crate) async fn write(tree: &Tree, listed: &Listed) -> Result<(), Failure> {
     };
     let bytes = file.as_file().metadata().map_or(0, |facts| facts.len());
     let sums =
-        crate::send::sums(&tree.cx, file.path(), false).await.map_err(|problem| problem.alone(SUMS))?;
+        crate::reader::sums(&tree.cx, file.path(), false).await.map_err(|problem| problem.alone(SUMS))?;
     let inverse = Inverse {
         bucket: tree.destination.name.clone(),
         key: key.clone(),

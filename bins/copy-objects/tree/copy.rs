@@ -17,7 +17,6 @@ use s3::{Bucket, Object, once};
 use time::OffsetDateTime;
 
 use super::item::{Done, Line, Work, shown};
-use super::order::Order;
 use super::{Origin, Tree};
 use crate::apply::{Ends, encoded};
 use crate::parts;
@@ -42,7 +41,7 @@ struct One<'a> {
     line: Line,
 }
 
-pub(crate) async fn copy(tree: &Tree, line: Line, is_last: bool) -> Result<Done, Problem> {
+pub(crate) async fn copy(tree: &Tree, line: Line, is_late: bool) -> Result<Done, Problem> {
     let (bucket, prefix, through) = match &tree.origin {
         Origin::Folder(folder) => return file(tree, line, folder).await,
         Origin::Bucket { bucket, prefix, through } => (bucket, prefix, *through),
@@ -57,7 +56,7 @@ pub(crate) async fn copy(tree: &Tree, line: Line, is_last: bool) -> Result<Done,
     if through {
         one.through().await
     } else if tree.is_large(one.line.item.bytes) {
-        one.large(is_last).await
+        one.large(is_late).await
     } else {
         one.small().await
     }
@@ -294,7 +293,7 @@ impl One<'_> {
     }
 
     /// What one call can't copy: as a single object is copied, with all that belongs to it.
-    async fn large(&self, is_last: bool) -> Result<Done, Problem> {
+    async fn large(&self, is_late: bool) -> Result<Done, Problem> {
         let tree = self.tree;
         let _permit = tree.large.acquire().await;
         let cx: &Cx = &tree.cx;
@@ -325,7 +324,7 @@ impl One<'_> {
             there,
             unfinished: unfinished::begun_by(cx, to, &self.key, &tree.ours).await?,
             // An upload that was begun earlier would be older than the others of its folder.
-            newest_beside: (is_last && tree.order != Order::Any)
+            newest_beside: is_late
                 .then(|| OffsetDateTime::from_unix_timestamp(i64::from(u32::MAX)).ok())
                 .flatten(),
             chosen: None,

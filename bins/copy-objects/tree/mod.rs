@@ -104,6 +104,14 @@ impl Tree {
         last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it is written in parts.
+    fn in_parts(&self, bytes: u64) -> bool {
+        match &self.origin {
+            Origin::Bucket { through: false, .. } => self.is_large(bytes),
+            _ => bytes > crate::send::PART,
+        }
+    }
+
     /// Whether it is larger than one call copies inside S3.
     pub(crate) fn is_large(&self, bytes: u64) -> bool {
         matches!(self.origin, Origin::Bucket { through: false, .. })

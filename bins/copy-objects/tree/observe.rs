@@ -16,7 +16,7 @@ use super::order::{Folders, Rank};
 use super::{Origin, Tree};
 use crate::problem::Problem;
 use crate::read::compare as by_reading;
-use crate::send::{sums, sums_of};
+use crate::reader::{sums, sums_of};
 use crate::verify::{Contents, contents};
 
 /// How many pairs are looked at more closely at the same time.
@@ -107,7 +107,7 @@ pub(crate) async fn observe(tree: &Tree) -> Result<(Seen, Listed, Vec<Slot>), Fa
         if format!("{}{}", tree.to, item.key).len() > LONGEST_KEY {
             seen.too_long.add(shown(&item.key));
         }
-        if work != Work::Keep && tree.is_large(item.bytes) {
+        if work != Work::Keep && tree.in_parts(item.bytes) {
             seen.large.add(item.bytes);
         }
         let line = Line { item, work, there: pair.there.map(|there| there.etag), sha256 };

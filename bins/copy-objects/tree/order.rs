@@ -33,6 +33,13 @@ pub(crate) struct Folders {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Rank(i64);
 
+impl Rank {
+    /// Whether it has to be newer than others that are written.
+    pub(crate) fn is_late(self) -> bool {
+        self != Self(0)
+    }
+}
+
 impl Folders {
     pub(crate) fn see(&mut self, line: &Line) {
         let (folder, modified) = (line.item.folder(), line.item.modified);

@@ -175,9 +175,9 @@ impl Plan for TreePlan {
         };
         let does = format!("copy {} from {} to {}{order}", self.written().in_words(), self.from, self.to);
         let undo = if self.replace.objects == 0 {
-            "delete each that is still the copy that this writes"
+            "delete each that was not there and is still the copy that this writes"
         } else {
-            "delete each that is still the copy that this writes; where the bucket keeps versions, what was replaced \
+            "delete each that was not there, or of which a version was, and is still the copy that this writes; where the bucket keeps versions, what was replaced \
              is current again, elsewhere it is lost"
         };
         let copy = Action::new(COPY_TREE, does, undo).detail(self.detail());
@@ -198,7 +198,7 @@ impl Plan for TreePlan {
         }
         if seen.large.objects > 0 {
             notes.push(Note::Info(format!(
-                "{} are copied in parts; what an earlier run has begun of them is taken up or put away",
+                "{} are written in parts; what an earlier run of this principal has begun of them is taken up or put away",
                 seen.large.in_words()
             )));
         }

@@ -6,6 +6,7 @@ pub mod emulator;
 pub mod front;
 pub mod github;
 pub mod inputs;
+pub mod keys;
 pub mod moto;
 pub mod postgres;
 pub mod s3;

@@ -188,7 +188,7 @@ async fn a_named_server_lends_a_database_for_the_proof_and_gets_it_back() {
     let before = other.psql(databases).await.unwrap();
     // Its roles are not there, and are not made: what is no business of a guest.
     prove(&[]).await.expect(5).says(&[
-        "lacks the roles",
+        "does not have the roles odd; role, volunteer",
         "\"odd; role\" does not exist",
         "verified up to read-back",
     ]);

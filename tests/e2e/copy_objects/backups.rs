@@ -86,7 +86,7 @@ async fn a_backup_is_copied_with_a_manifest_of_its_own_as_the_last_object() {
 #[tokio::test]
 async fn a_dump_that_is_not_the_manifests_is_not_copied() {
     let stage = Stage::start().await;
-    stage.put_backup("b", "2026-11-21T09:00:00Z", "the dump", "\"other\"").await;
+    stage.put_backup("b", "2026-11-21T09:00:00Z", "not dump", "\"other\"").await;
     stage
         .copy_backup(&[])
         .await

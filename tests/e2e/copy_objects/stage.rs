@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 use testkit::front::{Answer, Call, Front, Request, Service};
+use testkit::s3::Double;
 use testkit::scenario::Scenario;
 use tokio::process::Command;
 
@@ -55,6 +56,10 @@ pub(crate) struct Stage {
     pub(crate) front: Front,
     pub(crate) spy: Arc<Spy>,
     pub(crate) scenario: Option<Scenario>,
+    /// Where requests go that pass the front by.
+    base: String,
+    /// The S3 that refuses what S3 refuses, where the test is on it.
+    double: Option<Double>,
     pub(crate) dir: TempDir,
     pub(crate) old: String,
     pub(crate) new: String,
@@ -83,7 +88,31 @@ impl Stage {
         for bucket in [&old, &new] {
             shared_emulator().await.create_bucket(bucket).await.unwrap();
         }
-        Self { front, spy, scenario, dir: tempfile::tempdir().expect("a folder"), old, new }
+        let base = shared_emulator().await.url().to_owned();
+        let dir = tempfile::tempdir().expect("a folder");
+        Self { front, spy, scenario, base, double: None, dir, old, new }
+    }
+
+    /// On the S3 that refuses what S3 refuses.
+    pub(crate) async fn on_double(options: testkit::s3::Options) -> Self {
+        let double = Double::start(options).await.expect("the double starts");
+        let spy = Arc::new(Spy::default());
+        let front = Front::builder()
+            .upstream(shared_emulator().await.url())
+            .upstream_for("s3", double.url())
+            .service(Arc::<Spy>::clone(&spy))
+            .start()
+            .await
+            .expect("the front starts");
+        let (old, new) = ("old-jenkins".to_owned(), "new-jenkins".to_owned());
+        double.create_bucket(&old);
+        double.create_bucket(&new);
+        let dir = tempfile::tempdir().expect("a folder");
+        Self { front, spy, scenario: None, base: double.url(), double: Some(double), dir, old, new }
+    }
+
+    pub(crate) fn double(&self) -> &Double {
+        self.double.as_ref().expect("a test on the double")
     }
 
     /// Sends a request past the front, with these headers.
@@ -94,7 +123,7 @@ impl Stage {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> reqwest::Response {
-        let url = format!("{}/{path}", shared_emulator().await.url());
+        let url = format!("{}/{path}", self.base);
         let mut request = client().request(method.parse().unwrap(), url).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -165,6 +194,9 @@ impl Stage {
     /// Every call was foreseen, and everything foreseen was called.
     pub(crate) fn is_played(&self) {
         assert!(self.front.unmatched().is_empty(), "{:?}", self.front.unmatched());
+        if let Some(double) = &self.double {
+            assert!(double.refused().is_empty(), "{:?}", double.refused());
+        }
         if let Some(scenario) = &self.scenario {
             assert!(scenario.unused().is_empty(), "{:?}", scenario.unused());
         }

@@ -36,7 +36,7 @@ async fn the_source_is_read_with_its_own_credentials_and_all_is_carried_over() {
     assert_eq!(by("PutObject").0, 0);
     assert_eq!(by("UploadPart"), (0, 3));
     assert!(by("GetObject").0 >= 2, "{:?}", by("GetObject"));
-    assert!(stage.spy.sent("GetObject", "if-match").iter().all(|pin| pin.len() == 34));
+    assert!(stage.spy.sent("GetObject", "if-match").iter().all(|pin| pin.len() >= 34));
     stage.front.forget();
     stage.copy("small.tar", &["--through"]).await.expect(0);
     assert_eq!(stage.writes(), Vec::<String>::new());

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use testkit::front::{Effect, Fault, When};
+use tokio::process::Command;
 
 use super::stage::{PARTS, Stage, twelve};
 use crate::world::{Ran, run};
@@ -182,6 +183,27 @@ async fn killed_before_or_after_a_copy_it_goes_on_where_it_ended_and_undo_finds_
 }
 
 #[tokio::test]
+async fn a_cancelled_tree_lets_what_is_under_way_end_and_notes_it() {
+    let stage = Stage::start().await;
+    stage.put_odd().await;
+    let hold = stage.front.hold("s3:CopyObject#4", When::BeforeForward);
+    let (from, to) = (stage.from("tree/"), stage.to("kept/"));
+    let args = ["--from", &*from, "--to", &to, "--tree", "--receipt", "r.json"];
+    let mut command = stage.command(&args);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id().unwrap().to_string();
+    hold.arrived().await;
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    hold.release();
+    let ended = child.wait_with_output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(143), "{}", String::from_utf8_lossy(&ended.stderr));
+    stage.copy_tree(&[]).await.expect(0);
+    stage.compare().await.expect(0);
+    run(stage.command(&["--undo", "r.json"])).await.expect(0);
+    assert_eq!(stage.keys(&stage.new).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn throttled_denied_reset_and_dead() {
     let stage = Stage::start().await;
     stage.put_odd().await;
@@ -196,6 +218,8 @@ async fn throttled_denied_reset_and_dead() {
     ]);
     stage.copy_tree(&["--replace"]).await.expect(0);
     stage.compare().await.expect(0);
+    stage.front.set_faults([Fault::new("s3:ListObjectsV2", Effect::Reset)]);
+    stage.compare().await.expect(1).says(&["can't be reached", "nothing was changed"]);
     stage.front.set_faults([Fault::error("s3:ListObjectsV2", 403, "AccessDenied", "Access Denied")]);
     stage.compare().await.expect(1).says(&["s3:ListBucket", "nothing was changed"]);
 }
@@ -263,7 +287,7 @@ async fn a_large_object_of_a_tree_is_copied_in_parts() {
     child.kill().await.unwrap();
     drop(hold);
     assert_eq!(stage.unfinished().await, 1);
-    stage.copy_tree(&PARTS).await.expect(0).says(&["1 object (12.0 MiB) are copied in parts"]);
+    stage.copy_tree(&PARTS).await.expect(0).says(&["1 object (12.0 MiB) are written in parts"]);
     assert_eq!(stage.unfinished().await, 0);
     assert_eq!(stage.copy_of("kept/big.tar").await.unwrap(), twelve());
     stage.front.forget();

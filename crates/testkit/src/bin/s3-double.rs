@@ -20,7 +20,7 @@ struct Arguments {
     /// Least size of every part but the last, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = Options::default().smallest_part)]
     smallest_part: u64,
-    /// Largest object that CopyObject copies, in bytes
+    /// Largest object that is copied in one piece, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = Options::default().largest_copy)]
     largest_copy: u64,
     /// Most entries of a page of any list

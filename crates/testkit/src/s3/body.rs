@@ -220,7 +220,7 @@ mod tests {
     fn what_is_discarded_has_a_length_and_no_data() {
         let bodies = Bodies::DiscardAbove(1000);
         assert_eq!(body(bodies, &[7; 1000]).read().unwrap(), [7; 1000]);
-        let large = body(bodies, &[7; 250_000]);
+        let large = body(bodies, &vec![7; 250_000]);
         assert_eq!(large.length(), 250_000);
         assert!(large.is_forgotten() && large.read().is_err());
     }

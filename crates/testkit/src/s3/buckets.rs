@@ -2,10 +2,10 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::dto::{
-    self, CommonPrefix, CreateBucketInput, CreateBucketOutput, DeleteBucketInput, DeleteMarkerEntry,
-    EncodingType, HeadBucketInput, HeadBucketOutput, ListBucketsOutput, ListObjectVersionsInput,
-    ListObjectVersionsOutput, ListObjectsInput, ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output,
-    ObjectVersion,
+    self, BucketVersioningStatus, CommonPrefix, CreateBucketInput, CreateBucketOutput, DeleteBucketInput,
+    DeleteMarkerEntry, EncodingType, HeadBucketInput, HeadBucketOutput, ListBucketsOutput,
+    ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsInput, ListObjectsOutput,
+    ListObjectsV2Input, ListObjectsV2Output, ObjectVersion,
 };
 use s3s::{S3Request, S3Result, s3_error};
 
@@ -93,10 +93,7 @@ impl World {
         }
         let bucket = Bucket::new(region, &self.options.account, now);
         store.buckets.insert(input.bucket.clone(), bucket);
-        Ok(CreateBucketOutput {
-            location: Some(format!("/{}", input.bucket)),
-            ..CreateBucketOutput::default()
-        })
+        Ok(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) })
     }
 
     pub(super) fn delete_bucket(&self, request: S3Request<DeleteBucketInput>) -> S3Result {
@@ -122,7 +119,6 @@ impl World {
             bucket_region: Some(bucket.region.clone()),
             creation_date: Some(bucket.created.into()),
             name: Some(name.clone()),
-            ..dto::Bucket::default()
         });
         ListBucketsOutput { buckets: Some(buckets.collect()), ..ListBucketsOutput::default() }
     }
@@ -158,7 +154,7 @@ impl World {
         let caller = Caller::of(&request, request.input.expected_bucket_owner.as_ref());
         let input = request.input;
         let status = input.versioning_configuration.status;
-        let versioning = match status.as_ref().map(|status| status.as_str()) {
+        let versioning = match status.as_ref().map(BucketVersioningStatus::as_str) {
             Some("Enabled") => Versioning::Enabled,
             Some("Suspended") => Versioning::Suspended,
             _ => {

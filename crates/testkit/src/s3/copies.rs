@@ -6,7 +6,7 @@ use std::sync::Arc;
 use s3s::crypto::{Checksum as _, Md5};
 use s3s::dto::{
     CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopyPartResult, CopySource, ETagCondition,
-    UploadPartCopyInput, UploadPartCopyOutput,
+    MetadataDirective, TaggingDirective, UploadPartCopyInput, UploadPartCopyOutput,
 };
 use s3s::{S3Request, S3Result};
 use time::OffsetDateTime;
@@ -56,9 +56,8 @@ impl World {
             return Err(too_large(self.options.largest_copy));
         }
         let replaces = |directive: Option<&str>| directive.is_some_and(|directive| directive == "REPLACE");
-        let replaces_metadata =
-            replaces(input.metadata_directive.as_ref().map(|directive| directive.as_str()));
-        let replaces_tags = replaces(input.tagging_directive.as_ref().map(|directive| directive.as_str()));
+        let replaces_metadata = replaces(input.metadata_directive.as_ref().map(MetadataDirective::as_str));
+        let replaces_tags = replaces(input.tagging_directive.as_ref().map(TaggingDirective::as_str));
         let is_itself = names(&input.copy_source).is_some_and(|(bucket, key, version)| {
             bucket == input.bucket && key == input.key && version.is_none()
         });
@@ -227,7 +226,7 @@ impl World {
                     md5.update(&data);
                 }
             }
-            Ok(Sums { md5: md5.finalize().as_ref().to_vec(), checksum: hasher.finish() })
+            Ok(Sums { md5: md5.finalize().to_vec(), checksum: hasher.finish() })
         });
         summed.await.map_err(|error| internal(std::io::Error::other(error)))?.map_err(internal)
     }

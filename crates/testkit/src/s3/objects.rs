@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 
 use super::body::Body;
 use super::conditions::{Reading, Verdict, Writing, is_met, no_such_key, precondition_failed};
-use super::receive::{Claims, receive};
+use super::receive::{Claimed, Claims, receive};
 use super::store::{Bucket, Facts, Object, PartFacts, Store, Version};
 use super::sums::{Algorithm, Checksum, Kind, base64, hex};
 use super::{Arrival, Caller, World, invalid_argument, invalid_request, not_played};
@@ -177,8 +177,7 @@ impl World {
         let claimed = claims.checksum()?;
         let named = input.checksum_algorithm.as_ref().and_then(|name| Algorithm::named(name.as_str()));
         // S3 adds this one where there is none.
-        let algorithm =
-            claimed.as_ref().map_or(named.unwrap_or(Algorithm::Crc64Nvme), |claimed| claimed.algorithm());
+        let algorithm = claimed.as_ref().map_or(named.unwrap_or(Algorithm::Crc64Nvme), Claimed::algorithm);
         let received = receive(&self.options, body, &claims, claimed.as_ref(), algorithm, &id).await?;
         let object = Object {
             etag: hex(&received.md5),
@@ -229,7 +228,7 @@ impl World {
             content_range: range.as_ref().map(|range| content_range(range, &object)),
             content_type: Some(content_type(facts)),
             e_tag: Some(quoted(&object.etag)),
-            expires: facts.expires.map(|time| Timestamp::from(time)),
+            expires: facts.expires.map(Timestamp::from),
             last_modified: Some(version.modified.into()),
             metadata: Some(facts.metadata.clone()),
             parts_count: part.map(|_| small(object.parts.len().max(1))),
@@ -283,7 +282,7 @@ impl World {
             content_range: range.as_ref().map(|range| content_range(range, &object)),
             content_type: Some(content_type(facts)),
             e_tag: Some(quoted(&object.etag)),
-            expires: facts.expires.map(|time| Timestamp::from(time)),
+            expires: facts.expires.map(Timestamp::from),
             last_modified: Some(version.modified.into()),
             metadata: Some(facts.metadata.clone()),
             parts_count: part.map(|_| small(object.parts.len().max(1))),

@@ -115,7 +115,7 @@ pub(super) async fn receive(
         error.set_status_code(http::StatusCode::BAD_REQUEST);
         return Err(error);
     }
-    let md5 = md5.map(|md5| md5.finalize().as_ref().to_vec());
+    let md5 = md5.map(|md5| md5.finalize().to_vec());
     if let (Some(expected), Some(found)) = (&claims.md5, &md5) {
         if STANDARD.decode(expected).map_or(0, |digest| digest.len()) != found.len() {
             return Err(s3_error!(InvalidDigest, "The Content-MD5 you specified was invalid."));
@@ -130,7 +130,7 @@ pub(super) async fn receive(
     let md5 = md5.unwrap_or_else(|| {
         let mut made_up = Md5::new();
         made_up.update(unique.as_bytes());
-        made_up.finalize().as_ref().to_vec()
+        made_up.finalize().to_vec()
     });
     Ok(Received { body: sink.finish(), md5, checksum })
 }

@@ -134,8 +134,8 @@ impl Hasher {
             Self::Crc32(hasher) => hasher.finalize().to_vec(),
             Self::Crc32c(hasher) => hasher.finalize().to_vec(),
             Self::Crc64Nvme(hasher) => hasher.finalize().to_vec(),
-            Self::Sha1(hasher) => hasher.finalize().as_ref().to_vec(),
-            Self::Sha256(hasher) => hasher.finalize().as_ref().to_vec(),
+            Self::Sha1(hasher) => hasher.finalize().to_vec(),
+            Self::Sha256(hasher) => hasher.finalize().to_vec(),
         }
     }
 }

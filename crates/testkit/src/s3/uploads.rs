@@ -17,7 +17,7 @@ use super::conditions::Writing;
 use super::objects::{
     check_metadata, claimed, encryption, facts, no_acl, quoted, set_checksum, signed, small, tags_of_header,
 };
-use super::receive::{Claims, bad_digest, receive};
+use super::receive::{Claimed, Claims, bad_digest, receive};
 use super::store::{Facts, Object, Part, PartFacts, Upload};
 use super::sums::{Algorithm, Checksum, Kind, base64, etag_of_parts, hex};
 use super::{Arrival, Caller, World, invalid_argument, invalid_request, not_played};
@@ -123,7 +123,7 @@ impl World {
             arrival: request.extensions.get::<Arrival>().cloned().unwrap_or_default(),
         };
         let claimed = claims.checksum()?;
-        let actual = claimed.as_ref().map(|claimed| claimed.algorithm());
+        let actual = claimed.as_ref().map(Claimed::algorithm);
         // The parts of a composite each need theirs; S3 works out what a whole is summed by.
         if actual != upload.algorithm && (actual.is_some() || upload.kind == Kind::Composite) {
             return Err(mismatch(upload.algorithm, actual));
