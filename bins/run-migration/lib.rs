@@ -16,6 +16,7 @@ mod sql;
 mod task;
 #[cfg(test)]
 mod tests;
+mod todo;
 mod verify;
 mod version;
 mod watch;
@@ -211,7 +212,7 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
         backup: None,
     };
     look(&mut world, &session, &request(cx.now())).await?;
-    let pending = !plan::todo(&request(cx.now()), &world)?.0.is_empty();
+    let pending = !todo::todo(&request(cx.now()), &world)?.0.is_empty();
     if pending
         && args.baseline.is_none()
         && let Some(uri) = &args.require_backup
@@ -267,7 +268,7 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
 /// Reads what can change while another run is at work.
 async fn look(world: &mut World, session: &Session, request: &Request<'_>) -> Result<(), Failure> {
     (world.ledger, world.unfinished) = observe::ledger(session, request.ledger).await?;
-    let names = plan::tables(world, &plan::todo(request, world)?.0);
+    let names = plan::tables(world, &todo::todo(request, world)?.0);
     world.tables = observe::tables(session, names).await?;
     Ok(())
 }
