@@ -236,7 +236,11 @@ fn with_backup(change: impl FnOnce(&mut Manifest, &mut SeenObject)) -> Result<Mi
 fn a_backup_of_this_database_lets_it_through_and_is_named_as_the_way_back() {
     let plan = with_backup(|_, _| {}).unwrap();
     assert!(plan.restore.contains("s3://backups/rally.dump"), "{}", plan.restore);
-    assert!(plan.restore.contains("backup-db --action restore --backup s3://backups/rally.dump.manifest.json"), "{}", plan.restore);
+    assert!(
+        plan.restore.contains("backup-db --action restore --backup s3://backups/rally.dump.manifest.json"),
+        "{}",
+        plan.restore
+    );
 }
 
 #[test]
