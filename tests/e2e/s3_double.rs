@@ -476,6 +476,10 @@ async fn an_upload_of_another_size_or_with_small_missing_or_unordered_parts_is_n
         .await
         .is(404, "NoSuchUpload");
     assert!(stage.double.keys("new").is_empty());
+    // However much the client still had to send, it is told why.
+    let large = "0".repeat(8 << 20);
+    stage.put("new/whole?partNumber=1&uploadId=nothing", &[], &large).await.is(404, "NoSuchUpload");
+    stage.put("nothing/whole", &[], &large).await.is(404, "NoSuchBucket");
     upload.complete(&[("x-amz-mp-object-size", "9")], &both()).await.is(200, "");
     upload.complete(&[], &both()).await.is(404, "NoSuchUpload");
     let crc32 = stage.begin(&[("x-amz-checksum-algorithm", "CRC32")]).await;
