@@ -205,10 +205,7 @@ impl S3 for Service {
         &self,
         request: S3Request<DeleteBucketInput>,
     ) -> S3Result<S3Response<DeleteBucketOutput>> {
-        self.0.delete_bucket(request)?;
-        let mut response = S3Response::new(DeleteBucketOutput::default());
-        response.status = Some(http::StatusCode::NO_CONTENT);
-        Ok(response)
+        self.0.delete_bucket(request).map(|()| S3Response::new(DeleteBucketOutput::default()))
     }
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
