@@ -53,4 +53,4 @@ rehearse-reset:
 
 KILLS ?= 100
 kills: setup
-	CUTOVER_KILLS=$(KILLS) $(if $(SEED),CUTOVER_SEED=$(SEED)) $(CARGO) test --quiet -p testkit -p cutover --test e2e kill_random -- --nocapture --test-threads 1
+	CUTOVER_KILLS=$(KILLS) $(if $(SEED),CUTOVER_SEED=$(SEED)) $(CARGO) test --quiet --test e2e kill_random -- --nocapture --test-threads 1

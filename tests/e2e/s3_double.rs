@@ -476,6 +476,10 @@ async fn an_upload_of_another_size_or_with_small_missing_or_unordered_parts_is_n
         .await
         .is(404, "NoSuchUpload");
     assert!(stage.double.keys("new").is_empty());
+    // However much the client still had to send, it is told why.
+    let large = "0".repeat(8 << 20);
+    stage.put("new/whole?partNumber=1&uploadId=nothing", &[], &large).await.is(404, "NoSuchUpload");
+    stage.put("nothing/whole", &[], &large).await.is(404, "NoSuchBucket");
     upload.complete(&[("x-amz-mp-object-size", "9")], &both()).await.is(200, "");
     upload.complete(&[], &both()).await.is(404, "NoSuchUpload");
     let crc32 = stage.begin(&[("x-amz-checksum-algorithm", "CRC32")]).await;
@@ -767,6 +771,8 @@ async fn reading_heeds_ranges_and_conditions() {
         // The checksum is of the whole.
         assert_eq!(answer.header("x-amz-checksum-crc64nvme"), "");
     }
+    let head = stage.head("new/k", &[("range", "bytes=2-4")]).await.is(206, "");
+    assert_eq!((head.header("content-length"), head.header("content-range")), ("3", "bytes 2-4/9"));
     stage.get("new/k", &[("range", "bytes=9-")]).await.is(416, "InvalidRange");
     let etag = format!("\"{MD5}\"");
     assert_eq!(stage.get("new/k", &[("if-match", &etag)]).await.text, WHOLE);
@@ -830,6 +836,7 @@ async fn owners_regions_and_those_who_are_let_in() {
     stage.put("other", &[], in_ireland).await.ok();
     stage.get("other?location", &[]).await.ok().says(">eu-west-1</LocationConstraint>");
     stage.put("other", &[], "").await.is(409, "BucketAlreadyOwnedByYou");
+    stage.put("new", &[], "").await.is(200, "");
     stage.send("DELETE", "new", &[], "").await.is(409, "BucketNotEmpty");
     stage.send("DELETE", "other", &[], "").await.is(204, "");
     stage.end();

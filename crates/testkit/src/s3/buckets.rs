@@ -78,6 +78,10 @@ impl World {
         let now = self.now();
         let mut store = self.store();
         if let Some(bucket) = store.buckets.get(&input.bucket) {
+            // Everywhere but in the oldest region: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
+            if bucket.owner == self.options.account && bucket.region == "us-east-1" {
+                return Ok(CreateBucketOutput { location: Some(format!("/{}", input.bucket)) });
+            }
             return Err(if bucket.owner == self.options.account {
                 s3_error!(
                     BucketAlreadyOwnedByYou,

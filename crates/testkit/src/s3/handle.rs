@@ -42,6 +42,18 @@ impl Stored {
         hasher.update(&self.body);
         hex(&hasher.finish())
     }
+
+    /// The body, taken out of a zstd stream where it is in one.
+    ///
+    /// # Errors
+    /// The stream is damaged or cut off.
+    pub fn unpacked(&self) -> io::Result<Vec<u8>> {
+        // https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1
+        if self.body.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            return zstd::decode_all(self.body.as_slice());
+        }
+        Ok(self.body.clone())
+    }
 }
 
 impl Double {

@@ -153,10 +153,10 @@ pub(super) fn small(number: usize) -> i32 {
 impl World {
     pub(super) async fn put_object(
         &self,
-        mut request: S3Request<PutObjectInput>,
+        request: S3Request<PutObjectInput>,
+        body: &mut Option<StreamingBlob>,
     ) -> S3Result<PutObjectOutput> {
         let caller = Caller::of(&request, request.input.expected_bucket_owner.as_ref());
-        let body = request.input.body.take();
         let input = request.input;
         let facts = facts!(input);
         if input.write_offset_bytes.is_some() {

@@ -66,7 +66,7 @@ pub(super) struct Received {
 /// `algorithm` is that of the checksum kept. An error leaves nothing behind.
 pub(super) async fn receive(
     options: &Options,
-    body: Option<StreamingBlob>,
+    body: &mut Option<StreamingBlob>,
     claims: &Claims,
     claimed: Option<&Claimed>,
     algorithm: Algorithm,
@@ -76,7 +76,7 @@ pub(super) async fn receive(
     let mut hasher = Hasher::new(algorithm);
     let mut md5 = (options.md5 || claims.md5.is_some()).then(Md5::new);
     let mut sha256 = claims.arrival.content_sha256.is_some().then(Sha256::new);
-    if let Some(mut stream) = body {
+    if let Some(stream) = body {
         while let Some(data) = stream.next().await {
             let data = data.map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?;
             if sink.length() + data.len() as u64 > options.largest_put {
@@ -133,6 +133,14 @@ pub(super) async fn receive(
         made_up.finalize().to_vec()
     });
     Ok(Received { body: sink.finish(), md5, checksum })
+}
+
+/// Reads what is left of a body that was refused: a connection closed in the middle of it would be a reset to the client, which
+/// would not see the refusal.
+pub(super) async fn drain(body: &mut Option<StreamingBlob>) {
+    if let Some(stream) = body {
+        while let Some(Ok(_)) = stream.next().await {}
+    }
 }
 
 fn compare(claimed: &Claimed, arrival: &Arrival, found: &[u8]) -> S3Result {

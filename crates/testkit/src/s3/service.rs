@@ -20,6 +20,7 @@ use s3s::dto::{
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use super::World;
+use super::receive::drain;
 
 pub(super) struct Service(pub(super) Arc<World>);
 
@@ -162,8 +163,16 @@ impl S3 for Service {
         self.0.set_bucket_versioning(request).map(S3Response::new)
     }
 
-    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
-        self.0.put_object(request).await.map(S3Response::new)
+    async fn put_object(
+        &self,
+        mut request: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
+        let mut body = request.input.body.take();
+        let answer = self.0.put_object(request, &mut body).await;
+        if answer.is_err() {
+            drain(&mut body).await;
+        }
+        answer.map(S3Response::new)
     }
 
     async fn put_object_tagging(
@@ -175,9 +184,14 @@ impl S3 for Service {
 
     async fn upload_part(
         &self,
-        request: S3Request<UploadPartInput>,
+        mut request: S3Request<UploadPartInput>,
     ) -> S3Result<S3Response<UploadPartOutput>> {
-        self.0.upload_part(request).await.map(S3Response::new)
+        let mut body = request.input.body.take();
+        let answer = self.0.upload_part(request, &mut body).await;
+        if answer.is_err() {
+            drain(&mut body).await;
+        }
+        answer.map(S3Response::new)
     }
 
     async fn upload_part_copy(
@@ -191,10 +205,7 @@ impl S3 for Service {
         &self,
         request: S3Request<DeleteBucketInput>,
     ) -> S3Result<S3Response<DeleteBucketOutput>> {
-        self.0.delete_bucket(request)?;
-        let mut response = S3Response::new(DeleteBucketOutput::default());
-        response.status = Some(http::StatusCode::NO_CONTENT);
-        Ok(response)
+        self.0.delete_bucket(request).map(|()| S3Response::new(DeleteBucketOutput::default()))
     }
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {

@@ -7,7 +7,7 @@ use s3s::dto::{
     self, AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
     CompleteMultipartUploadOutput, CompletedPart, CreateMultipartUploadInput, CreateMultipartUploadOutput,
     ListMultipartUploadsInput, ListMultipartUploadsOutput, ListPartsInput, ListPartsOutput, MultipartUpload,
-    UploadPartInput, UploadPartOutput,
+    StreamingBlob, UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3Error, S3Request, S3Result, s3_error};
 use time::OffsetDateTime;
@@ -106,10 +106,10 @@ impl World {
 
     pub(super) async fn upload_part(
         &self,
-        mut request: S3Request<UploadPartInput>,
+        request: S3Request<UploadPartInput>,
+        body: &mut Option<StreamingBlob>,
     ) -> S3Result<UploadPartOutput> {
         let caller = Caller::of(&request, request.input.expected_bucket_owner.as_ref());
-        let body = request.input.body.take();
         let input = request.input;
         if input.sse_customer_algorithm.is_some() {
             return Err(not_played("keys of the customer's own"));
@@ -210,6 +210,7 @@ impl World {
         let mut store = self.store();
         let id = store.next_id("version");
         let bucket = store.bucket_mut(&input.bucket, &caller)?;
+        // Completing takes no time here, in which something could be deleted.
         let deletions = bucket.deletions(&input.key);
         bucket.may_write(&input.key, &conditions, deletions)?;
         output.version_id = bucket.put(&input.key, id, object, now);
