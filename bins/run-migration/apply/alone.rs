@@ -53,17 +53,11 @@ impl Work<'_> {
         let attempt = format!("apply {}", item.name);
         let script = file.script.clone().unwrap_or_default();
         let running = Running { item, script: &script };
-        let mut at = match &item.begun {
-            Some(begun) => At {
-                done: begun.done,
-                stage: begun.stage,
-                statement: begun.statement.clone(),
-                touched: false,
-            },
-            None => {
-                self.begin_alone(&attempt, running).await?;
-                At { done: 0, stage: Stage::Ready, statement: String::new(), touched: true }
-            }
+        let mut at = if let Some(begun) = &item.begun {
+            At { done: begun.done, stage: begun.stage, statement: begun.statement.clone(), touched: false }
+        } else {
+            self.begin_alone(&attempt, running).await?;
+            At { done: 0, stage: Stage::Ready, statement: String::new(), touched: true }
         };
         let ran = self.statements(&attempt, running, &mut at).await;
         self.say_notices(&item.name);

@@ -1,4 +1,4 @@
-//! Commands from version to version, as BossDB's migrations between stack versions.
+//! Commands from version to version, as `BossDB`'s migrations between stack versions.
 
 use std::os::unix::fs::PermissionsExt as _;
 
