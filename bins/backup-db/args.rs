@@ -243,9 +243,10 @@ impl Args {
             if given && !actions.contains(&self.action) {
                 let words: Vec<&str> = actions.iter().map(|action| action.word()).collect();
                 return Err(Failure::usage(format!("use --{name} with --action {}", self.action.word()))
-                    .because(match words.is_empty() {
-                        true => "it belongs to another --mode".to_owned(),
-                        false => format!("it belongs to {}", words.join(" and ")),
+                    .because(if words.is_empty() {
+                        "it belongs to another --mode".to_owned()
+                    } else {
+                        format!("it belongs to {}", words.join(" and "))
                     })
                     .help("leave it out, or say another --action"));
             }

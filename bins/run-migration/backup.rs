@@ -59,9 +59,9 @@ impl Guard<'_> {
                 .because(format!("the backup {} can't stand in for an undo: {why}", backup.uri))
                 .help(help)
         })?;
-        let ended = manifest.ended.format(&Rfc3339).unwrap_or_default();
+        let of = manifest.started.format(&Rfc3339).unwrap_or_default();
         notes.push(Note::Info(format!(
-            "backup: {} of {ended}, verified up to {}",
+            "backup: {} of {of}, verified up to {}",
             manifest.uri(),
             manifest.rung
         )));
@@ -72,7 +72,7 @@ impl Guard<'_> {
             )));
         }
         Ok(format!(
-            "restore the backup of {ended} into a new database: backup-db --action restore --backup {} --into NEWDB (its dump is {})",
+            "restore the backup of {of} into a new database: backup-db --action restore --backup {} --into NEWDB (its dump is {})",
             backup.uri,
             manifest.uri()
         ))
@@ -99,7 +99,8 @@ impl Guard<'_> {
                 "set the clocks of both machines",
             ));
         }
-        let age = Duration::try_from(self.now - manifest.ended).unwrap_or_default();
+        // Its data are from when it was begun: a dump of an hour is an hour old when it ends.
+        let age = Duration::try_from(self.now - manifest.started).unwrap_or_default();
         if age > self.max_age {
             let minutes = |time: Duration| time.as_secs() / 60;
             return Err((

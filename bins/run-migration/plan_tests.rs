@@ -250,7 +250,7 @@ fn a_backup_that_can_not_stand_in_for_an_undo_is_refused() {
         (|manifest, _| manifest.database = "other".to_owned(), "of the database other, not rally"),
         (|manifest, _| manifest.system_identifier = Some("1".to_owned()), "of another server"),
         (|manifest, _| manifest.system_identifier = None, "can't be seen"),
-        (|manifest, _| manifest.ended = at("09:59"), "121 min old, and --max-age is 120 min"),
+        (|manifest, _| manifest.started = at("09:59"), "121 min old, and --max-age is 120 min"),
         (|manifest, _| manifest.ended = at("12:02"), "from the future"),
         (
             |manifest, _| manifest.rung = Rung::Contents,

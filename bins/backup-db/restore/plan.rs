@@ -96,7 +96,10 @@ impl Plan for RestorePlan {
             Action::new(
                 RESTORE,
                 &self.does,
-                format!("drop the database {}, if nothing in it was changed since", self.into),
+                format!(
+                    "drop the database {}, if it still has the rows and objects that were restored",
+                    self.into
+                ),
             )
             .detail(format!(
                 "as {} until its rows and objects are those of the manifest, then it gets its name",

@@ -86,7 +86,6 @@ pub fn names<S: Serializer>(map: &BTreeMap<String, String>, to: S) -> Result<S::
 }
 
 /// [`names`], of what may not have been asked for.
-#[expect(clippy::ref_option, reason = "serde calls it with a reference to the field")]
 pub fn names_if_any<S: Serializer>(map: &Option<BTreeMap<String, String>>, to: S) -> Result<S::Ok, S::Error> {
     map.as_ref().map(|map| map.keys().collect::<Vec<_>>()).serialize(to)
 }
