@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use crate::catalogue::{column, value};
 use crate::globals;
+use crate::place::{self, Place};
 use crate::refill::{create, lacking};
-use crate::scratch::{self, Place, Scratch};
+use crate::scratch::Scratch;
 use crate::sql::{identifier, literal};
 use crate::tools::{Runner, Version};
 
@@ -20,7 +21,7 @@ pub(crate) enum Site {
     /// A scratch server on this machine.
     Own(Place),
     /// A named server.
-    Named(Named),
+    Named(Box<Named>),
 }
 
 /// A server that a proof may use, as it describes itself.
@@ -257,7 +258,7 @@ pub(crate) async fn own(
     folder: Option<&Path>,
     env: &Env,
 ) -> Result<Place, Failure> {
-    scratch::find(runner, tools, server, folder, env).await.map_err(|why| {
+    place::find(runner, tools, server, folder, env).await.map_err(|why| {
         Failure::refused("prove the backup in a scratch server")
             .because(why)
             .help("install the server of PostgreSQL beside its client, or name a server with --prove-into, or ask for --verify read-back")

@@ -10,6 +10,7 @@ use postgres::{PgArgs, Rung};
 use crate::key::Destination;
 
 /// The arguments of `backup-db`.
+#[expect(clippy::struct_excessive_bools, reason = "flags are independent of each other")]
 #[derive(clap::Args, Clone, Debug)]
 #[command(about = "Back a PostgreSQL database up to S3, verified, with a manifest", long_about = include_str!("help.md"))]
 pub struct Args {
@@ -73,7 +74,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) scratch_dir: Option<PathBuf>,
 
-    /// back-up: a server to prove the backup on instead of a scratch one, as postgresql://USER@HOST/DBNAME; it gets a
+    /// back-up: a server to prove the backup on instead of a scratch one, as <postgresql://USER@HOST/DBNAME>; it gets a
     /// database of its own there, which is dropped afterwards
     ///
     /// Its password comes from `PROVE_PGPASSWORD`, a password file (PGPASSFILE, ~/.pgpass) or a service file; of the other
@@ -112,6 +113,14 @@ pub struct Args {
     /// prune, restore: what counts as verified [default: read-back]
     #[arg(long, value_enum, value_name = "RUNG")]
     pub(crate) min_rung: Option<Rung>,
+
+    /// rds-snapshot: the RDS instance
+    #[arg(long, value_name = "ID", conflicts_with = "db_cluster")]
+    pub(crate) db_instance: Option<String>,
+
+    /// rds-snapshot: the Aurora or Multi-AZ cluster
+    #[arg(long, value_name = "ID")]
+    pub(crate) db_cluster: Option<String>,
 
     /// vault-export: the address of the server [default: `VAULT_ADDR`]
     #[arg(long, value_name = "URL")]
@@ -157,6 +166,8 @@ impl Act {
 pub(crate) enum Mode {
     /// `pg_dump` of one database, which any later version can restore
     Dump,
+    /// A snapshot of an RDS instance or an Aurora cluster
+    RdsSnapshot,
     /// The secrets of a key/value engine of Vault, encrypted to `--age-recipient`
     VaultExport,
 }
@@ -200,10 +211,13 @@ impl Args {
     /// Refuses flags that mean nothing for the action: who gives one believes that it does something.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         use Act::{BackUp, List, Prune, Restore};
-        if self.mode == Mode::VaultExport {
-            return self.check_vault();
+        match self.mode {
+            Mode::Dump => {}
+            Mode::RdsSnapshot => return self.check_rds(),
+            Mode::VaultExport => return self.check_vault(),
         }
-        let flags: [(&str, bool, &[Act]); 20] = [
+        let flags: [(&str, bool, &[Act]); 21] = [
+            ("db-instance or --db-cluster", self.names_rds(), &[]),
             ("vault-addr or --vault-mount", self.vault_addr.is_some() || self.vault_mount.is_some(), &[]),
             ("pg-dump", self.pg_dump.is_some(), &[BackUp, Restore]),
             ("backup-id", self.backup_id.is_some(), &[BackUp]),
@@ -230,7 +244,7 @@ impl Args {
                 let words: Vec<&str> = actions.iter().map(|action| action.word()).collect();
                 return Err(Failure::usage(format!("use --{name} with --action {}", self.action.word()))
                     .because(match words.is_empty() {
-                        true => "it belongs to --mode vault-export".to_owned(),
+                        true => "it belongs to another --mode".to_owned(),
                         false => format!("it belongs to {}", words.join(" and ")),
                     })
                     .help("leave it out, or say another --action"));
@@ -291,17 +305,19 @@ impl Args {
         )
     }
 
-    /// An export takes few flags; those of a dump would do nothing.
-    fn check_vault(&self) -> Result<(), Failure> {
-        let refuse = |what: &str, why: &str, help: &str| {
-            Err(Failure::usage(format!("use {what} with --mode vault-export")).because(why).help(help))
-        };
+    fn names_rds(&self) -> bool {
+        self.db_instance.is_some() || self.db_cluster.is_some()
+    }
+
+    /// The other modes take few flags; those of a dump would do nothing.
+    fn refuse_dump_flags(&self, mode: &str) -> Result<(), Failure> {
         if self.action != Act::BackUp {
-            return refuse(
+            return Err(refuse(
                 &format!("--action {}", self.action.word()),
-                "an export is made and taken back by --undo, no more",
-                "leave --action out; the output restore-command puts an export back",
-            );
+                mode,
+                "it is made and taken back by --undo, no more",
+                "leave --action out; the output restore-command says how to restore",
+            ));
         }
         let flags = [
             ("--pg-dump", self.pg_dump.is_some()),
@@ -318,21 +334,62 @@ impl Args {
             ("--backup", self.backup.is_some()),
             ("--into", self.into.is_some()),
             ("--no-owner", self.no_owner),
-            ("--keep", self.keep.is_some() || self.keep_for.is_some()),
+            ("--keep", self.keep.is_some()),
+            ("--keep-for", self.keep_for.is_some()),
             ("--min-rung", self.min_rung.is_some()),
         ];
-        if let Some((flag, _)) = flags.into_iter().find(|(_, given)| *given) {
-            return refuse(flag, "it belongs to --mode dump", "leave it out");
+        match flags.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(refuse(flag, mode, "it belongs to --mode dump", "leave it out")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_vault(&self) -> Result<(), Failure> {
+        let mode = "vault-export";
+        self.refuse_dump_flags(mode)?;
+        if self.names_rds() {
+            return Err(refuse(
+                "--db-instance or --db-cluster",
+                mode,
+                "it belongs to --mode rds-snapshot",
+                "leave it out",
+            ));
         }
         if self.to.is_none() {
-            return refuse("no --to", "nothing says where the export goes", "give --to s3://BUCKET/PREFIX");
+            return Err(refuse(
+                "no --to",
+                mode,
+                "nothing says where the export goes",
+                "give --to s3://BUCKET/PREFIX",
+            ));
         }
         if self.age_recipient.is_empty() {
-            return refuse(
+            return Err(refuse(
                 "no --age-recipient",
+                mode,
                 "secrets are stored encrypted or not at all",
                 "make a pair with age-keygen, keep its secret key where the backups are not, and give the public one",
-            );
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_rds(&self) -> Result<(), Failure> {
+        let mode = "rds-snapshot";
+        self.refuse_dump_flags(mode)?;
+        let others = [
+            ("--to", self.to.is_some(), "RDS keeps the snapshot itself"),
+            ("--age-recipient", !self.age_recipient.is_empty(), "RDS encrypts it as it does the database"),
+            ("--vault-addr", self.vault_addr.is_some(), "it belongs to --mode vault-export"),
+            ("--vault-mount", self.vault_mount.is_some(), "it belongs to --mode vault-export"),
+        ];
+        if let Some((flag, _, why)) = others.into_iter().find(|(_, given, _)| *given) {
+            return Err(refuse(flag, mode, why, "leave it out"));
+        }
+        if !self.names_rds() {
+            let (why, help) =
+                ("nothing says what the snapshot is of", "give --db-instance ID or --db-cluster ID");
+            return Err(refuse("no database", mode, why, help));
         }
         Ok(())
     }
@@ -341,6 +398,10 @@ impl Args {
     pub(crate) fn min_rung(&self) -> Rung {
         self.min_rung.unwrap_or(Rung::ReadBack)
     }
+}
+
+fn refuse(what: &str, mode: &str, why: &str, help: &str) -> Failure {
+    Failure::usage(format!("use {what} with --mode {mode}")).because(why).help(help)
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ mod globals;
 mod key;
 mod list;
 mod pipe;
+mod place;
 mod prune;
+mod rds;
 mod readback;
 mod refill;
 mod restore;
@@ -63,6 +65,7 @@ pub const STEP: Step = Step {
             description: "a shell command that restores the dump into a new database",
         },
         Output { name: "database", description: "restore: the database that was made" },
+        Output { name: "snapshot-arn", description: "rds-snapshot: the ARN of the snapshot" },
     ],
     permissions: &[
         Permission { action: "sts:GetCallerIdentity", resource: "*", when: "" },
@@ -75,6 +78,51 @@ pub const STEP: Step = Step {
             action: "s3:DeleteObject",
             resource: "arn:aws:s3:::BUCKET/PREFIX/*",
             when: "--action prune, --undo, or where a dump turns out to be unusable",
+        },
+        Permission {
+            action: "rds:DescribeDBInstances",
+            resource: "arn:aws:rds:REGION:ACCOUNT:db:INSTANCE",
+            when: "--db-instance",
+        },
+        Permission {
+            action: "rds:DescribeDBSnapshots",
+            resource: "arn:aws:rds:REGION:ACCOUNT:snapshot:cutover-*",
+            when: "--db-instance",
+        },
+        Permission {
+            action: "rds:CreateDBSnapshot",
+            resource: "arn:aws:rds:REGION:ACCOUNT:db:INSTANCE and arn:aws:rds:REGION:ACCOUNT:snapshot:cutover-*",
+            when: "--db-instance",
+        },
+        Permission {
+            action: "rds:DescribeDBClusters",
+            resource: "arn:aws:rds:REGION:ACCOUNT:cluster:CLUSTER",
+            when: "--db-cluster",
+        },
+        Permission {
+            action: "rds:DescribeDBClusterSnapshots",
+            resource: "arn:aws:rds:REGION:ACCOUNT:cluster-snapshot:cutover-*",
+            when: "--db-cluster",
+        },
+        Permission {
+            action: "rds:CreateDBClusterSnapshot",
+            resource: "arn:aws:rds:REGION:ACCOUNT:cluster:CLUSTER and arn:aws:rds:REGION:ACCOUNT:cluster-snapshot:cutover-*",
+            when: "--db-cluster",
+        },
+        Permission {
+            action: "rds:AddTagsToResource",
+            resource: "arn:aws:rds:REGION:ACCOUNT:snapshot:cutover-* and arn:aws:rds:REGION:ACCOUNT:cluster-snapshot:cutover-*",
+            when: "--mode rds-snapshot",
+        },
+        Permission {
+            action: "rds:DeleteDBSnapshot",
+            resource: "arn:aws:rds:REGION:ACCOUNT:snapshot:cutover-*",
+            when: "--undo of a snapshot of an instance",
+        },
+        Permission {
+            action: "rds:DeleteDBClusterSnapshot",
+            resource: "arn:aws:rds:REGION:ACCOUNT:cluster-snapshot:cutover-*",
+            when: "--undo of a snapshot of a cluster",
         },
     ],
     exit_codes: &[
@@ -94,6 +142,12 @@ pub const STEP: Step = Step {
 async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     args.check()?;
     let aws = Aws::connect(&cx, &args.aws).await?;
+    if args.mode == Mode::RdsSnapshot {
+        return match cx.undo() {
+            Some(receipt) => rds::undo(&cx, &aws, receipt).await,
+            None => rds::run(&cx, &args, &aws).await,
+        };
+    }
     if args.action == Act::Restore {
         let (bucket, source) = source(&args, &cx)?;
         let store = cx.or_cancelled(Bucket::find(&aws, &bucket, None, "--backup")).await??;
@@ -121,7 +175,7 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
             prune::prune(&cx, &store, to, &request).await
         }
         (_, Mode::VaultExport) => vault::run(&cx, &args, &store, to).await,
-        (_, Mode::Dump) => {
+        (_, Mode::Dump | Mode::RdsSnapshot) => {
             let (manifest, outcome) = Box::pin(dump::back_up(&cx, &args, to, &store)).await?;
             if let Some(manifest) = manifest {
                 outputs(&cx, &manifest);

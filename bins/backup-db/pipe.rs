@@ -28,11 +28,31 @@ const JOB: u32 = 2 << 20;
 /// What is read from the pipe at once; the kernel's own buffer is smaller.
 const READ: usize = 256 << 10;
 
+/// What the parts of a stream may take together, from the moment when one is begun to that when it is dropped. Two parts there
+/// must be: one that is filled and one that is sent.
+pub(crate) const MEMORY: u64 = 64 << 20;
+
 /// A part of the stream; the last one carries the sums of all.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) body: Bytes,
     pub(crate) last: Option<Sum>,
+    /// To be kept as long as the body.
+    pub(crate) room: Room,
+}
+
+/// A part's place in memory, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    bytes: u64,
+    back: std::sync::mpsc::Sender<u64>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Nobody waits for it after the last part.
+        let _ = self.back.send(self.bytes);
+    }
 }
 
 /// The parts of a stream as they come.
@@ -45,13 +65,11 @@ pub(crate) struct Parts {
 impl Parts {
     /// Cuts what comes out of the pipe into parts of `sizes`. The thread ends with the pipe, or when this is dropped.
     pub(crate) fn of(pipe: PipeReader, packing: Packing, sizes: PartSizes) -> Self {
-        // The part that waits here is beside those in flight and the one that is being filled.
         let (to, parts) = mpsc::channel(1);
         let read = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&read);
         std::thread::spawn(move || {
-            let mut cutter =
-                Cutter { to: to.clone(), sizes, number: 1, part: BytesMut::new(), hasher: Hasher::new() };
+            let mut cutter = Cutter::new(to.clone(), sizes);
             let cut = match packing {
                 Packing::AsItIs => pump(pipe, &mut cutter, &count),
                 Packing::Zstd { threads } => compress(pipe, &mut cutter, threads, &count),
@@ -106,34 +124,63 @@ struct Cutter {
     sizes: PartSizes,
     number: u32,
     part: BytesMut,
+    room: Room,
     hasher: Hasher,
+    /// How much the parts take that are not dropped yet, and where they say that they are.
+    taken: u64,
+    freed: std::sync::mpsc::Receiver<u64>,
 }
 
 impl Cutter {
-    fn size(&self) -> usize {
-        usize::try_from(self.sizes.of(self.number)).unwrap_or(usize::MAX)
+    fn new(to: mpsc::Sender<io::Result<Part>>, sizes: PartSizes) -> Self {
+        let (back, freed) = std::sync::mpsc::channel();
+        let room = Room { bytes: 0, back };
+        Self { to, sizes, number: 1, part: BytesMut::new(), room, hasher: Hasher::new(), taken: 0, freed }
+    }
+
+    fn size(&self) -> u64 {
+        self.sizes.of(self.number)
+    }
+
+    /// Waits until there is room for the next part.
+    fn make_room(&mut self) {
+        let size = self.size();
+        while self.taken + size > MEMORY.max(2 * size) {
+            // Whoever drops a part says so, in whichever way the stream ends.
+            self.taken -= self.freed.recv().unwrap_or(self.taken);
+        }
+        self.taken += size;
+        self.room.bytes = size;
+        self.part.reserve(usize::try_from(size).unwrap_or(usize::MAX));
+    }
+
+    fn cut(&mut self) -> Part {
+        let room = Room { bytes: 0, back: self.room.back.clone() };
+        Part {
+            body: std::mem::take(&mut self.part).freeze(),
+            last: None,
+            room: std::mem::replace(&mut self.room, room),
+        }
     }
 
     /// What is left, which may be nothing.
-    fn last(self) -> Part {
-        Part { body: self.part.freeze(), last: Some(self.hasher.finish()) }
+    fn last(mut self) -> Part {
+        let part = self.cut();
+        Part { last: Some(self.hasher.finish()), ..part }
     }
 }
 
 impl io::Write for Cutter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let size = self.size();
-        if self.part.len() == size {
-            let body = std::mem::take(&mut self.part).freeze();
-            self.to
-                .blocking_send(Ok(Part { body, last: None }))
-                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        if self.part.len() as u64 == self.size() {
+            let part = self.cut();
+            self.to.blocking_send(Ok(part)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
             self.number += 1;
         }
         if self.part.capacity() == 0 {
-            self.part.reserve(self.size());
+            self.make_room();
         }
-        let room = self.size() - self.part.len();
+        let room = usize::try_from(self.size()).unwrap_or(usize::MAX) - self.part.len();
         let taken = bytes.get(..room.min(bytes.len())).unwrap_or_default();
         self.part.extend_from_slice(taken);
         self.hasher.update(taken);
@@ -270,6 +317,30 @@ mod tests {
         assert_eq!(sizes, [16 << 20]);
         let (sizes, ..) = parts(Vec::new(), Packing::AsItIs).await;
         assert_eq!(sizes, [0]);
+    }
+
+    #[tokio::test]
+    async fn no_more_parts_are_begun_than_there_is_room_for() {
+        let (from, mut to) = io::pipe().unwrap();
+        let writer = std::thread::spawn(move || {
+            let chunk = vec![7; 1 << 20];
+            (0..100).try_for_each(|_| to.write_all(&chunk))
+        });
+        let mut parts = Parts::of(from, Packing::AsItIs, PartSizes::for_about(0));
+        let mut kept = Vec::new();
+        for _ in 0..4 {
+            kept.push(parts.next().await.unwrap().unwrap());
+        }
+        // Four of 16 MiB are all that fits: what is read beyond them is less than the pipe and one buffer hold.
+        let more = tokio::time::timeout(std::time::Duration::from_millis(200), parts.next()).await;
+        assert!(more.is_err() && parts.read() < (65 << 20), "{}", parts.read());
+        drop(kept);
+        let mut rest = 0;
+        while let Some(part) = parts.next().await {
+            rest += part.unwrap().body.len();
+        }
+        assert_eq!(rest, 36 << 20);
+        writer.join().unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -26,6 +26,8 @@ pub(crate) struct Filling<'a> {
     pub(crate) server: &'a Version,
     /// Whether owners and privileges are restored.
     pub(crate) owners: bool,
+    /// Whether the database is dropped afterwards: one with subscriptions can't be.
+    pub(crate) for_a_while: bool,
 }
 
 impl Filling<'_> {
@@ -51,6 +53,9 @@ pub(crate) async fn fill(
         .arg(format!("--dbname={}", conninfo(&database.dbname)));
     if !how.sets_too_much() {
         command.arg("--exit-on-error");
+    }
+    if how.for_a_while {
+        command.arg("--no-subscriptions");
     }
     if !how.owners {
         command.args(["--no-owner", "--no-privileges"]);

@@ -14,120 +14,22 @@ use kit::{Cx, Env, Failure};
 use postgres::{PgArgs, Session, Target};
 use rustix::fs::{FlockOperation, flock, statvfs};
 use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
-use serde::Serialize;
 use tokio::process::{Child, Command};
 
-use crate::tools::{Runner, Tools, Version};
+use crate::place::{Place, User};
+use crate::tools::Runner;
 
 /// What such folders are called; the rest is the run's id.
 const PREFIX: &str = "cutover-scratch-";
 const LOCK: &str = "lock";
 const DATA: &str = "data";
 const LOG: &str = "postgres.log";
-/// The superuser that `initdb` makes.
-const SUPERUSER: &str = "postgres";
+/// The superuser that `initdb` makes: not `postgres`, which the script of the roles may make, and make no superuser.
+const SUPERUSER: &str = "cutover_scratch";
+/// The database that `initdb` makes.
+const DATABASE: &str = "postgres";
 /// A Unix socket's path has at most 107 bytes (unix(7)), of which PostgreSQL wants so many for its file.
 const SOCKET: usize = 107 - "/.s.PGSQL.5432".len();
-
-/// Where a scratch server can be had on this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Place {
-    /// The installation's programs.
-    pub(crate) bin: PathBuf,
-    pub(crate) version: Version,
-    /// The folder in which it gets its own.
-    pub(crate) folder: PathBuf,
-    /// Bytes that are free there.
-    pub(crate) free: u64,
-    /// Whom it runs as, where root runs this.
-    pub(crate) user: Option<User>,
-}
-
-/// An account of this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct User {
-    pub(crate) name: String,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-}
-
-/// The server that a dump of `server` can be restored into, or why there is none and what to do.
-pub(crate) async fn find(
-    runner: &Runner,
-    tools: &Tools,
-    server: &Version,
-    folder: Option<&Path>,
-    env: &Env,
-) -> Result<Place, String> {
-    let folder = folder.map_or_else(|| PathBuf::from(env.get("TMPDIR").unwrap_or("/tmp")), Path::to_path_buf);
-    let folder = fs::canonicalize(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let disk = statvfs(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let user = if geteuid().is_root() {
-        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        Some(unprivileged(&passwd).ok_or(
-            "PostgreSQL refuses to run as root, and /etc/passwd has neither `postgres` nor `nobody`",
-        )?)
-    } else {
-        None
-    };
-    let (bin, version) = installation(runner, tools, server).await?;
-    Ok(Place { bin, version, folder, free: disk.f_bavail.saturating_mul(disk.f_frsize), user })
-}
-
-/// `postgres` if there is such an account, else `nobody`.
-fn unprivileged(passwd: &str) -> Option<User> {
-    let find = |wanted: &str| {
-        passwd.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let (name, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-            (name == wanted).then_some(())?;
-            Some(User { name: name.to_owned(), uid: uid.parse().ok()?, gid: gid.parse().ok()? })
-        })
-    };
-    find("postgres").or_else(|| find("nobody"))
-}
-
-/// The server beside `pg_dump`, or the nearest one below `/usr/lib/postgresql` that is not older than what was dumped.
-async fn installation(
-    runner: &Runner,
-    tools: &Tools,
-    server: &Version,
-) -> Result<(PathBuf, Version), String> {
-    let beside = fs::canonicalize(&tools.pg_dump).ok().and_then(|path| Some(path.parent()?.to_path_buf()));
-    let mut folders: Vec<PathBuf> = beside.into_iter().collect();
-    let entries = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    folders.extend(entries.map(|entry| entry.path().join("bin")));
-    let mut found = Vec::new();
-    let mut older = Vec::new();
-    for bin in folders {
-        if !["initdb", "postgres"].iter().all(|program| bin.join(program).is_file()) {
-            continue;
-        }
-        let Ok(output) = runner.command(&bin.join("postgres")).arg("--version").output().await else {
-            continue;
-        };
-        let said = String::from_utf8_lossy(&output.stdout);
-        let Some(version) = Version::of_program(said.trim()) else { continue };
-        if version.major < server.major { older.push(version.text) } else { found.push((bin, version)) }
-    }
-    // Those of the client's own version first: its pg_restore then speaks to a server of its time.
-    found.sort_by_key(|(_, version)| (version.major != tools.version.major, version.major));
-    found.into_iter().next().ok_or_else(|| match older.len() {
-        0 => format!(
-            "there is no PostgreSQL server (initdb and postgres) beside {} nor below /usr/lib/postgresql",
-            tools.pg_dump.display()
-        ),
-        _ => format!(
-            "the servers here are older ({}) than the one that is dumped ({server})",
-            older.join(", ")
-        ),
-    })
-}
-
-/// How much room a restore needs: the database's own size, at most 1 GiB of write-ahead log, and an empty cluster.
-pub(crate) fn need(database: u64) -> u64 {
-    database.saturating_add(database.min(1 << 30)).saturating_add(128 << 20)
-}
 
 /// A running server. Stopped and removed when dropped; [`Self::end`] waits for it.
 #[derive(Debug)]
@@ -170,7 +72,7 @@ impl Scratch {
         let target = PgArgs {
             host: Some(folder.display().to_string()),
             port: Some("5432".to_owned()),
-            dbname: Some(SUPERUSER.to_owned()),
+            dbname: Some(DATABASE.to_owned()),
             user: Some(SUPERUSER.to_owned()),
             ..PgArgs::default()
         }
@@ -409,24 +311,6 @@ fn server_in(folder: &Path) -> Option<Pid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn postgres_comes_before_nobody_and_root_never() {
-        let nobody =
-            "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
-        assert_eq!(unprivileged(nobody).unwrap().name, "nobody");
-        let both = format!("{nobody}postgres:x:107:110::/var/lib/postgresql:/bin/bash\n");
-        assert_eq!(unprivileged(&both), Some(User { name: "postgres".into(), uid: 107, gid: 110 }));
-        assert_eq!(unprivileged("root:x:0:0:root:/root:/bin/bash\n"), None);
-    }
-
-    #[test]
-    fn the_room_that_is_needed_grows_with_the_database() {
-        const MIB: u64 = 1 << 20;
-        assert_eq!(need(0), 128 * MIB);
-        assert_eq!(need(100 * MIB), 328 * MIB);
-        assert_eq!(need(100 << 30), (101 << 30) + 128 * MIB);
-    }
 
     #[test]
     fn a_folder_whose_run_is_dead_is_left_over_and_a_locked_one_is_not() {

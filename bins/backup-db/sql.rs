@@ -30,7 +30,6 @@ pub(crate) fn split(script: &str) -> Result<Vec<Statement>, String> {
                     });
                 }
                 rest.take(1);
-                continue;
             }
             '-' if rest.starts("--") => rest.until("\n"),
             '/' if rest.starts("/*") => rest.comment().ok_or_else(|| open("comment", line))?,
@@ -42,7 +41,7 @@ pub(crate) fn split(script: &str) -> Result<Vec<Statement>, String> {
                     '\'' => rest.quoted('\'', false).ok_or_else(|| open("string", line))?,
                     '"' => rest.quoted('"', false).ok_or_else(|| open("quoted name", line))?,
                     '$' if !rest.after_word() => {
-                        rest.dollar().ok_or_else(|| open("dollar-quoted string", line))?
+                        rest.dollar().ok_or_else(|| open("dollar-quoted string", line))?;
                     }
                     'e' | 'E' if rest.starts_at(1, "'") && !rest.after_word() => {
                         rest.take(1);

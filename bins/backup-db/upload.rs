@@ -11,14 +11,6 @@ use tokio::task::JoinSet;
 use crate::child::Running;
 use crate::pipe::{Packing, Parts};
 
-/// What the parts of a stream may take of memory together: those under way, one that waits and one that is being filled.
-pub(crate) const MEMORY: u64 = 64 << 20;
-
-/// How many parts of a size are uploaded at the same time.
-fn at_once(size: u64) -> usize {
-    usize::try_from((MEMORY / size.max(1)).saturating_sub(2)).unwrap_or(usize::MAX).clamp(1, 8)
-}
-
 /// Where a stream goes.
 pub(crate) struct Upload<'a> {
     pub(crate) store: &'a Bucket,
@@ -115,10 +107,8 @@ impl Upload<'_> {
         let mut number = 0;
         let mut whole = None;
         while whole.is_none() || !in_flight.is_empty() {
-            // A part is taken only when it can be sent at once: it would take memory beside those that are under way.
-            let room = whole.is_none() && in_flight.len() < at_once(self.sizes.of(number + 1));
             let part = tokio::select! {
-                part = cx.in_time(self.attempt, stream.next()), if room => part?,
+                part = cx.in_time(self.attempt, stream.next()), if whole.is_none() => part?,
                 // A part that can't be uploaded ends the dump at once, not when the next part is full.
                 done = cx.in_time(self.attempt, in_flight.join_next()), if !in_flight.is_empty() => {
                     if let Some(done) = done? {
@@ -127,8 +117,9 @@ impl Upload<'_> {
                     continue;
                 }
                 () = progress.due() => {
+                    let waits = stream.read() == progress.bytes && !in_flight.is_empty();
                     progress.bytes = stream.read();
-                    progress.say(cx, self.attempt, (!room).then_some("waiting for S3"));
+                    progress.say(cx, self.attempt, waits.then_some("waiting for S3"));
                     continue;
                 }
             };
@@ -157,11 +148,14 @@ impl Upload<'_> {
                 *upload = Begun::As(id.clone());
                 id
             };
-            let (store, key, body) = (self.store.clone(), self.key.to_owned(), part.body);
+            let (store, key) = (self.store.clone(), self.key.to_owned());
+            let (body, room) = (part.body, part.room);
             let number = i32::try_from(number).unwrap_or(i32::MAX);
             in_flight.spawn(async move {
                 let crc = s3::base64(crc_fast::crc64_nvme(&body));
-                store.part(&key, &id, number, body, crc).await
+                let sent = store.part(&key, &id, number, body, crc).await;
+                drop(room);
+                sent
             });
         }
         parts.sort_by_key(CompletedPart::part_number);
@@ -208,17 +202,4 @@ fn joined(
     done: Result<Result<CompletedPart, Failure>, tokio::task::JoinError>,
 ) -> Result<CompletedPart, Failure> {
     done.map_err(|error| Failure::failed("upload a part").because(error))?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_under_way_waiting_and_being_filled_fit_the_memory() {
-        const MIB: u64 = 1 << 20;
-        for (size, most) in [(16 * MIB, 2), (21 * MIB, 1), (64 * MIB, 1), (5 * MIB, 8)] {
-            assert_eq!(at_once(size), most, "{size}");
-        }
-    }
 }

@@ -29,6 +29,7 @@ pub(crate) enum LatestBy {
 
 /// The arguments of `copy-objects`.
 #[derive(clap::Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(about = "Copy objects inside S3, or files to S3, and prove it", long_about = include_str!("help.md"))]
 pub struct Args {
     /// What is done: copy, or only compare the trees --from and --to (exit 3 if they differ)

@@ -170,12 +170,11 @@ async fn member(
 
 /// Whether the dump beside the manifest is the one that it tells of.
 async fn is_whole(cx: &Cx, backup: &Backup, dump: &Ends) -> Result<(), Failure> {
-    let whole = match backup.is_dump(&dump.object) {
-        Some(whole) => whole,
-        None => {
-            let sums = sums_of(cx, &dump.source, &dump.source_key, &dump.object).await?;
-            sums.sha256.is_some_and(|sha256| s3::hex(&sha256) == backup.sha256())
-        }
+    let whole = if let Some(whole) = backup.is_dump(&dump.object) {
+        whole
+    } else {
+        let sums = sums_of(cx, &dump.source, &dump.source_key, &dump.object).await?;
+        sums.sha256.is_some_and(|sha256| s3::hex(&sha256) == backup.sha256())
     };
     if whole {
         return Ok(());

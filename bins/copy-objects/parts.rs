@@ -94,12 +94,11 @@ async fn all(
     resume: Option<&Resume>,
     begun: &mut Option<String>,
 ) -> Result<Written, Failure> {
-    let upload = match resume {
-        Some(resume) => resume.id.clone(),
-        None => {
-            let to = (&ends.destination, &*ends.key, &*ends.ours);
-            begin(cx, to, &copy.wanted, ends.object.bucket_key).await?
-        }
+    let upload = if let Some(resume) = resume {
+        resume.id.clone()
+    } else {
+        let to = (&ends.destination, &*ends.key, &*ends.ours);
+        begin(cx, to, &copy.wanted, ends.object.bucket_key).await?
     };
     *begun = Some(upload.clone());
     let parts = match parts(cx, ends, &upload, (bytes, count), resume).await {

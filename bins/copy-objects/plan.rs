@@ -102,7 +102,7 @@ pub(crate) struct CopyPlan {
 pub(crate) enum Work {
     /// The copy is there; by what it is known.
     Keep(String),
-    Copy(Copy),
+    Copy(Box<Copy>),
 }
 
 /// One copy, with nothing left to choose.
@@ -218,7 +218,7 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<CopyPlan, Failure
         id: COPY.to_owned(),
         from,
         to,
-        work: Work::Copy(Copy { how, wanted, replaces }),
+        work: Work::Copy(Box::new(Copy { how, wanted, replaces })),
         abort,
         notes,
         object: object.in_words(),

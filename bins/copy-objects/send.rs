@@ -23,7 +23,7 @@ use crate::verify::Wanted;
 
 const KIB: u64 = 1 << 10;
 /// What is at most in memory of all that is sent at the same time, unless a single part is larger.
-const MEMORY: u64 = 20 << 20;
+const MEMORY: u64 = 15 << 20;
 /// The smallest part that S3 takes: small parts are little memory. They grow where there would be too many.
 pub(crate) const PART: u64 = 5 << 20;
 
@@ -120,6 +120,15 @@ pub(crate) async fn send(
     }
 }
 
+/// How far an upload in parts has come.
+enum Begun {
+    No,
+    /// The call was made; what it answered is not known.
+    Maybe,
+    /// Under this id.
+    As(String),
+}
+
 /// One object that is being written.
 struct Upload<'a> {
     cx: &'a Cx,
@@ -143,12 +152,12 @@ impl Upload<'_> {
             let sums = reader.so_far();
             return if permit(&sums).await? { self.put(body, &sums).await.map(Some) } else { Ok(None) };
         }
-        let mut id = None;
-        let ended = self.in_parts(reader, permit, &mut id).await;
-        if !matches!(ended, Ok(Some(_))) && id.is_some() {
+        let mut begun = Begun::No;
+        let ended = self.in_parts(reader, permit, &mut begun).await;
+        if !matches!((&ended, &begun), (Ok(Some(_)), _) | (_, Begun::No)) {
             let target = self.target;
-            let id = id.flatten();
-            if let Err(left) = put_away(&target.bucket, &target.key, &target.ours, id.as_deref()).await {
+            let id = if let Begun::As(id) = &begun { Some(id.as_str()) } else { None };
+            if let Err(left) = put_away(&target.bucket, &target.key, &target.ours, id).await {
                 let state = format!(
                     "an unfinished upload of {} may remain ({left}: {})",
                     target.bucket.uri(&target.key),
@@ -255,15 +264,15 @@ impl Upload<'_> {
         &self,
         reader: &mut Reader<'_>,
         permit: impl AsyncFnOnce(&Sums) -> Result<bool, Problem>,
-        id: &mut Option<Option<String>>,
+        begun: &mut Begun,
     ) -> Result<Option<Sent>, Problem> {
         let Target { bucket, key, wanted, bucket_key, ours, .. } = self.target;
         let size = part_size(self.bytes);
         // What an earlier run that was killed has left of the same.
         put_away(bucket, key, ours, None).await?;
-        *id = Some(None);
+        *begun = Begun::Maybe;
         let upload = begin(self.cx, (bucket, key, ours), wanted, *bucket_key).await?;
-        *id = Some(Some(upload.clone()));
+        *begun = Begun::As(upload.clone());
         let mut in_flight: JoinSet<Result<CompletedPart, Failure>> = JoinSet::new();
         let mut parts = Vec::new();
         let mut progress = s3::Progress::new();

@@ -7,6 +7,7 @@ use aws::AwsArgs;
 use clap::{Args, ValueEnum};
 use postgres::{PgArgs, Rung};
 
+use crate::chain::ChainArgs;
 use crate::ledger::{Ledger, parse_ledger};
 use crate::lint::{Allow, parse_allow};
 use crate::observe::{S3Uri, parse_s3_uri};
@@ -18,14 +19,14 @@ use crate::version::Order;
 #[command(about, long_about = include_str!("help.md"))]
 pub struct MigrateArgs {
     /// The folder of SQL files
-    #[arg(long, value_name = "DIR", required_unless_present = "task", conflicts_with = "TaskArgs")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["task", "chain"], conflicts_with = "TaskArgs")]
     pub(crate) migrations: Option<PathBuf>,
 
     /// What to do with them
     #[arg(long, value_enum, value_name = "ACTION", default_value = "apply")]
     pub(crate) action: Verb,
 
-    /// The last version to apply; with --action revert the version to go back to, or `none`
+    /// The last version to apply; with --action revert the version to go back to, or `none`; with --chain where it leads
     #[arg(long, value_name = "VERSION", required_if_eq("action", "revert"))]
     pub(crate) to: Option<String>,
 
@@ -61,6 +62,10 @@ pub struct MigrateArgs {
     #[arg(long, value_name = "DBNAME")]
     pub(crate) without_backup: Option<String>,
 
+    /// With --dry-run: run everything in this database, a scratch restore of the backup, and report times and locks
+    #[arg(long, value_name = "DBNAME|URL", conflicts_with = "baseline")]
+    pub(crate) dry_run_into: Option<String>,
+
     /// How long a statement waits for a lock before it fails; 0 waits for ever
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_limit)]
     pub(crate) lock_timeout: Duration,
@@ -76,6 +81,9 @@ pub struct MigrateArgs {
     /// How long a statement may run before it fails; 0 is no limit
     #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_limit)]
     pub(crate) statement_timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) chain: ChainArgs,
 
     #[command(flatten)]
     pub(crate) task: TaskArgs,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256, Sha384};
 
 use crate::ledger::{Ledger, sqlx};
-use crate::sql::{Script, parse};
+use crate::sql::{Kind, Script, parse};
 use crate::version;
 
 /// The folder of migrations.
@@ -144,11 +144,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// What the statements of a file that have run were, so that a later one can be corrected and they can't.
+/// What the statements of a file that have run were, so that a later one can be corrected and they can't. A setting of the
+/// session has left nothing behind and may be another one by then.
 pub(crate) fn prefix(script: &Script, statements: usize) -> String {
     let mut digest = Sha256::new();
     for statement in script.statements.iter().take(statements) {
-        digest.update(&statement.text);
+        if statement.kind != Kind::Session {
+            digest.update(&statement.text);
+        }
         digest.update([0]);
     }
     hex(&digest.finalize())

@@ -3,6 +3,7 @@
 mod apply;
 mod args;
 mod backup;
+mod chain;
 mod connection;
 mod files;
 mod ledger;
@@ -10,10 +11,12 @@ mod lint;
 mod observe;
 mod order;
 mod plan;
+mod scratch;
 mod sql;
 mod task;
 #[cfg(test)]
 mod tests;
+mod todo;
 mod verify;
 mod version;
 mod watch;
@@ -78,7 +81,18 @@ pub const STEP: Step = Step {
             resource: "arn:aws:s3:::BUCKET/KEY",
             when: "--require-backup, in a bucket with versions",
         },
-        Permission { action: "sts:GetCallerIdentity", resource: "*", when: "--require-backup or --task" },
+        Permission {
+            action: "sts:GetCallerIdentity",
+            resource: "*",
+            when: "--require-backup, --chain or --task",
+        },
+        Permission { action: "s3:ListBucket", resource: "arn:aws:s3:::BUCKET", when: "--chain" },
+        Permission { action: "s3:GetObject", resource: "arn:aws:s3:::BUCKET/PREFIX/*", when: "--chain" },
+        Permission {
+            action: "s3:PutObject",
+            resource: "arn:aws:s3:::BUCKET/PREFIX/*",
+            when: "--chain, unless --dry-run",
+        },
         Permission { action: "ecs:DescribeTaskDefinition", resource: "*", when: "--task" },
         Permission {
             action: "ecs:DescribeServices",
@@ -149,13 +163,23 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
         };
         return task::run(&cx, definition, &args.task, &shared).await;
     }
+    if let Some(folder) = &args.chain.chain {
+        return chain::run(&cx, &args, folder).await;
+    }
     let Some(migrations) = &args.migrations else {
-        return Err(Failure::usage("apply migrations").because("neither --migrations nor --task is given"));
+        return Err(
+            Failure::usage("apply migrations").because("none of --migrations, --chain and --task is given")
+        );
     };
     let mut target = args.pg.target(cx.env())?;
     if cx.env().get("PGAPPNAME").is_none() && target.application_name == "cutover" {
         "cutover run-migration".clone_into(&mut target.application_name);
     }
+    if args.dry_run_into.is_some() && !cx.dry_run() {
+        return Err(Failure::usage("run the migrations in a scratch database")
+            .because("--dry-run-into needs --dry-run: it is no way to choose the database to migrate"));
+    }
+    let scratch = args.dry_run_into.as_deref().map(|text| scratch::target(text, &target, &cx)).transpose()?;
     let manner = Manner {
         limits: Limits { lock: args.lock_timeout, statement: args.statement_timeout },
         patient_lock: args.concurrent_lock_timeout,
@@ -164,12 +188,14 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
     let directory = files::directory(migrations, &args.ledger)?;
     let session = connection::connect(&cx, &target, manner.limits).await?;
     let ledger = args.ledger.clone().find(&session).await?;
+    let (to, baseline) = (args.to.as_deref(), args.baseline.as_deref());
+    let (to, baseline) = (to.map(|to| ledger.version(to)), baseline.map(|baseline| ledger.version(baseline)));
     let request = |now| Request {
         way: if args.action == Verb::Revert { Way::Down } else { Way::Up },
         order: args.order,
         ledger: &ledger,
-        baseline: args.baseline.as_deref(),
-        to: args.to.as_deref(),
+        baseline: baseline.as_deref(),
+        to: to.as_deref(),
         allow: &args.allow,
         without_backup: args.without_backup.as_deref(),
         max_age: args.max_age,
@@ -186,7 +212,7 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
         backup: None,
     };
     look(&mut world, &session, &request(cx.now())).await?;
-    let pending = !plan::todo(&request(cx.now()), &world)?.0.is_empty();
+    let pending = !todo::todo(&request(cx.now()), &world)?.0.is_empty();
     if pending
         && args.baseline.is_none()
         && let Some(uri) = &args.require_backup
@@ -209,7 +235,18 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
     cx.output("applied", "0");
     cx.output("reverted", "0");
     match cx.show(&plan)? {
-        Go::Stop(outcome) => {
+        Go::Stop(mut outcome) => {
+            if let Some(scratch) = scratch.filter(|_| !plan.is_empty()) {
+                let trial = scratch::Trial {
+                    cx: &cx,
+                    session: &session,
+                    ledger: &ledger,
+                    world: &world,
+                    plan: &plan,
+                };
+                let said = trial.run(&scratch, manner.limits).await?;
+                outcome.headline = format!("{}; {said}", outcome.headline);
+            }
             session.close().await;
             return Ok(outcome);
         }
@@ -231,7 +268,7 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
 /// Reads what can change while another run is at work.
 async fn look(world: &mut World, session: &Session, request: &Request<'_>) -> Result<(), Failure> {
     (world.ledger, world.unfinished) = observe::ledger(session, request.ledger).await?;
-    let names = plan::tables(world, &plan::todo(request, world)?.0);
+    let names = plan::tables(world, &todo::todo(request, world)?.0);
     world.tables = observe::tables(session, names).await?;
     Ok(())
 }

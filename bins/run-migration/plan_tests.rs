@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::*;
-use crate::files::{Directory, stem};
+use crate::files::{Directory, prefix, stem};
 use crate::ledger::parse_ledger;
 use crate::lint::parse_allow;
 use crate::observe::{Row, SeenBackup, SeenObject, SeenTable};

@@ -17,6 +17,7 @@ mod deploy_service;
 mod kill_random;
 mod migrate;
 mod multi_call;
+mod rds_snapshot;
 mod recorded_change_sets;
 mod register_inputs;
 mod register_task_def;

@@ -1,6 +1,8 @@
 //! The export of a Vault's secrets as whole processes: the stand-in with the answers of Vault's documentation, an emulated S3
 //! behind the front.
 
+use std::process::Stdio;
+
 use serde_json::{Value, json};
 use testkit::front::{Fault, When};
 use testkit::keys::Pair;
@@ -178,7 +180,8 @@ async fn killed_at_any_call_it_leaves_nothing_that_the_next_run_does_not_mend() 
     ] {
         let secrets = Secrets::start(2).await;
         let hold = secrets.world.front.hold(call, when);
-        let mut child = secrets.command(&["--backup-id", "release 7"]).spawn().unwrap();
+        let mut command = secrets.command(&["--backup-id", "release 7"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         hold.arrived().await;
         child.kill().await.unwrap();
         drop(hold);

@@ -227,6 +227,7 @@ async fn restored(
         client: &dump.tools.version,
         server: arena.version(),
         owners,
+        for_a_while: true,
     };
     let stored = Stored { key: &dump.key, object: &taken.stored };
     match fill(cx, store, stored, &scene.runner, &database, how).await? {

@@ -12,9 +12,9 @@ use crate::arena::{Site, database_of};
 use crate::args::Compression;
 use crate::globals::Globals;
 use crate::key::globals_of;
+use crate::pipe::MEMORY;
+use crate::place;
 use crate::rows::Rows;
-use crate::scratch;
-use crate::upload::MEMORY;
 use crate::verify::whole;
 
 /// A dump or database of less than half the last one's size is refused.
@@ -155,9 +155,9 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<BackupPlan, Failu
     // Sizes of dumps tell something only where they were compressed alike; `pg_dump`'s own default is gzip.
     let alike = last.filter(|last| last.compression.as_deref().unwrap_or("gzip") == method.word());
     let part = PartSizes::for_about(world.database.bytes).of(1);
-    if part * 3 > MEMORY + part {
+    if part * 2 > MEMORY {
         notes.push(Note::Info(format!(
-            "a database of this size is uploaded in parts of {}, of which three are in memory at a time",
+            "a database of this size is uploaded in parts of {}, of which two are in memory at a time",
             size(part)
         )));
     }
@@ -188,7 +188,7 @@ fn prove_in(request: &Request, world: &World, notes: &mut Vec<Note>) -> Result<O
     match &world.site {
         None => Ok(None),
         Some(Site::Own(place)) => {
-            let need = scratch::need(world.database.bytes);
+            let need = place::need(world.database.bytes);
             if place.free < need {
                 return Err(refused(format!(
                     "a scratch server for a database of {} needs about {}, and {} has {} free",

@@ -212,7 +212,7 @@ fn named() -> Named {
 }
 
 fn proving_on(named: Named) -> World {
-    World { site: Some(Site::Named(named)), ..world() }
+    World { site: Some(Site::Named(Box::new(named))), ..world() }
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn a_server_on_which_nothing_can_be_proven_is_refused_before_the_dump() {
 
 #[test]
 fn a_scratch_server_without_room_is_refused_with_the_numbers() {
-    let place = |free: u64| scratch::Place {
+    let place = |free: u64| place::Place {
         bin: "/p".into(),
         version: Version::parse("15.18").unwrap(),
         folder: "/scratch".into(),
@@ -268,7 +268,8 @@ fn a_scratch_server_without_room_is_refused_with_the_numbers() {
 
 #[test]
 fn a_whole_dump_of_a_dead_run_is_not_enough_where_restored_is_asked_for() {
-    let world = World { unproven: vec![unproven(None)], site: Some(Site::Named(named())), ..world() };
+    let world =
+        World { unproven: vec![unproven(None)], site: Some(Site::Named(Box::new(named()))), ..world() };
     let planned = plan(&restored(), &world).unwrap();
     assert!(matches!(planned.work, Work::Dump(_)));
     assert!(all_notes(&planned).contains("the rows that it had counted are lost"), "{}", all_notes(&planned));

@@ -78,7 +78,7 @@ pub(crate) async fn observe(
             Some(named) => {
                 let facts = facts(&session).await?;
                 let extensions: Vec<String> = facts.extensions.into_keys().collect();
-                Site::Named(arena::look(cx, named, &extensions, &facts.roles).await?)
+                Site::Named(Box::new(arena::look(cx, named, &extensions, &facts.roles).await?))
             }
         })
     } else {

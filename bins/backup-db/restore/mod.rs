@@ -128,6 +128,7 @@ async fn filled(
         client: &scene.world.tools.version,
         server: &scene.world.version,
         owners: plan.owners,
+        for_a_while: false,
     };
     let attempt = format!("restore {}", manifest.uri());
     let stored = Stored { key: &manifest.key, object: &scene.object };

@@ -23,6 +23,7 @@ pub(crate) struct Request {
 }
 
 /// What was seen.
+#[expect(clippy::struct_excessive_bools, reason = "facts are independent of each other")]
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct World {
     #[serde(with = "time::serde::rfc3339")]

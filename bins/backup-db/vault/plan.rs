@@ -25,6 +25,7 @@ pub(super) struct ExportPlan {
     pub(super) remove: Vec<(String, String)>,
     secrets: usize,
     mount: String,
+    bucket: String,
     #[serde(skip)]
     notes: Vec<Note>,
 }
@@ -72,7 +73,14 @@ pub(super) fn plan(request: &Request, world: &World) -> Result<ExportPlan, Failu
         }
         None => Work::Make { key: world.key.clone() },
     };
-    Ok(ExportPlan { work, remove, secrets: world.paths.len(), mount: world.mount.path.clone(), notes })
+    Ok(ExportPlan {
+        work,
+        remove,
+        secrets: world.paths.len(),
+        mount: world.mount.path.clone(),
+        bucket: world.bucket.clone(),
+        notes,
+    })
 }
 
 impl ExportPlan {
@@ -91,7 +99,10 @@ impl Plan for ExportPlan {
             .map(|(id, key, _)| {
                 Action::irreversible(
                     id,
-                    format!("delete {key}, which a run of the same id left without a manifest"),
+                    format!(
+                        "delete s3://{}/{key}, which a run of the same id left without a manifest",
+                        self.bucket
+                    ),
                     "it can't be told whether it is whole, and is made anew",
                 )
             })
@@ -99,7 +110,10 @@ impl Plan for ExportPlan {
         if let Work::Make { key } = &self.work {
             actions.push(Action::new(
                 EXPORT,
-                format!("read {} paths of {}/, encrypt them and write {key}", self.secrets, self.mount),
+                format!(
+                    "read {} paths of {}/, encrypt them and write s3://{}/{key}",
+                    self.secrets, self.mount, self.bucket
+                ),
                 "delete the object",
             ));
             actions.push(Action::new(

@@ -76,22 +76,21 @@ impl One<'_> {
         if done.etag == item.etag {
             return Ok(done);
         }
-        let source = match seen {
-            Some(source) => source,
-            None => {
-                let source = self.look().await?;
-                if source.is_kms() {
-                    self.tree.careful.store(true, Ordering::Relaxed);
-                    // What was not known when it was copied.
-                    if self.tree.kms_key.is_none() && encryption != kms_of(&source) {
-                        match self.send(Some(&source), Some(done.etag.clone())).await? {
-                            Sent::Answered(answer) => (_, sum, done) = self.told(&answer)?,
-                            Sent::Found(there) => return Ok(self.done(&there)),
-                        }
+        let source = if let Some(source) = seen {
+            source
+        } else {
+            let source = self.look().await?;
+            if source.is_kms() {
+                self.tree.careful.store(true, Ordering::Relaxed);
+                // What was not known when it was copied.
+                if self.tree.kms_key.is_none() && encryption != kms_of(&source) {
+                    match self.send(Some(&source), Some(done.etag.clone())).await? {
+                        Sent::Answered(answer) => (_, sum, done) = self.told(&answer)?,
+                        Sent::Found(there) => return Ok(self.done(&there)),
                     }
                 }
-                source
             }
+            source
         };
         if sum.is_some() && source.crc64nvme == sum {
             return Ok(done);

@@ -69,7 +69,7 @@ async fn pages(bucket: &Bucket, prefix: &str, to: &Sender<Result<Item, Failure>>
                 key: below.to_owned(),
                 bytes: object.size().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0),
                 etag: object.e_tag().unwrap_or_default().to_owned(),
-                modified: object.last_modified().map_or(0, |time| time.secs()),
+                modified: object.last_modified().map_or(0, aws_sdk_s3::primitives::DateTime::secs),
                 class: object.storage_class().map_or("STANDARD", |class| class.as_str()).to_owned(),
             };
             if to.send(Ok(item)).await.is_err() {

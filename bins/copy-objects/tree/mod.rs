@@ -38,6 +38,7 @@ pub(crate) enum Origin {
 
 /// Both ends of a tree, and how it is copied.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Tree {
     pub(crate) cx: Cx,
     pub(crate) origin: Origin,

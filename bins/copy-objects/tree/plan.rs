@@ -16,6 +16,7 @@ pub(crate) const VERIFIED_BY: &str =
     "size and MD5 or CRC-64/NVME of each object, and the list of the destination";
 
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a question of its own")]
 pub(crate) struct Request {
     pub(crate) replace: bool,
     pub(crate) order: Order,

@@ -53,17 +53,11 @@ impl Work<'_> {
         let attempt = format!("apply {}", item.name);
         let script = file.script.clone().unwrap_or_default();
         let running = Running { item, script: &script };
-        let mut at = match &item.begun {
-            Some(begun) => At {
-                done: begun.done,
-                stage: begun.stage,
-                statement: begun.statement.clone(),
-                touched: false,
-            },
-            None => {
-                self.begin_alone(&attempt, running).await?;
-                At { done: 0, stage: Stage::Ready, statement: String::new(), touched: true }
-            }
+        let mut at = if let Some(begun) = &item.begun {
+            At { done: begun.done, stage: begun.stage, statement: begun.statement.clone(), touched: false }
+        } else {
+            self.begin_alone(&attempt, running).await?;
+            At { done: 0, stage: Stage::Ready, statement: String::new(), touched: true }
         };
         let ran = self.statements(&attempt, running, &mut at).await;
         self.say_notices(&item.name);
@@ -250,7 +244,7 @@ impl Work<'_> {
     /// The longer lock time-out, unless the file has set one of its own. Such a statement waits for the end of transactions
     /// that are older than itself while everybody goes on reading and writing, and one that is broken off has built for
     /// nothing.
-    async fn patient_lock(&self, attempt: &str) -> Result<(), Failure> {
+    pub(super) async fn patient_lock(&self, attempt: &str) -> Result<(), Failure> {
         let sql = format!(
             "SELECT set_config('lock_timeout', '{}', false) FROM pg_settings WHERE name = 'lock_timeout' AND setting = reset_val",
             self.job.manner.patient_lock.as_millis()
@@ -258,7 +252,7 @@ impl Work<'_> {
         self.run_sql(attempt, &sql).await
     }
 
-    async fn usual_lock(&self, attempt: &str) -> Result<(), Failure> {
+    pub(super) async fn usual_lock(&self, attempt: &str) -> Result<(), Failure> {
         let sql = format!(
             "SELECT set_config('lock_timeout', reset_val, false) FROM pg_settings WHERE name = 'lock_timeout' AND setting = '{}'",
             self.job.manner.patient_lock.as_millis()

@@ -182,7 +182,8 @@ impl Work<'_> {
             failure.chain().join(": "),
             pause.as_secs_f64()
         ));
-        self.cx.or_cancelled(self.cx.pause(pause)).await
+        // What failed was rolled back before this pause.
+        self.cx.or_cancelled(self.cx.pause(pause)).await.map_err(|stop| stop.untouched(true))
     }
 
     async fn run_sql(&self, attempt: &str, sql: &str) -> Result<(), Failure> {

@@ -178,9 +178,11 @@ impl Work<'_> {
                     "{attempt}: it was broken off, and what it has left is dropped first: {}",
                     names.join(", ")
                 ));
+                self.patient_lock(&attempt).await?;
                 for sql in drops(&names) {
                     self.run_sql(&attempt, &sql).await?;
                 }
+                self.usual_lock(&attempt).await?;
                 Ok(Settled::Send)
             }
             (Found::Unknown, Stage::Sent) => Err(self.ask_somebody(attempt, running, n)),

@@ -201,6 +201,14 @@ impl Ledger {
         }
     }
 
+    /// A version as a person writes it: sqlx's are numbers, whose leading zeros are only in the names of files.
+    pub(crate) fn version(&self, given: &str) -> String {
+        match (self, given.parse::<i64>()) {
+            (Self::Sqlx { .. }, Ok(number)) => number.to_string(),
+            _ => given.to_owned(),
+        }
+    }
+
     /// Whether the line of a version is there.
     pub(crate) fn has_query(&self, version: &str) -> String {
         match self {

@@ -91,7 +91,7 @@ pub(super) fn kind(tokens: &[Token], text: &str) -> Kind {
         })
     };
     match *words(tokens).as_slice() {
-        ["SET", "ROLE", ..] | ["SET", "SESSION", "AUTHORIZATION", ..] | ["SET", "SESSION", "ROLE", ..] => {
+        ["SET", "ROLE", ..] | ["SET", "SESSION", "AUTHORIZATION" | "ROLE", ..] => {
             Kind::Forgotten("SET ROLE: under another role the step could not record how far the file is")
         }
         ["SET", "LOCAL" | "TRANSACTION" | "CONSTRAINTS", ..] => Kind::Plain,

@@ -15,7 +15,7 @@ pub(crate) struct TaskArgs {
         value_name = "ARN",
         value_parser = parse_revision,
         conflicts_with_all = [
-            "migrations", "action", "to", "order", "ledger", "baseline", "allow", "lock_timeout", "concurrent_lock_timeout",
+            "migrations", "action", "to", "dry_run_into", "order", "ledger", "baseline", "allow", "lock_timeout", "concurrent_lock_timeout",
             "retry_for", "statement_timeout", "database_url", "service",
             "host", "port", "user", "sslmode", "ssl_root_cert",
         ],

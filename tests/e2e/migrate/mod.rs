@@ -1,10 +1,13 @@
 //! SQL migrations as whole processes against a real PostgreSQL.
 
+mod chain;
 mod no_transaction;
 mod pooler;
 mod proof;
 mod retry;
 mod revert;
+mod scratch;
+mod sqlx;
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};

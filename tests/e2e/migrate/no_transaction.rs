@@ -132,20 +132,20 @@ async fn a_statement_that_failed_may_be_corrected_and_those_before_it_may_not() 
     let db = building().await;
     db.write(
         "2_index.sql",
-        &format!("{MARK}INSERT INTO log VALUES (1);\nCREATE UNIQUE INDEX CONCURRENTLY i ON t ((a / 2));"),
+        &format!("{MARK}INSERT INTO log VALUES (1);\nSET work_mem = '1MB';\nCREATE UNIQUE INDEX CONCURRENTLY i ON t ((a / 2));"),
     );
-    db.migrate(&[]).await.expect(4).says(&["could not create unique index", "1 of 2 statements"]);
+    db.migrate(&[]).await.expect(4).says(&["could not create unique index", "2 of 3 statements"]);
     db.write(
         "2_index.sql",
-        &format!("{MARK}INSERT INTO log VALUES (3);\nCREATE INDEX CONCURRENTLY i ON t (a);"),
+        &format!("{MARK}INSERT INTO log VALUES (3);\nSET work_mem = '1MB';\nCREATE INDEX CONCURRENTLY i ON t (a);"),
     );
     db.migrate(&[])
         .await
         .expect(3)
-        .says(&["its first 1 statements have run, and the file has others there now"]);
+        .says(&["its first 2 statements have run, and the file has others there now"]);
     db.write(
         "2_index.sql",
-        &format!("{MARK}INSERT INTO log VALUES (1);\nCREATE INDEX CONCURRENTLY i ON t (a);"),
+        &format!("{MARK}INSERT INTO log VALUES (1);\nSET work_mem = '2MB';\nCREATE INDEX CONCURRENTLY i ON t (a);"),
     );
     db.migrate(&[]).await.expect(0).says(&["dropped first: public.i"]);
     assert_eq!(db.sql(VALID).await, "t");

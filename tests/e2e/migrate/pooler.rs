@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 use super::Db;
 use crate::world::run;
 
-/// A PgBouncer before the server, or none where none is installed (`CUTOVER_TEST_PGBOUNCER` names another one than that of
+/// A `PgBouncer` before the server, or none where none is installed (`CUTOVER_TEST_PGBOUNCER` names another one than that of
 /// `PATH`).
 async fn pgbouncer(db: &Db, more: &str) -> Option<(Child, u16)> {
     let named = std::env::var_os("CUTOVER_TEST_PGBOUNCER").map(std::path::PathBuf::from);
@@ -68,7 +68,7 @@ fn rustix_is_root() -> bool {
 
 #[tokio::test]
 async fn a_pooler_that_refuses_or_ignores_start_up_options_is_refused() {
-    // Without the setting PgBouncer refuses `options`; with it they are dropped without a word.
+    // Without the setting `PgBouncer` refuses `options`; with it they are dropped without a word.
     for (more, why) in [
         ("", "startup parameter"),
         ("ignore_startup_parameters = options", "start-up options are not in force: "),

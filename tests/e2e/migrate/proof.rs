@@ -75,3 +75,59 @@ async fn killed_in_every_file_of_a_real_chain_it_ends_as_the_package_s_own_schem
 fn version(name: &str) -> &str {
     name.get(..11).unwrap()
 }
+
+/// The migrations of a published crate with ways back, sqlx's names and sqlx's ledger; fetched by cargo, or none.
+async fn sqlxmq() -> Option<std::path::PathBuf> {
+    let fetched = Command::new("cargo").args(["info", "--quiet", "sqlxmq@0.6.0"]).output().await;
+    let home = std::env::var_os("CARGO_HOME").map_or_else(
+        || Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+        std::path::PathBuf::from,
+    );
+    let sources = std::fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten();
+    let found =
+        sources.map(|entry| entry.path().join("sqlxmq-0.6.0/migrations")).find(|folder| folder.is_dir());
+    if found.is_none() {
+        eprintln!("skipped: cargo can't fetch sqlxmq 0.6.0: {fetched:?}");
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_real_chain_goes_forward_and_back_version_by_version() {
+    let Some(folder) = sqlxmq().await else { return };
+    let db = Db::new().await;
+    if db.sql("SELECT 1 FROM pg_available_extensions WHERE name = 'uuid-ossp'").await.is_empty() {
+        eprintln!("skipped: this server has no extension uuid-ossp");
+        return;
+    }
+    let names = take(&db, &folder);
+    let versions: Vec<&str> = names
+        .iter()
+        .filter(|name| name.ends_with(".up.sql"))
+        .filter_map(|name| name.split('_').next())
+        .collect();
+    assert_eq!(versions.len(), 5, "{names:?}");
+    // Its first file puts a row into a table that its way back drops.
+    let allow =
+        ["--allow", "ban-drop-table", "--allow", "ban-drop-column", "--allow", "delete-without-where"];
+    let step = async |more: &[&str]| db.migrate(&[&["--ledger", "sqlx"], more, &allow[..]].concat()).await;
+    // Its ways back write the bodies of functions with other line breaks, and leave comments: what is compared is what there is.
+    let objects = async || {
+        let named = |line: &String| line.starts_with("-- Name: ") && !line.contains("Type: COMMENT");
+        schema(&db).await.into_iter().filter(named).collect::<Vec<_>>()
+    };
+    let mut after = Vec::new();
+    for version in &versions {
+        step(&["--to", version]).await.expect(0);
+        after.push(objects().await);
+    }
+    for n in (1..versions.len()).rev() {
+        step(&["--action", "revert", "--to", versions[n - 1]]).await.expect(0);
+        assert_eq!(objects().await, after[n - 1], "the way back of {}", versions[n]);
+    }
+    step(&[]).await.expect(0);
+    assert_eq!(Some(&objects().await), after.last());
+    step(&["--action", "revert", "--to", "none"]).await.expect(0);
+    assert_eq!(db.sql("SELECT count(*) FROM _sqlx_migrations").await, "0");
+    assert_eq!(db.sql("SELECT to_regclass('mq_msgs') IS NULL").await, "t");
+}
