@@ -40,6 +40,7 @@ def main() -> None:
     parser = arguments(__doc__, 5)
     parser.add_argument("--size", type=int, default=1024, help="MiB of random rows; pgbench's database has its share [default: 1024]")
     parser.add_argument("--input", choices=["random", "pgbench"], action="append", help="only this one; may be repeated")
+    parser.add_argument("--way", action="append", help="only this way, without verdicts that need another; may be repeated")
     with_double(parser)
     given = parsed(parser)
     aws = peer(AWS_CLI, "aws")
@@ -115,6 +116,8 @@ class Bench:
         if "--compression" not in self.help:
             print("this cutover can't choose the compression: no row for gzip\n")
             del ways["gzip"]
+        if self.given.way:
+            ways = {name: way for name, way in ways.items() if name in self.given.way}
         measured: dict[str, list[Figures]] = {name: [] for name in ways}
         for run in range(self.given.runs + 1):
             for name, way in ways.items():
@@ -123,9 +126,11 @@ class Bench:
                 if run:
                     measured[name].append(figures)
         table(measured)
-        verdict(f"{self.name}: ours to the peer", median(measured["ours"]) / median(measured["peer"]), GOAL_PEER)
-        verdict(f"{self.name}: discarded to pg_dump alone", median(measured["discarded"]) / median(measured["null"]), GOAL_NULL)
-        most = max(one.mib for name in measured if name not in ("peer", "null") for one in measured[name])
+        if {"ours", "peer"} <= measured.keys():
+            verdict(f"{self.name}: ours to the peer", median(measured["ours"]) / median(measured["peer"]), GOAL_PEER)
+        if {"discarded", "null"} <= measured.keys():
+            verdict(f"{self.name}: discarded to pg_dump alone", median(measured["discarded"]) / median(measured["null"]), GOAL_NULL)
+        most = max((one.mib for name in measured if name not in ("peer", "null") for one in measured[name]), default=0)
         verdict(f"{self.name}: most memory of ours, or of the pg_dump or pg_restore it runs", most, GOAL_MEMORY, " MiB")
         print()
 
