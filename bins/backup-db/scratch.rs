@@ -324,7 +324,7 @@ mod tests {
         drop(claim(&dead, None).unwrap());
         fs::create_dir(&other).unwrap();
         std::os::unix::fs::symlink(&other, parent.path().join("cutover-scratch-link")).unwrap();
-        assert_eq!(leftovers(parent.path(), None), [dead.clone()]);
+        assert_eq!(leftovers(parent.path(), None), std::slice::from_ref(&dead));
         remove(&dead).unwrap();
         drop(lock);
         assert_eq!(leftovers(parent.path(), None), [alive]);

@@ -327,7 +327,7 @@ fn tables_that_lost_all_their_rows_or_are_gone_are_named() {
     );
 }
 
-/// The messages are those of pg_dump 15.
+/// The messages are those of `pg_dump` 15.
 #[test]
 fn what_pg_dump_says_most_often_has_a_next_move() {
     for (said, advised) in [

@@ -99,12 +99,14 @@ mod tests {
 
     fn ordered(order: Order, lines: &[Line]) -> Vec<(i64, &str)> {
         let mut folders = Folders::default();
-        lines.iter().for_each(|line| folders.see(line));
+        for line in lines {
+            folders.see(line);
+        }
         let mut ranked: Vec<(i64, &str)> = lines
             .iter()
             .filter_map(|line| Some((folders.rank(order, line)?.0, line.item.key.as_str())))
             .collect();
-        ranked.sort();
+        ranked.sort_unstable();
         ranked
     }
 

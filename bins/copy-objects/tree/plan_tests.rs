@@ -13,7 +13,9 @@ fn request() -> Request {
 
 fn names(all: &[&str]) -> Names {
     let mut names = Names::default();
-    all.iter().for_each(|name| names.add(*name));
+    for name in all {
+        names.add(*name);
+    }
     names
 }
 
