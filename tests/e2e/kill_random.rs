@@ -162,7 +162,9 @@ struct Backups {
     world: World,
     double: Double,
     postgres: Postgres,
-    /// The dumps that were read back already, by key and entity tag.
+    /// The dumps that were compared with their manifests already, by key and entity tag.
+    summed: HashSet<(String, String)>,
+    /// The dumps that were read back already.
     whole: HashSet<(String, String)>,
 }
 
@@ -179,7 +181,7 @@ impl Backups {
             CREATE TABLE event (id int, at timestamptz DEFAULT now());
             INSERT INTO event SELECT generate_series(1, 1000)";
         postgres.psql(rows).await.unwrap();
-        Self { world, double, postgres, whole: HashSet::new() }
+        Self { world, double, postgres, summed: HashSet::new(), whole: HashSet::new() }
     }
 
     fn command(&self, id: &str) -> Command {
@@ -232,6 +234,10 @@ impl Backups {
             let dump = manifest["key"].as_str().unwrap();
             let stored =
                 self.double.object(BUCKET, dump).unwrap_or_else(|| panic!("{round}: {key} names no object"));
+            // Its entity tag is the MD5 of what is stored.
+            if !self.summed.insert((dump.to_owned(), stored.etag.clone())) {
+                continue;
+            }
             assert_eq!(manifest["bytes"], stored.body.len(), "{round}: {dump}");
             assert_eq!(manifest["sha256"].as_str(), Some(stored.sha256().as_str()), "{round}: {dump}");
             self.is_whole(dump, round).await;
