@@ -119,7 +119,7 @@ async fn every_secret_is_in_the_export_as_vault_has_it_and_nowhere_else() {
         let manifest: Value =
             serde_json::from_slice(&secrets.object(output(&report, "manifest-uri")).await).unwrap();
         assert_eq!(manifest["secrets"], 4);
-        assert_eq!(manifest["deleted"], if version == 2 { 1 } else { 0 });
+        assert_eq!(manifest["deleted"], i32::from(version == 2));
         assert_eq!(manifest["kv"], format!("v{version}"));
         assert_eq!(secrets.vault.requests().iter().filter(|request| !request.starts_with("GET ")).count(), 0);
     }

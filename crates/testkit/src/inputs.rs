@@ -29,10 +29,12 @@ fn folder(variable: &str, name: &str, skipped: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    let _ = writeln!(
-        std::io::stderr(),
-        "skipped: {skipped}: there are no recorded {name} in {}",
-        folder.display()
-    );
+    self::skipped(&format!("{skipped}: there are no recorded {name} in {}", folder.display()));
     None
+}
+
+/// Says on standard error what is skipped and why, past the test harness.
+pub fn skipped(what: &str) {
+    // Where nobody reads, nobody is told.
+    let _ = writeln!(std::io::stderr(), "skipped: {what}");
 }

@@ -186,7 +186,7 @@ async fn appears(path: &Path) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), look).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), look).await.unwrap();
 }
 
 fn signal(pid: u32, name: &str) {

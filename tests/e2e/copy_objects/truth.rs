@@ -94,7 +94,7 @@ async fn what_the_rule_does_not_hold_for_is_begun_anew() {
     stage.double().put(&stage.old, "big.tar", twelve());
     // The upload is older than the source.
     stage.begin("big.tar").await;
-    stage.double().set_modified(&stage.old, "big.tar", SystemTime::now() + Duration::from_secs(60));
+    stage.double().set_modified(&stage.old, "big.tar", SystemTime::now() + Duration::from_mins(1));
     stage.copy("big.tar", &PARTS).await.expect(0).says(&["is not taken up: the source is newer"]);
     assert!(stage.double().unfinished(&stage.new).is_empty());
     // What lies beside it would be newer than the copy.
@@ -102,7 +102,7 @@ async fn what_the_rule_does_not_hold_for_is_begun_anew() {
     stage.double().set_modified(&stage.old, "big.tar", long_ago(600));
     stage.begin("big.tar").await;
     stage.double().put(&stage.new, "beside.tar", "x");
-    stage.double().set_modified(&stage.new, "beside.tar", SystemTime::now() + Duration::from_secs(60));
+    stage.double().set_modified(&stage.new, "beside.tar", SystemTime::now() + Duration::from_mins(1));
     stage.copy("big.tar", &PARTS).await.expect(0).says(&["is not taken up: an object beside it"]);
     // A copy that was taken up and begun with other attributes is said to be.
     stage.send("DELETE", &format!("{}/big.tar", stage.new), &[], Vec::new()).await;

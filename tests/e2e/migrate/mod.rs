@@ -34,12 +34,11 @@ struct Db {
 impl Db {
     async fn new() -> Self {
         let mut shared = SERVER.lock().await;
-        let server = match shared.upgrade() {
-            Some(server) => server,
-            None => {
-                let settings = vec![("max_connections".to_owned(), "200".to_owned())];
-                Arc::new(Postgres::start(Options { settings, ..Options::default() }).await.unwrap())
-            }
+        let server = if let Some(server) = shared.upgrade() {
+            server
+        } else {
+            let settings = vec![("max_connections".to_owned(), "200".to_owned())];
+            Arc::new(Postgres::start(Options { settings, ..Options::default() }).await.unwrap())
         };
         *shared = Arc::downgrade(&server);
         drop(shared);

@@ -22,7 +22,7 @@ async fn pgbouncer(db: &Db, more: &str) -> Option<(Child, u16)> {
             .find(|file| file.is_file())
     });
     let Some(program) = found else {
-        eprintln!("skipped: there is no pgbouncer");
+        testkit::inputs::skipped("there is no pgbouncer");
         return None;
     };
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();

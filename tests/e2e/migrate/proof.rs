@@ -71,7 +71,7 @@ async fn killed_in_every_file_of_a_real_chain_it_ends_as_the_package_s_own_schem
     assert_eq!(schema(&db).await, schema(&own).await);
 }
 
-/// `03.01.00_01_pre_add_heartbeat.sql` is 03.01.00_01.
+/// `03.01.00_01_pre_add_heartbeat.sql` is `03.01.00_01`.
 fn version(name: &str) -> &str {
     name.get(..11).unwrap()
 }
@@ -87,7 +87,7 @@ async fn sqlxmq() -> Option<std::path::PathBuf> {
     let found =
         sources.map(|entry| entry.path().join("sqlxmq-0.6.0/migrations")).find(|folder| folder.is_dir());
     if found.is_none() {
-        eprintln!("skipped: cargo can't fetch sqlxmq 0.6.0: {fetched:?}");
+        testkit::inputs::skipped(&format!("cargo can't fetch sqlxmq 0.6.0: {fetched:?}"));
     }
     found
 }
