@@ -103,7 +103,10 @@ impl Rds {
                     engine: found.engine().unwrap_or_default().to_owned(),
                     version: found.engine_version().unwrap_or_default().to_owned(),
                     encrypted: found.storage_encrypted().unwrap_or_default(),
-                    cluster: found.db_cluster_identifier().map(str::to_owned),
+                    cluster: found
+                        .db_cluster_identifier()
+                        .filter(|cluster| !cluster.is_empty())
+                        .map(str::to_owned),
                 }))
             }
             Kind::Cluster => {
