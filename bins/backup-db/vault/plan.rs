@@ -66,7 +66,8 @@ pub(super) fn plan(request: &Request, world: &World) -> Result<ExportPlan, Failu
     let remove = world.orphans.iter().map(|(key, object)| (key.clone(), object.etag.clone())).collect();
     let work = match newest {
         Some(export) => Work::Keep(Box::new(export.clone())),
-        None if world.key_taken => {
+        // A run that was killed within this very second has left it, and it goes first.
+        None if world.key_taken && !world.orphans.iter().any(|(key, _)| *key == world.key) => {
             return Err(Failure::refused(attempt())
                 .because(format!("there is an object {} already", world.key))
                 .help("run it again: the name has the second in it"));
