@@ -13,7 +13,7 @@ use testkit::front::{Effect, Fault, When};
 use tokio::process::Command;
 
 use self::stage::{MD5, PARTS, Stage, twelve};
-use crate::world::{ACCOUNT, run, shared_emulator};
+use crate::world::{ACCOUNT, own, run, shared_emulator};
 
 #[tokio::test]
 async fn a_copy_has_all_that_its_source_had_and_a_second_run_writes_nothing() {
@@ -255,8 +255,8 @@ async fn an_error_in_a_200_is_an_error() {
 async fn the_bucket_can_be_named_by_an_output_of_a_stack() {
     let stage = Stage::start().await;
     stage.put("Backups/sync/a.tar", &[], "a").await;
-    let name = format!("infra-{}", stage.front.port());
-    let bucket = format!("infra-bucket-{}", stage.front.port());
+    let name = own("infra");
+    let bucket = own("infra-bucket");
     let template = format!(
         "{{\"Resources\":{{\"Store\":{{\"Type\":\"AWS::S3::Bucket\",\"Properties\":{{\"BucketName\":\"{bucket}\"}}}}}},\
          \"Outputs\":{{\"BucketName\":{{\"Value\":{{\"Ref\":\"Store\"}}}},\"Url\":{{\"Value\":\"https://x/\"}}}}}}"
@@ -343,7 +343,7 @@ async fn what_a_user_gets_wrong_is_said_and_nothing_is_written() {
 async fn each_bucket_is_spoken_to_in_its_own_region() {
     let stage = Stage::start().await;
     stage.put("a.tar", &[], "a").await;
-    let far = format!("far-jenkins-{}", stage.front.port());
+    let far = own("far-jenkins");
     let scope = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20260101/eu-west-1/s3/aws4_request, \
                  SignedHeaders=host, Signature=unverified";
     let constraint = "<CreateBucketConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\

@@ -6,7 +6,7 @@ use testkit::front::Fault;
 use testkit::postgres::{Options, Postgres};
 use tokio::process::Command;
 
-use crate::world::{Ran, World, run, shared_emulator};
+use crate::world::{Ran, World, own, run, shared_emulator};
 
 struct Data {
     world: World,
@@ -17,7 +17,7 @@ struct Data {
 impl Data {
     async fn start() -> Self {
         let world = World::start().await;
-        let bucket = format!("backups-{}", world.front.port());
+        let bucket = own("backups");
         shared_emulator().await.create_bucket(&bucket).await.unwrap();
         let postgres =
             Postgres::start(Options { database: Some("rally".into()), ..Options::default() }).await.unwrap();

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use testkit::front::{Effect, Fault, Front};
 use testkit::scenario::Scenario;
 
-use crate::world::{REGION, Ran, World, run, scrubbed, shared_emulator};
+use crate::world::{REGION, Ran, World, own, run, scrubbed, shared_emulator};
 
 struct Stage {
     front: Front,
@@ -84,7 +84,7 @@ async fn one_that_fails_or_vanishes_ends_the_run_at_once() {
 #[tokio::test]
 async fn against_an_emulator_it_is_made_kept_and_taken_back() {
     let world = World::start().await;
-    let id = format!("rally-{}", world.front.port());
+    let id = own("rally");
     let request = [
         ("Action", "CreateDBInstance"),
         ("Version", "2014-10-31"),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use testkit::ecs::{Ecs, ScriptedLauncher, Settings};
 use testkit::front::{Answer, Fault, Front, Request, Service};
 
-use crate::world::{ACCOUNT, CONTAINER, FAMILY, REGION, Ran, World, run, scrubbed, shared_emulator};
+use crate::world::{ACCOUNT, CONTAINER, FAMILY, REGION, Ran, World, own, run, scrubbed, shared_emulator};
 
 /// A registry that has every image, under one digest.
 struct Registry;
@@ -338,7 +338,8 @@ async fn call(service: &str, target: &str, document: Value) -> Value {
 #[tokio::test]
 async fn what_a_task_needs_is_looked_for_and_all_that_is_missing_named_at_once() {
     let world = World::start().await;
-    let own = |name: &str| format!("{name}-{}", world.front.port());
+    let this = own("this");
+    let own = |name: &str| format!("{name}-{this}");
     for (role, service) in [("exec", "ecs-tasks.amazonaws.com"), ("lambda", "lambda.amazonaws.com")] {
         let trust = json!({"Statement": {"Effect": "Allow", "Principal": {"Service": [service]}, "Action": "sts:AssumeRole"}});
         let name = own(role);

@@ -9,7 +9,7 @@ use testkit::keys::Pair;
 use testkit::vault::{CLUSTER, TOKEN, Vault};
 use tokio::process::Command;
 
-use crate::world::{Ran, World, run, shared_emulator};
+use crate::world::{Ran, World, own, run, shared_emulator};
 
 /// A value that must be seen nowhere.
 const PASSWORD: &str = "correct-horse-battery-staple";
@@ -25,7 +25,7 @@ impl Secrets {
     /// What `BossDB` keeps, and what is awkward to carry: odd names, a number that no float holds, a folder with a secret's name.
     async fn start(version: u8) -> Self {
         let world = World::start().await;
-        let bucket = format!("vault-{}", world.front.port());
+        let bucket = own("vault");
         shared_emulator().await.create_bucket(&bucket).await.unwrap();
         let vault = Vault::start().await.unwrap();
         vault.enable("secret", "kv", version);

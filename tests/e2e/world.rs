@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -55,6 +56,12 @@ impl Ran {
         }
         self
     }
+}
+
+/// A name in the shared emulator that no other test has. Not the port of a front, which the system gives out again.
+pub(crate) fn own(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 pub(crate) async fn shared_emulator() -> &'static Emulator {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use testkit::postgres::{Options, Postgres};
 use tokio::process::Command;
 
-use crate::world::{Ran, World, client, run, shared_emulator};
+use crate::world::{Ran, World, client, own, run, shared_emulator};
 
 /// A world with a bucket and a server of its own, on which lies the database `rally`.
 pub(crate) struct Stage {
@@ -55,7 +55,7 @@ const EVERYTHING: &str = r#"
 impl Stage {
     pub(crate) async fn start() -> Self {
         let world = World::start().await;
-        let bucket = format!("backups-{}", world.front.port());
+        let bucket = own("backups");
         shared_emulator().await.create_bucket(&bucket).await.unwrap();
         let options = Options { database: Some("rally".into()), ..Options::default() };
         let postgres = Postgres::start(options).await.unwrap();

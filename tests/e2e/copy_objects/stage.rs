@@ -10,7 +10,7 @@ use testkit::s3::Double;
 use testkit::scenario::Scenario;
 use tokio::process::Command;
 
-use crate::world::{REGION, Ran, client, run, scrubbed, shared_emulator};
+use crate::world::{REGION, Ran, client, own, run, scrubbed, shared_emulator};
 
 pub(crate) const MIB: usize = 1 << 20;
 /// `printf 'the whole of Jenkins' | md5sum`, which is the `ETag` of an object that was put in one piece.
@@ -84,7 +84,7 @@ impl Stage {
             None => builder,
         };
         let front = builder.start().await.expect("the front starts");
-        let (old, new) = (format!("old-jenkins-{}", front.port()), format!("new-jenkins-{}", front.port()));
+        let (old, new) = (own("old-jenkins"), own("new-jenkins"));
         for bucket in [&old, &new] {
             shared_emulator().await.create_bucket(bucket).await.unwrap();
         }

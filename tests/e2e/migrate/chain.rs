@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::world::{Ran, World, shared_emulator};
+use crate::world::{Ran, World, own, shared_emulator};
 
 struct Chain {
     world: World,
@@ -12,7 +12,7 @@ struct Chain {
 impl Chain {
     async fn new() -> Self {
         let world = World::start().await;
-        let bucket = format!("chain-{}", world.front.port());
+        let bucket = own("chain");
         shared_emulator().await.create_bucket(&bucket).await.unwrap();
         std::fs::create_dir(world.path("core")).unwrap();
         world.front.forget();
