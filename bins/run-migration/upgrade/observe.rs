@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kit::{Cx, Failure};
+use postgres::tokio_postgres::Error;
 use postgres::{Session, Target};
 use serde::Serialize;
 
@@ -98,7 +99,7 @@ pub(super) struct Found {
     pub(super) names: Vec<String>,
 }
 
-fn failed(session: &Session, attempt: &str) -> impl Fn(postgres::tokio_postgres::Error) -> Failure {
+fn failed(session: &Session, attempt: &str) -> impl Fn(Error) -> Failure {
     move |error| session.failure(attempt, &error).untouched(true)
 }
 

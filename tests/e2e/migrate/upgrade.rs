@@ -371,8 +371,11 @@ async fn a_standby_is_not_rebuilt() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let data = folder.path().join("data");
-    let options =
-        || Options { data: Some(data.clone()), password: Some("standby".into()), ..Options::default() };
+    let options = || Options {
+        data: Some(data.clone()),
+        password: Some("follows-nobody".into()),
+        ..Options::default()
+    };
     drop(Postgres::start(options()).await.unwrap());
     std::fs::write(data.join("standby.signal"), "").unwrap();
     let db = Db::alone(options()).await;
