@@ -59,6 +59,7 @@ pub(super) struct Seen {
 
 /// An index.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of the catalogue")]
 pub(super) struct Index {
     pub(super) oid: u32,
     /// `schema.index`, as SQL names it.

@@ -22,7 +22,7 @@ pub(super) struct Request {
 /// An index that a run has rebuilt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Done {
-    /// Of the server, so that what pg_upgrade has carried over to another one is not taken for rebuilt there.
+    /// Of the server, so that what `pg_upgrade` has carried over to another one is not taken for rebuilt there.
     pub(super) system: String,
     pub(super) database: u32,
     /// As SQL names it: rebuilding CONCURRENTLY gives it another oid.

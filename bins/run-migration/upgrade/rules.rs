@@ -480,7 +480,7 @@ mod tests {
         rules(from, to).filter(|rule| rule.weight == weight).map(|rule| rule.id).collect()
     }
 
-    /// What `check_and_dump_old_cluster` of pg_upgrade 18 asks by the old server's version, as far as SQL sees it.
+    /// What `check_and_dump_old_cluster` of `pg_upgrade` 18 asks by the old server's version, as far as SQL sees it.
     #[test]
     fn what_stumbles_is_what_pg_upgrade_18_looks_for() {
         let always = ["prepared-transactions", "closed-databases", "open-template0"];

@@ -397,3 +397,19 @@ async fn flags_that_do_not_belong_together_are_usage_errors() {
     case(&["--action", "reindex", "--indexes", "some"], &["some"]).await;
     case(&[], &["--migrations"]).await;
 }
+
+#[tokio::test]
+async fn a_rebuilding_whose_session_the_server_has_ended_is_looked_up_and_done() {
+    let Some(db) = Db::icu("ended").await else { return };
+    db.sql("CREATE TABLE b (x text); CREATE INDEX b_x ON b (x)").await;
+    db.changed().await;
+    let before = db.file("b_x").await;
+    let holder = db.hold("INSERT INTO b VALUES ('m')").await;
+    let step = tokio::spawn(run(db.upgrade_command(&["--action", "reindex", "--only-database", &db.name])));
+    let pid = db.waiting().await;
+    db.sql(&format!("SELECT pg_terminate_backend({pid})")).await;
+    end(holder).await;
+    step.await.unwrap().expect(0).says(&["looking what became of it", "rebuilt public.b_x"]);
+    assert_ne!(db.file("b_x").await, before);
+    assert_eq!(db.sql("SELECT count(*) FROM pg_class WHERE relname ~ '_ccnew'").await, "0");
+}
