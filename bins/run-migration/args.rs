@@ -12,6 +12,7 @@ use crate::ledger::{Ledger, parse_ledger};
 use crate::lint::{Allow, parse_allow};
 use crate::observe::{S3Uri, parse_s3_uri};
 use crate::task::args::TaskArgs;
+use crate::upgrade::UpgradeArgs;
 use crate::version::Order;
 
 /// Apply a directory of SQL migrations, or run a migration as an ECS task, after a proven backup
@@ -19,10 +20,10 @@ use crate::version::Order;
 #[command(about, long_about = include_str!("help.md"))]
 pub struct MigrateArgs {
     /// The folder of SQL files
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["task", "chain"], conflicts_with = "TaskArgs")]
+    #[arg(long, value_name = "DIR", conflicts_with = "TaskArgs")]
     pub(crate) migrations: Option<PathBuf>,
 
-    /// What to do with them
+    /// What to do: with the files, or before and after an upgrade of the server
     #[arg(long, value_enum, value_name = "ACTION", default_value = "apply")]
     pub(crate) action: Verb,
 
@@ -83,6 +84,9 @@ pub struct MigrateArgs {
     pub(crate) statement_timeout: Duration,
 
     #[command(flatten)]
+    pub(crate) upgrade: UpgradeArgs,
+
+    #[command(flatten)]
     pub(crate) chain: ChainArgs,
 
     #[command(flatten)]
@@ -102,6 +106,10 @@ pub(crate) enum Verb {
     Apply,
     /// Take applied versions back with their NAME.down.sql, last first
     Revert,
+    /// Say what a major upgrade of the server would stumble over, and what is to be rebuilt after it
+    UpgradeCheck,
+    /// Rebuild the indexes of the server that an upgrade has put out of order
+    Reindex,
 }
 
 /// A duration, or 0 for none.

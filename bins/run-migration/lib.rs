@@ -17,6 +17,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod todo;
+mod upgrade;
 mod verify;
 mod version;
 mod watch;
@@ -50,7 +51,7 @@ pub const STEP: Step = Step {
         Output { name: "reverted", description: "how many versions this run took back" },
         Output {
             name: "pending",
-            description: "how many files are still to be applied; in a dry run, how many would be",
+            description: "how many files are still to be applied, or indexes to be rebuilt; in a dry run, how many would be",
         },
         Output {
             name: "from-version",
@@ -61,6 +62,31 @@ pub const STEP: Step = Step {
             description: "the last applied version now; in a dry run, what it would be",
         },
         Output { name: "ledger", description: "the table that records what was applied" },
+        Output {
+            name: "blocking",
+            description: "with --action upgrade-check: how many objects the upgrade would stumble over",
+        },
+        Output {
+            name: "to-rebuild",
+            description: "with --action upgrade-check: how many indexes are to be rebuilt whatever the new server is",
+        },
+        Output {
+            name: "text-indexes",
+            description: "with --action upgrade-check: how many indexes depend on a library's order of text",
+        },
+        Output {
+            name: "unknown-collations",
+            description: "with --action upgrade-check or reindex: how many of these depend on an order whose change can't be seen",
+        },
+        Output {
+            name: "invalid-indexes",
+            description: "with --action upgrade-check: how many indexes are invalid",
+        },
+        Output { name: "rebuilt", description: "with --action reindex: how many indexes this run rebuilt" },
+        Output {
+            name: "refreshed",
+            description: "with --action reindex: how many recorded collation versions this run brought up to date",
+        },
         Output {
             name: "task-arn",
             description: "with --task: ARN of the task that runs or has run the migration",
@@ -150,8 +176,9 @@ pub const STEP: Step = Step {
 
 async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
     if let Some(receipt) = cx.undo() {
-        return Err(no_undo(receipt));
+        return Err(upgrade::no_undo(receipt).unwrap_or_else(|| no_undo(receipt)));
     }
+    upgrade::flags(&args)?;
     if let Some(definition) = &args.task.task {
         let shared = Shared {
             backup: args.require_backup.as_ref(),
@@ -166,10 +193,18 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
     if let Some(folder) = &args.chain.chain {
         return chain::run(&cx, &args, folder).await;
     }
+    let manner = Manner {
+        limits: Limits { lock: args.lock_timeout, statement: args.statement_timeout },
+        patient_lock: args.concurrent_lock_timeout,
+        retry_for: args.retry_for,
+    };
+    if matches!(args.action, Verb::UpgradeCheck | Verb::Reindex) {
+        return upgrade::run(&cx, &args, manner).await;
+    }
     let Some(migrations) = &args.migrations else {
-        return Err(
-            Failure::usage("apply migrations").because("none of --migrations, --chain and --task is given")
-        );
+        return Err(Failure::usage("apply migrations").because(
+            "none of --migrations DIR, --chain DIR and --task ARN is given, and --action is that of files",
+        ));
     };
     let mut target = args.pg.target(cx.env())?;
     if cx.env().get("PGAPPNAME").is_none() && target.application_name == "cutover" {
@@ -180,11 +215,6 @@ async fn run(args: MigrateArgs, cx: Cx) -> Result<Outcome, Failure> {
             .because("--dry-run-into needs --dry-run: it is no way to choose the database to migrate"));
     }
     let scratch = args.dry_run_into.as_deref().map(|text| scratch::target(text, &target, &cx)).transpose()?;
-    let manner = Manner {
-        limits: Limits { lock: args.lock_timeout, statement: args.statement_timeout },
-        patient_lock: args.concurrent_lock_timeout,
-        retry_for: args.retry_for,
-    };
     let directory = files::directory(migrations, &args.ledger)?;
     let session = connection::connect(&cx, &target, manner.limits).await?;
     let ledger = args.ledger.clone().find(&session).await?;

@@ -238,7 +238,7 @@ pub(crate) fn shown(found: &[Finding], tables: &BTreeMap<String, SeenTable>) -> 
         .collect()
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..0x10_0000 => format!("{} KiB", bytes.div_ceil(1024)),
         0x10_0000..0x4000_0000 => format!("{} MiB", bytes >> 20),

@@ -1,13 +1,26 @@
 //! Who keeps a statement waiting: looked up from a second connection while it waits.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use kit::Cx;
+use kit::{Code, Cx, Failure};
+use postgres::tokio_postgres::Error;
 use postgres::{Session, Target};
 use tokio::task::JoinHandle;
 
 use crate::ledger::rows;
+
+/// How long without news before it is said that a statement still runs.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// How a statement ended that was waited for.
+pub(crate) enum Ended {
+    /// The server answered.
+    Answered(Result<(), Error>),
+    /// The run was cancelled or is out of time; what the server answered to that, if it still did.
+    Stopped(Failure, Option<Result<(), Error>>),
+}
 
 /// A second connection.
 #[derive(Clone)]
@@ -98,6 +111,60 @@ impl Watch {
                 }
             }
         }))
+    }
+
+    /// Waits for a statement, says that it still runs and who it waits for, and cancels it when the run is cancelled or out
+    /// of time.
+    pub(crate) async fn interruptible(
+        &self,
+        session: &Session,
+        doing: &str,
+        statement: impl Future<Output = Result<(), Error>>,
+    ) -> Ended {
+        let (cx, pid, started) = (&self.cx, session.identity.backend_pid, Instant::now());
+        let _watching = self.start(pid, doing);
+        let mut statement = std::pin::pin!(statement);
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        beat.tick().await;
+        let stop = loop {
+            tokio::select! {
+                biased;
+                result = &mut statement => return Ended::Answered(result),
+                () = cx.cancelled() => break cx.cancellation(),
+                () = tokio::time::sleep_until(cx.deadline()) => break Failure::new(Code::Deadline, doing.to_owned())
+                    .because("--timeout was over while it ran, and the statement was cancelled")
+                    .help("run again with a longer --timeout"),
+                _ = beat.tick() => self.still(pid, doing, started),
+            }
+        };
+        session.canceller().cancel().await;
+        // The statement's own end says that the server is done with it; one that can't be reached any more says nothing.
+        let answer = tokio::time::timeout(Duration::from_secs(3), statement).await.ok();
+        Ended::Stopped(stop, answer)
+    }
+
+    /// Says that a statement still runs and, of the build of an index, how far it is.
+    fn still(&self, pid: i32, doing: &str, started: Instant) {
+        let (watch, doing, seconds) = (self.clone(), doing.to_owned(), started.elapsed().as_secs());
+        tokio::spawn(async move {
+            let far = watch.progress(pid).await.unwrap_or_default();
+            watch.cx.report().say(&format!("{doing} still runs, {seconds} s{far}"));
+        });
+    }
+
+    /// <https://www.postgresql.org/docs/current/progress-reporting.html#CREATE-INDEX-PROGRESS-REPORTING>, from 12 on.
+    async fn progress(&self, pid: i32) -> Option<String> {
+        let query = format!(
+            "SELECT phase, CASE WHEN tuples_total > 0 THEN 100 * tuples_done / tuples_total WHEN blocks_total > 0 \
+             THEN 100 * blocks_done / blocks_total END FROM pg_stat_progress_create_index WHERE pid = {pid}"
+        );
+        let session = self.open().await.ok()?;
+        let answer = session.as_ref()?.client.simple_query(&query).await.ok()?;
+        match crate::ledger::cells(&answer).as_slice() {
+            [phase, percent] if !percent.is_empty() => Some(format!(": {phase}, {percent} %")),
+            [phase, _] if !phase.is_empty() => Some(format!(": {phase}")),
+            _ => None,
+        }
     }
 
     async fn look(&self, pid: i32) -> Result<Vec<String>, String> {

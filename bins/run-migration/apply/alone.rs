@@ -8,12 +8,13 @@ use std::time::Instant;
 use kit::Failure;
 
 use super::remains::Settled;
-use super::{Ended, Patience, RESET, Stopped, Work};
+use super::{Patience, RESET, Stopped, Work};
 use crate::files::{File, prefix};
 use crate::ledger::Ledger;
 use crate::ledger::{Stage, progress, sqlx};
 use crate::plan::Item;
 use crate::sql::{Kind, Probe, Script, Statement};
+use crate::watch::Ended;
 
 /// How far the file is.
 pub(super) struct At {
@@ -98,19 +99,60 @@ impl Work<'_> {
     }
 
     async fn statements(&mut self, attempt: &str, running: Running<'_>, at: &mut At) -> Result<(), Failure> {
-        self.run_sql(attempt, RESET).await?;
-        let statements = &running.script.statements;
-        // Settings of the session are gone with the run that made them.
-        for statement in statements.iter().take(at.done).filter(|one| one.kind == Kind::Session) {
-            self.run_sql(attempt, &statement.text).await?;
-        }
-        for (n, statement) in statements.iter().enumerate().skip(at.done) {
-            let mut patience = Patience::new(self.job.manner.retry_for);
-            while let Err(stopped) = self.one(running, n, statement, at).await {
+        self.settings(attempt, running, at).await?;
+        let mut patience = Patience::new(self.job.manner.retry_for);
+        let mut last = at.done;
+        while let Some(statement) = running.script.statements.get(at.done) {
+            if at.done != last {
+                last = at.done;
+                patience = Patience::new(self.job.manner.retry_for);
+            }
+            let Err(stopped) = self.one(running, at.done, statement, at).await else { continue };
+            if stopped.lost || self.session.is_closed() {
+                self.take_up(attempt, running, at, &mut patience, stopped).await?;
+            } else {
                 self.again(&mut patience, &running.item.name, stopped).await?;
             }
         }
         Ok(())
+    }
+
+    /// Settings of the session are gone with the connection that they were made on.
+    async fn settings(&self, attempt: &str, running: Running<'_>, at: &At) -> Result<(), Failure> {
+        self.run_sql(attempt, RESET).await?;
+        let done = running.script.statements.iter().take(at.done);
+        for statement in done.filter(|one| one.kind == Kind::Session) {
+            self.run_sql(attempt, &statement.text).await?;
+        }
+        Ok(())
+    }
+
+    /// After the connection was lost: how far the file is stands in the database, as for a run that was killed.
+    async fn take_up(
+        &mut self,
+        attempt: &str,
+        running: Running<'_>,
+        at: &mut At,
+        patience: &mut Patience,
+        stopped: Stopped,
+    ) -> Result<(), Failure> {
+        let (name, failure) = (&running.item.name, stopped.failure);
+        let Some(pause) = patience.next(self.cx.deadline()) else { return Err(failure) };
+        self.cx
+            .report()
+            .warn(&format!("{name}: {failure}: {}; looking how far it is", failure.chain().join(": ")));
+        self.cx.or_cancelled(self.cx.pause(pause)).await?;
+        self.reconnect().await?;
+        let lines = progress::read(&self.session, self.job.ledger).await?;
+        let ours = lines.into_iter().find(|line| line.version == running.item.version);
+        let Some(line) = ours.filter(|line| line.done <= running.script.statements.len()) else {
+            return Err(
+                failure.state("what stood beside the ledger of this file is gone: somebody has changed it")
+            );
+        };
+        (at.done, at.stage) = (line.done, line.stage);
+        at.statement = line.statement;
+        self.settings(attempt, running, at).await
     }
 
     async fn one(

@@ -1,14 +1,14 @@
 //! The only writes: the files and their lines in the ledger.
 
 mod alone;
-mod patience;
+pub(crate) mod patience;
 mod remains;
 mod whole;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use kit::{Code, Cx, Failure, Poll, Wait};
+use kit::{Cx, Failure, Poll, Wait};
 use postgres::tokio_postgres::Error;
 use postgres::tokio_postgres::error::{ErrorPosition, SqlState};
 use postgres::{Session, Target};
@@ -20,10 +20,7 @@ use crate::files::{Directory, File, Way};
 use crate::ledger::{self, Ledger, Line, cells};
 use crate::plan::{BASELINE, Item, MigrationPlan};
 use crate::sql::Statement;
-use crate::watch::Watch;
-
-/// How long without news before it is said that a statement still runs.
-const HEARTBEAT: Duration = Duration::from_secs(30);
+use crate::watch::{Ended, Watch};
 
 /// What a file must not leave to the next one: settings, role, temporary tables, cursors, prepared statements. A rerun that
 /// begins at a later file then sees what an undisturbed run saw. (`DISCARD ALL` would also free the lock.)
@@ -124,20 +121,14 @@ struct Stopped {
     failure: Failure,
     /// It may end well when it is tried again: what stood in its way, in a word.
     again: Option<&'static str>,
+    /// The connection was lost, so what the server made of the statement is not known.
+    lost: bool,
 }
 
 impl From<Failure> for Stopped {
     fn from(failure: Failure) -> Self {
-        Self { failure, again: None }
+        Self { failure, again: None, lost: false }
     }
-}
-
-/// How a statement ended that was waited for.
-enum Ended {
-    /// The server answered.
-    Answered(Result<(), Error>),
-    /// The run was cancelled or is out of time; what the server answered to that, if it still did.
-    Stopped(Failure, Option<Result<(), Error>>),
 }
 
 impl Work<'_> {
@@ -158,7 +149,7 @@ impl Work<'_> {
 
     /// Waits before the next try, or gives up.
     async fn again(&self, patience: &mut Patience, name: &str, stopped: Stopped) -> Result<(), Failure> {
-        let Stopped { failure, again } = stopped;
+        let Stopped { failure, again, .. } = stopped;
         let Some(why) = again else { return Err(failure) };
         let blockers = self.watch.blockers();
         let by = if blockers.is_empty() {
@@ -234,26 +225,7 @@ impl Work<'_> {
     /// Waits for a statement, says that it still runs and who it waits for, and cancels it when the run is cancelled or out
     /// of time.
     async fn interruptible(&self, doing: &str, statement: impl Future<Output = Result<(), Error>>) -> Ended {
-        let started = Instant::now();
-        let _watching = self.watch.start(self.session.identity.backend_pid, doing);
-        let mut statement = std::pin::pin!(statement);
-        let mut beat = tokio::time::interval(HEARTBEAT);
-        beat.tick().await;
-        let stop = loop {
-            tokio::select! {
-                biased;
-                result = &mut statement => return Ended::Answered(result),
-                () = self.cx.cancelled() => break self.cx.cancellation(),
-                () = tokio::time::sleep_until(self.cx.deadline()) => break Failure::new(Code::Deadline, doing.to_owned())
-                    .because("--timeout was over while it ran, and the statement was cancelled")
-                    .help("run again with a longer --timeout"),
-                _ = beat.tick() => self.cx.report().say(&format!("{doing} still runs, {} s", started.elapsed().as_secs())),
-            }
-        };
-        self.session.canceller().cancel().await;
-        // The statement's own end says that the server is done with it; one that can't be reached any more says nothing.
-        let answer = tokio::time::timeout(Duration::from_secs(3), statement).await.ok();
-        Ended::Stopped(stop, answer)
+        self.watch.interruptible(&self.session, doing, statement).await
     }
 
     async fn rollback(&self) {
@@ -304,7 +276,7 @@ impl Work<'_> {
             Some(_) => failure.help(format!("correct {} and run again", item.name)),
             None => failure.help("run again: what was not committed is rolled back by the server"),
         };
-        Stopped { failure, again: patience::again(error) }
+        Stopped { failure, again: patience::again(error), lost: patience::lost(error) }
     }
 
     fn say_notices(&self, name: &str) {

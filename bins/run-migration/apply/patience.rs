@@ -8,7 +8,7 @@ use postgres::tokio_postgres::error::SqlState;
 use tokio::time::Instant;
 
 /// Pauses that grow and vary, within a budget.
-pub(super) struct Patience {
+pub(crate) struct Patience {
     until: Instant,
     tries: u32,
 }
@@ -17,18 +17,18 @@ const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
 
 impl Patience {
-    pub(super) fn new(budget: Duration) -> Self {
+    pub(crate) fn new(budget: Duration) -> Self {
         Self { until: Instant::now() + budget, tries: 0 }
     }
 
     /// How many pauses there were.
-    pub(super) fn tries(&self) -> u32 {
+    pub(crate) fn tries(&self) -> u32 {
         self.tries
     }
 
     /// The next pause, unless it would go beyond the budget or the step's deadline. Two runs that hinder each other must not
     /// do so in step: each pause is between a half and one and a half of its length.
-    pub(super) fn next(&mut self, deadline: Instant) -> Option<Duration> {
+    pub(crate) fn next(&mut self, deadline: Instant) -> Option<Duration> {
         let length = FIRST.saturating_mul(1 << self.tries.min(10)).min(LONGEST);
         let chance = RandomState::new().hash_one(self.tries) % 1000;
         let pause = length.mul_f64(0.5 + f64::from(u32::try_from(chance).unwrap_or_default()) / 1000.0);
@@ -42,13 +42,19 @@ impl Patience {
 
 /// What the server says of a statement that may well succeed a moment later
 /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
-pub(super) fn again(error: &Error) -> Option<&'static str> {
+pub(crate) fn again(error: &Error) -> Option<&'static str> {
     match error.code() {
         Some(&SqlState::LOCK_NOT_AVAILABLE) => Some("no lock in time"),
         Some(&SqlState::T_R_DEADLOCK_DETECTED) => Some("deadlock"),
         Some(&SqlState::T_R_SERIALIZATION_FAILURE) => Some("serialization failure"),
         _ => None,
     }
+}
+
+/// Whether the connection is gone: a server that ends a session says so before it closes it.
+pub(crate) fn lost(error: &Error) -> bool {
+    let Some(db) = error.as_db_error() else { return true };
+    matches!(db.code(), &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN)
 }
 
 #[cfg(test)]

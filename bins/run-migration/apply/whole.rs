@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use kit::Failure;
-use postgres::tokio_postgres::error::SqlState;
 
-use super::{Ended, RESET, Stopped, Work, patience};
+use super::{RESET, Stopped, Work, patience};
 use crate::files::{File, Way};
 use crate::plan::Item;
 use crate::sql::Statement;
+use crate::watch::Ended;
 
 /// How the statements of a file ended, when none failed.
 enum Ran {
@@ -112,13 +112,10 @@ impl Work<'_> {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        if error
-            .as_db_error()
-            .is_some_and(|db| !matches!(db.code(), &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN))
-        {
+        if !patience::lost(&error) {
             // A deferred constraint, a serialization failure: the server has rolled back.
             let failure = self.failed(format!("{attempt}: commit"), &error).untouched(true);
-            return Err(Stopped { failure, again: patience::again(&error) });
+            return Err(Stopped { failure, again: patience::again(&error), lost: false });
         }
         let lost = self.failed(format!("{attempt}: commit"), &error);
         self.cx.report().warn(&format!("{lost}: {}; looking into the ledger", lost.chain().join(": ")));

@@ -77,7 +77,7 @@ impl Ledger {
         }
     }
 
-    fn schema(&self) -> String {
+    pub(crate) fn schema(&self) -> String {
         format!("\"{}\"", self.names().0.replace('"', "\"\""))
     }
 
@@ -92,6 +92,11 @@ impl Ledger {
             Self::Own { table, .. } => format!("{}.\"{table}_progress\"", self.schema()),
             Self::Sqlx { .. } => format!("{}.\"_cutover_progress\"", self.schema()),
         }
+    }
+
+    /// The table of the indexes that `--action reindex` has rebuilt.
+    pub(crate) fn reindexed(&self) -> String {
+        format!("{}.\"{}_reindexed\"", self.schema(), self.names().1)
     }
 
     /// sqlx's table is where the search path has it, and is made in the first schema of it.

@@ -8,6 +8,7 @@ mod retry;
 mod revert;
 mod scratch;
 mod sqlx;
+mod upgrade;
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -71,14 +72,15 @@ impl Db {
     }
 
     async fn sql(&self, sql: &str) -> String {
-        self.server.psql(&format!("\\c {} \n{sql}", self.name)).await.unwrap()
+        self.server.psql(&format!("\\c \"{}\" \n{sql}", self.name)).await.unwrap()
     }
 
     /// Waits until a query gives something.
     async fn until(&self, sql: &str) -> String {
         for _ in 0..1500 {
             // What it asks of may not be there yet.
-            let answer = self.server.psql(&format!("\\c {} \n{sql}", self.name)).await.unwrap_or_default();
+            let answer =
+                self.server.psql(&format!("\\c \"{}\" \n{sql}", self.name)).await.unwrap_or_default();
             if !answer.is_empty() {
                 return answer;
             }

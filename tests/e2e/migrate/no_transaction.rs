@@ -192,3 +192,62 @@ async fn a_half_detached_partition_is_detached_to_the_end() {
     assert_eq!(db.sql("SELECT count(*) FROM pg_inherits").await, "0");
     assert_eq!(db.ledger().await, "1 2");
 }
+
+/// Connections to the server through a wire that can be cut: neither side is told more than a reset.
+async fn wire(port: u16) -> (u16, tokio::sync::watch::Sender<u32>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let here = listener.local_addr().unwrap().port();
+    let (cut, cuts) = tokio::sync::watch::channel(0);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut cuts = cuts.clone();
+            cuts.mark_unchanged();
+            tokio::spawn(async move {
+                let Ok(mut server) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else {
+                    return;
+                };
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+                    _ = cuts.changed() => {}
+                }
+            });
+        }
+    });
+    (here, cut)
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_is_made_again_and_the_file_goes_on_where_it_is() {
+    let db = building().await;
+    db.migrate(&["--to", "1"]).await.expect(0);
+    let (port, cut) = wire(db.server.port).await;
+    let holder = db.hold("INSERT INTO t VALUES (1000)").await;
+    let mut command = db.command(&[]);
+    command.env("PGPORT", port.to_string());
+    let step = tokio::spawn(run(command));
+    db.waiting().await;
+    cut.send_modify(|times| *times += 1);
+    end(holder).await;
+    step.await.unwrap().expect(0).says(&["the connection to", "looking how far it is"]);
+    assert_eq!(db.sql(VALID).await, "t");
+    assert_eq!(db.sql(LOG).await, "1 2");
+    assert_eq!(db.ledger().await, "1 2");
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_ends_is_taken_up_with_its_settings() {
+    let db = Db::new().await;
+    db.write("1_tables.sql", "CREATE TABLE log (n text); CREATE TABLE wait (n int);");
+    db.write(
+        "2_alone.sql",
+        &format!("{MARK}SET application_name = 'mine';\nINSERT INTO log VALUES ('one');\nLOCK TABLE wait;\nINSERT INTO log SELECT current_setting('application_name');\n"),
+    );
+    db.migrate(&["--to", "1"]).await.expect(0);
+    let holder = db.hold("INSERT INTO wait VALUES (1)").await;
+    let step = tokio::spawn(run(db.command(&["--lock-timeout", "1m"])));
+    let pid = db.until("SELECT pid FROM pg_stat_activity WHERE application_name = 'mine' AND datname = current_database() AND wait_event_type = 'Lock'").await;
+    db.sql(&format!("SELECT pg_terminate_backend({pid})")).await;
+    end(holder).await;
+    step.await.unwrap().expect(0).says(&["terminating connection", "looking how far it is"]);
+    assert_eq!(db.sql("SELECT string_agg(n, ' ' ORDER BY n) FROM log").await, "mine one");
+}
