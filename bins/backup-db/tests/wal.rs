@@ -122,7 +122,7 @@ sys.exit({exit})
             ("PGDATABASE", "rally".into()),
             ("AWS_SECRET_ACCESS_KEY", "very-secret-key".into()),
         ];
-        kit::testing::cx_in(env.into_iter().collect())
+        kit::testing::cx_of(&crate::STEP, env.into_iter().collect(), false)
     }
 
     async fn run(&self, cx: &Cx, left: Left, more: &[&str]) -> Result<Outcome, Failure> {
