@@ -147,7 +147,7 @@ pub(crate) fn decide(
                 "all {} of the server {server}: {}",
                 backups.len(),
                 youngest.map_or_else(
-                    || format!("there is no verified {} ({})", request.one(), request.rung),
+                    || format!("none of them is verified ({})", request.rung),
                     |age| format!("the newest verified one is {} old, more than --max-age", s3::age(age))
                 )
             ));
@@ -183,7 +183,7 @@ pub(crate) fn decide(
             Some(newest) => {
                 format!("the newest verified {} is {} old", request.one(), s3::age(newest))
             }
-            None => format!("none of them is verified ({})", request.rung),
+            None => format!("there is no verified {} ({})", request.one(), request.rung),
         };
         return Err(Failure::refused(format!("prune the {}", request.what())).because(why).help(
             "make a new one first (--action back-up); old backups are deleted only after that. --max-age and --min-rung say what is enough",
