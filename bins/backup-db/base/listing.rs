@@ -204,7 +204,7 @@ mod tests {
     use super::super::archive::{read, testing::archive};
     use super::*;
 
-    /// SHA-256 of `abc` (FIPS 180-2, appendix B.1) and of nothing (NIST's SHA256ShortMsg, Len = 0).
+    /// SHA-256 of `abc` (FIPS 180-2, appendix B.1) and of nothing (NIST's `SHA256ShortMsg`, Len = 0).
     const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     const SEGMENT: &str = "pg_wal/000000010000000000000002";

@@ -50,17 +50,14 @@ pub(crate) async fn run(
         return Ok(outcome);
     }
     let started = cx.now();
-    let sentinel = match &plan.keep {
-        Some(kept) => kept.clone(),
-        None => {
-            let pushed = push::push(cx, tool, &world, &plan, &target, to);
-            cx.act(PUSH, &serde_json::Value::Null, pushed).await?;
-            let after = sentinels(cx, store, to).await?;
-            let new = sentinel::fresh(&world.sentinels, &after).map_err(|why| unverified(tool, why))?;
-            read(cx, store, to, new, world.server.segment_bytes)
-                .await?
-                .map_err(|why| unverified(tool, why))?
-        }
+    let sentinel = if let Some(kept) = &plan.keep {
+        kept.clone()
+    } else {
+        let pushed = push::push(cx, tool, &world, &plan, &target, to);
+        cx.act(PUSH, &serde_json::Value::Null, pushed).await?;
+        let after = sentinels(cx, store, to).await?;
+        let new = sentinel::fresh(&world.sentinels, &after).map_err(|why| unverified(tool, why))?;
+        read(cx, store, to, new, world.server.segment_bytes).await?.map_err(|why| unverified(tool, why))?
     };
     let seen = look(cx, store, to, sentinel).await?.map_err(|why| unverified(tool, why))?;
     plan::judge(&seen, &world.server).map_err(|why| unverified(tool, why))?;
