@@ -8,6 +8,7 @@ use kit::Failure;
 use postgres::{PgArgs, Rung};
 
 use crate::key::Destination;
+use crate::wal::Tool;
 
 /// The arguments of `backup-db`.
 #[expect(clippy::struct_excessive_bools, reason = "flags are independent of each other")]
@@ -98,6 +99,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub(crate) into: Option<String>,
 
+    /// base, restore: the folder to unpack into, which must be new or empty
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into_dir: Option<PathBuf>,
+
     /// restore: leave owners and privileges out, for a server without the roles
     #[arg(long)]
     pub(crate) no_owner: bool,
@@ -121,6 +126,14 @@ pub struct Args {
     /// rds-snapshot: the Aurora or Multi-AZ cluster
     #[arg(long, value_name = "ID")]
     pub(crate) db_cluster: Option<String>,
+
+    /// wal-e, wal-g: the server's data folder, on this machine; `wal-g` without it copies the server over its connection
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// wal-e, wal-g: the program [default: the one on PATH]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) wal_tool: Option<PathBuf>,
 
     /// vault-export: the address of the server [default: `VAULT_ADDR`]
     #[arg(long, value_name = "URL")]
@@ -166,6 +179,14 @@ impl Act {
 pub(crate) enum Mode {
     /// `pg_dump` of one database, which any later version can restore
     Dump,
+    /// `pg_basebackup` of a whole server, which only its own major version can restore
+    Base,
+    /// `wal-e backup-push` on the server's own machine
+    #[value(name = "wal-e")]
+    WalE,
+    /// `wal-g backup-push`, likewise
+    #[value(name = "wal-g")]
+    WalG,
     /// A snapshot of an RDS instance or an Aurora cluster
     RdsSnapshot,
     /// The secrets of a key/value engine of Vault, encrypted to `--age-recipient`
@@ -213,10 +234,15 @@ impl Args {
         use Act::{BackUp, List, Prune, Restore};
         match self.mode {
             Mode::Dump => {}
+            Mode::Base => return self.check_base(),
+            Mode::WalE => return self.check_wal(Tool::WalE),
+            Mode::WalG => return self.check_wal(Tool::WalG),
             Mode::RdsSnapshot => return self.check_rds(),
             Mode::VaultExport => return self.check_vault(),
         }
-        let flags: [(&str, bool, &[Act]); 21] = [
+        let flags: [(&str, bool, &[Act]); 23] = [
+            ("data-dir or --wal-tool", self.names_wal(), &[]),
+            ("into-dir", self.into_dir.is_some(), &[]),
             ("db-instance or --db-cluster", self.names_rds(), &[]),
             ("vault-addr or --vault-mount", self.vault_addr.is_some() || self.vault_mount.is_some(), &[]),
             ("pg-dump", self.pg_dump.is_some(), &[BackUp, Restore]),
@@ -334,6 +360,7 @@ impl Args {
             ("--database", self.database.is_some()),
             ("--backup", self.backup.is_some()),
             ("--into", self.into.is_some()),
+            ("--into-dir", self.into_dir.is_some()),
             ("--no-owner", self.no_owner),
             ("--keep", self.keep.is_some()),
             ("--keep-for", self.keep_for.is_some()),
@@ -345,6 +372,144 @@ impl Args {
         }
     }
 
+    /// A base backup is of the whole server: what is about one database or its rows does nothing here.
+    fn check_base(&self) -> Result<(), Failure> {
+        use Act::{BackUp, List, Prune, Restore};
+        let mode = "base";
+        let flags: [(&str, bool, &[Act]); 23] = [
+            ("--data-dir or --wal-tool", self.names_wal(), &[]),
+            ("--db-instance or --db-cluster", self.names_rds(), &[]),
+            ("--vault-addr or --vault-mount", self.vault_addr.is_some() || self.vault_mount.is_some(), &[]),
+            ("--count-limit", self.count_limit.is_some(), &[]),
+            ("--no-globals", self.no_globals, &[]),
+            ("--role-passwords", self.role_passwords, &[]),
+            ("--age-recipient", !self.age_recipient.is_empty(), &[]),
+            ("--prove-into", self.prove_into.is_some(), &[]),
+            ("--assert", self.assert.is_some(), &[]),
+            ("--database", self.database.is_some(), &[]),
+            ("--into", self.into.is_some(), &[]),
+            ("--no-owner", self.no_owner, &[]),
+            ("--pg-dump", self.pg_dump.is_some(), &[BackUp]),
+            ("--backup-id", self.backup_id.is_some(), &[BackUp]),
+            ("--verify", self.verify.is_some(), &[BackUp]),
+            ("--compression", self.compression.is_some(), &[BackUp]),
+            ("--allow-shrink", self.allow_shrink, &[BackUp]),
+            ("--scratch-dir", self.scratch_dir.is_some(), &[BackUp]),
+            ("--max-age", self.max_age.is_some(), &[BackUp, Prune, Restore]),
+            ("--keep", self.keep.is_some() || self.keep_for.is_some(), &[Prune]),
+            ("--min-rung", self.min_rung.is_some(), &[Prune, Restore]),
+            ("--backup", self.backup.is_some(), &[Restore]),
+            ("--into-dir", self.into_dir.is_some(), &[Restore]),
+        ];
+        for (flag, given, actions) in flags {
+            if given && !actions.contains(&self.action) {
+                let words: Vec<&str> = actions.iter().map(|action| action.word()).collect();
+                return Err(if words.is_empty() {
+                    refuse(
+                        flag,
+                        mode,
+                        "it is about one database, or belongs to another --mode",
+                        "leave it out",
+                    )
+                } else {
+                    let why = format!("it belongs to --action {}", words.join(" and "));
+                    refuse(flag, mode, &why, "leave it out, or say another --action")
+                });
+            }
+        }
+        let restored = self.verify == Some(Verify::Restored);
+        let latest = self.backup.as_deref() == Some("latest");
+        let needs = [
+            (
+                self.compression == Some(Compression::Gzip),
+                "--compression gzip",
+                "it is compressed with zstd or not at all",
+                "say zstd or none",
+            ),
+            (
+                self.scratch_dir.is_some() && !restored,
+                "--scratch-dir",
+                "it belongs to --verify restored",
+                "leave it out, or ask for that",
+            ),
+            (
+                self.action == Prune && self.keep.is_none(),
+                "--action prune",
+                "nothing says how many verified backups are kept",
+                "give --keep NUMBER",
+            ),
+            (self.keep == Some(0), "--keep 0", "the last backup is never deleted", "keep at least 1"),
+            (
+                self.action == Restore && self.backup.is_none(),
+                "--action restore",
+                "nothing says which backup",
+                "give --backup MANIFEST-URI, or --backup latest",
+            ),
+            (
+                self.action == Restore && self.into_dir.is_none(),
+                "--action restore",
+                "nothing says where to",
+                "give --into-dir DIR, a new or empty folder",
+            ),
+            (
+                self.to.is_none() && (matches!(self.action, BackUp | List | Prune) || latest),
+                "no --to",
+                "nothing says where the backups lie",
+                "give --to s3://BUCKET/PREFIX",
+            ),
+        ];
+        match needs.into_iter().find(|(wrong, ..)| *wrong) {
+            Some((_, what, why, help)) => Err(refuse(what, mode, why, help)),
+            None => Ok(()),
+        }
+    }
+
+    fn names_wal(&self) -> bool {
+        self.data_dir.is_some() || self.wal_tool.is_some()
+    }
+
+    /// The tool does all but the backup itself.
+    fn check_wal(&self, tool: Tool) -> Result<(), Failure> {
+        let mode = tool.word();
+        if self.action != Act::BackUp {
+            let how = format!(
+                "{mode} does that itself: `{mode} backup-list`, `{mode} backup-fetch`, `{mode} delete`"
+            );
+            return Err(refuse(
+                &format!("--action {}", self.action.word()),
+                mode,
+                &how,
+                "leave --action out, or call the tool",
+            ));
+        }
+        self.refuse_dump_flags(mode)?;
+        let others = [
+            ("--db-instance or --db-cluster", self.names_rds()),
+            ("--vault-addr or --vault-mount", self.vault_addr.is_some() || self.vault_mount.is_some()),
+            ("--age-recipient", !self.age_recipient.is_empty()),
+        ];
+        if let Some((flag, _)) = others.into_iter().find(|(_, given)| *given) {
+            return Err(refuse(flag, mode, "it belongs to another --mode", "leave it out"));
+        }
+        if tool == Tool::WalE && (self.backup_id.is_some() || self.max_age.is_some()) {
+            return Err(refuse(
+                "--backup-id or --max-age",
+                mode,
+                "wal-e keeps no id with a backup: each run makes a new one",
+                "leave it out",
+            ));
+        }
+        if tool == Tool::WalE && self.data_dir.is_none() {
+            return Err(refuse(
+                "no --data-dir",
+                mode,
+                "wal-e reads the server's files",
+                "give the folder that `SHOW data_directory` says",
+            ));
+        }
+        Ok(())
+    }
+
     fn check_vault(&self) -> Result<(), Failure> {
         let mode = "vault-export";
         self.refuse_dump_flags(mode)?;
@@ -353,6 +518,14 @@ impl Args {
                 "--db-instance or --db-cluster",
                 mode,
                 "it belongs to --mode rds-snapshot",
+                "leave it out",
+            ));
+        }
+        if self.names_wal() {
+            return Err(refuse(
+                "--data-dir or --wal-tool",
+                mode,
+                "it belongs to --mode wal-g and wal-e",
                 "leave it out",
             ));
         }
@@ -383,6 +556,7 @@ impl Args {
             ("--age-recipient", !self.age_recipient.is_empty(), "RDS encrypts it as it does the database"),
             ("--vault-addr", self.vault_addr.is_some(), "it belongs to --mode vault-export"),
             ("--vault-mount", self.vault_mount.is_some(), "it belongs to --mode vault-export"),
+            ("--data-dir or --wal-tool", self.names_wal(), "it belongs to --mode wal-g and wal-e"),
         ];
         if let Some((flag, _, why)) = others.into_iter().find(|(_, given, _)| *given) {
             return Err(refuse(flag, mode, why, "leave it out"));
@@ -431,6 +605,12 @@ mod tests {
             "--action list --to s3://b/x",
             "--action prune --to s3://b/x --keep 3",
             "--action restore --backup s3://b/x.manifest.json --into new",
+            "--mode base --to s3://b/x --compression none --verify restored --scratch-dir /tmp",
+            "--mode base --action list --to s3://b/x",
+            "--mode wal-e --data-dir /data",
+            "--mode wal-g --to s3://b/x --backup-id a --max-age 2h",
+            "--mode base --action prune --to s3://b/x --keep 3 --max-age 2d",
+            "--mode base --action restore --backup s3://b/x.manifest.json --into-dir /srv/new",
         ] {
             assert_eq!(check(words), Ok(()), "{words}");
         }
@@ -452,6 +632,22 @@ mod tests {
             ("--action restore --into new", "--backup"),
             ("--action restore --backup latest --into new", "--to s3://"),
             ("--action restore --backup latest --to s3://b/x", "--into NAME"),
+            ("--to s3://b/x --into-dir /srv/new", "another --mode"),
+            ("--mode base", "nothing says where"),
+            ("--mode wal-e", "wal-e reads the server's files"),
+            ("--mode wal-g --action prune --keep 3", "`wal-g delete`"),
+            ("--mode wal-g --verify present", "--mode dump"),
+            ("--mode wal-e --data-dir /data --backup-id a", "keeps no id"),
+            ("--to s3://b/x --data-dir /data", "another --mode"),
+            ("--mode base --to s3://b/x --count-limit 5", "one database"),
+            ("--mode base --to s3://b/x --database rally", "one database"),
+            ("--mode base --to s3://b/x --compression gzip", "zstd or not at all"),
+            ("--mode base --to s3://b/x --scratch-dir /tmp", "--verify restored"),
+            ("--mode base --to s3://b/x --keep 3", "belongs to --action prune"),
+            ("--mode base --action prune --to s3://b/x", "how many"),
+            ("--mode base --action restore --backup latest --into-dir /srv/new", "where the backups lie"),
+            ("--mode base --action restore --backup s3://b/x.manifest.json", "where to"),
+            ("--mode base --action restore --backup s3://b/x.manifest.json --into new", "one database"),
         ] {
             let said = check(words).unwrap_err();
             assert!(said.contains(why), "{words}: {said}");

@@ -1,5 +1,7 @@
 //! The names of what a backup leaves: `PREFIX/DATABASE/TIME-SYSTEM-ID.dump` or, where zstd was put around it, `.dump.zst`, and
-//! beside it `.globals.sql` (`.globals.sql.age` where they are encrypted) and `.manifest.json`.
+//! beside it `.globals.sql` (`.globals.sql.age` where they are encrypted) and `.manifest.json`. A base backup is
+//! `PREFIX/base/TIME-SYSTEM-ID.base.tar` or, compressed, `.base.tar.zst`. A database may be called `base` too: what a key ends
+//! in tells what it is.
 //!
 //! TIME sorts. SYSTEM is the cluster's identifier, so that an unfinished upload, which has no metadata, tells whose it
 //! was. ID is the backup id.
@@ -7,9 +9,52 @@
 use postgres::manifest;
 use time::OffsetDateTime;
 
-const DUMP: &str = ".dump";
-/// What the key of a dump inside of a zstd stream ends in.
-pub(crate) const ZST: &str = ".dump.zst";
+/// What the key of an archive inside of a zstd stream ends in.
+pub(crate) const ZST: &str = ".zst";
+
+/// What a key names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `pg_dump`'s archive of one database.
+    Dump,
+    /// `pg_basebackup`'s of a whole server.
+    Base,
+}
+
+impl Kind {
+    const ALL: [Self; 2] = [Self::Dump, Self::Base];
+
+    const fn ending(self) -> &'static str {
+        match self {
+            Self::Dump => ".dump",
+            Self::Base => ".base.tar",
+        }
+    }
+
+    /// What manifests call it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Dump => manifest::DUMP,
+            Self::Base => manifest::BASE,
+        }
+    }
+
+    /// The kind of an archive with such a key, whoever put it there.
+    pub(crate) fn of(key: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.strip(key).is_some())
+    }
+
+    /// The key without what tells the kind.
+    fn strip(self, key: &str) -> Option<&str> {
+        key.strip_suffix(ZST).unwrap_or(key).strip_suffix(self.ending())
+    }
+}
+
+/// The folder of base backups below a prefix.
+pub(crate) fn base_folder(prefix: &str) -> String {
+    format!("{prefix}base/")
+}
+
 const GLOBALS: &str = ".globals.sql";
 /// What is encrypted ends in this, as the tool `age` has it.
 const AGE: &str = ".age";
@@ -40,54 +85,59 @@ impl std::str::FromStr for Destination {
     }
 }
 
-/// Names the backups of one database of one cluster.
+/// Names the backups of one kind, of one database or of the whole of one cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
+    kind: Kind,
     folder: String,
     system: String,
     id: String,
 }
 
 impl Names {
+    /// Of the dumps of a database.
     pub(crate) fn new(prefix: &str, database: &str, system: Option<&str>, id: &str) -> Self {
-        Self {
-            folder: folder(prefix, database),
-            system: system.unwrap_or("unknown").to_owned(),
-            id: slug(id),
-        }
+        Self::of(Kind::Dump, folder(prefix, database), system, id)
     }
 
-    /// What all of the database's backups begin with.
+    /// Of the base backups of a cluster.
+    pub(crate) fn base(prefix: &str, system: Option<&str>, id: &str) -> Self {
+        Self::of(Kind::Base, base_folder(prefix), system, id)
+    }
+
+    fn of(kind: Kind, folder: String, system: Option<&str>, id: &str) -> Self {
+        Self { kind, folder, system: system.unwrap_or("unknown").to_owned(), id: slug(id) }
+    }
+
+    /// What all of these backups begin with.
     pub(crate) fn folder(&self) -> &str {
         &self.folder
     }
 
-    /// The key of a dump that is taken now.
-    pub(crate) fn dump(&self, now: OffsetDateTime, zstd: bool) -> String {
-        let end = if zstd { ZST } else { DUMP };
-        format!("{}{}-{}-{}{end}", self.folder, time(now), self.system, self.id)
+    /// The key of one that is made now.
+    pub(crate) fn key(&self, now: OffsetDateTime, zstd: bool) -> String {
+        let (end, zst) = (self.kind.ending(), if zstd { ZST } else { "" });
+        format!("{}{}-{}-{}{end}{zst}", self.folder, time(now), self.system, self.id)
     }
 
-    /// Whether a dump of this cluster, by any run of this step, has such a key.
+    /// Whether such a backup of this cluster, by any run of this step, has such a key.
     pub(crate) fn is_ours(&self, key: &str) -> bool {
-        self.after_time(key)
-            .is_some_and(|rest| rest.strip_prefix(&self.system).is_some_and(|r| r.starts_with('-')))
+        let system_first = |rest: &str| rest.strip_prefix(&self.system).is_some_and(|r| r.starts_with('-'));
+        self.after_time(key).is_some_and(system_first)
     }
 
-    /// Whether a dump with this backup id has such a key; two ids can share one.
+    /// Whether one with this backup id has such a key; two ids can share one.
     pub(crate) fn may_be_same(&self, key: &str) -> bool {
-        let id =
-            self.after_time(key).and_then(|rest| rest.strip_suffix(ZST).or_else(|| rest.strip_suffix(DUMP)));
-        id.is_some_and(|rest| rest.ends_with(&format!("-{}", self.id)))
+        self.after_time(key).is_some_and(|rest| rest.ends_with(&format!("-{}", self.id)))
     }
 
-    /// `SYSTEM-ID.dump` of a dump's key.
+    /// `SYSTEM-ID` of the key of one of this kind.
     fn after_time<'a>(&self, key: &'a str) -> Option<&'a str> {
-        after_time(key.strip_prefix(&self.folder)?)
+        self.kind.strip(after_time(key.strip_prefix(&self.folder)?)?)
     }
 }
 
-/// `SYSTEM-ID.dump` of a dump's name, if it is one that this step gives.
+/// `SYSTEM-ID.dump` of an archive's name, if it is one that this step gives.
 fn after_time(name: &str) -> Option<&str> {
     let (time, rest) = name.split_at_checked(TIME)?;
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -95,23 +145,19 @@ fn after_time(name: &str) -> Option<&str> {
         && time.get(15..) == Some("Z")
         && time.get(..8).is_some_and(digits)
         && time.get(9..15).is_some_and(digits);
-    (is_time && is_dump(name)).then(|| rest.strip_prefix('-'))?
+    (is_time && Kind::of(name).is_some()).then(|| rest.strip_prefix('-'))?
 }
 
-fn is_dump(name: &str) -> bool {
-    name.ends_with(DUMP) || name.ends_with(ZST)
-}
-
-/// Whether a dump that this step took has such a key, wherever it lies.
-pub(crate) fn is_any_dump(key: &str) -> bool {
+/// Whether an archive that this step made has such a key, wherever it lies.
+pub(crate) fn is_archive(key: &str) -> bool {
     after_time(key.rsplit('/').next().unwrap_or(key)).is_some()
 }
 
-/// The dump that a manifest or globals with such a key belong to.
-pub(crate) fn dump_of(key: &str) -> Option<&str> {
-    let dump =
+/// The archive that a manifest or globals with such a key belong to.
+pub(crate) fn archive_of(key: &str) -> Option<&str> {
+    let archive =
         [manifest::SUFFIX, GLOBALS, ".globals.sql.age"].into_iter().find_map(|end| key.strip_suffix(end))?;
-    is_any_dump(dump).then_some(dump)
+    is_archive(archive).then_some(archive)
 }
 
 /// `20261121T120000Z`, which sorts.
@@ -169,15 +215,15 @@ mod tests {
 
     #[test]
     fn a_key_says_database_time_cluster_and_id() {
-        let key = names("rally", "acme/rally-77").dump(noon(), false);
+        let key = names("rally", "acme/rally-77").key(noon(), false);
         assert_eq!(key, "releases/rally/20261121T120000Z-7300000000000000001-acme-rally-77.dump");
         assert_eq!(manifest_of(&key), format!("{key}.manifest.json"));
         assert_eq!(
-            names("../Größe 1", "x").dump(noon(), false),
+            names("../Größe 1", "x").key(noon(), false),
             "releases/..%2FGr%C3%B6%C3%9Fe%201/20261121T120000Z-7300000000000000001-x.dump"
         );
-        assert!(names("..", "x").dump(noon(), false).starts_with("releases/%2E%2E/"));
-        assert!(names("rally", "x").dump(noon(), true).ends_with("-x.dump.zst"));
+        assert!(names("..", "x").key(noon(), false).starts_with("releases/%2E%2E/"));
+        assert!(names("rally", "x").key(noon(), true).ends_with("-x.dump.zst"));
     }
 
     #[test]
@@ -199,10 +245,23 @@ mod tests {
     fn what_lies_beside_a_dump_names_it() {
         let dump = "x/rally/20261120T010203Z-1-a.dump.zst";
         for beside in [manifest_of(dump), globals_of(dump, false), globals_of(dump, true)] {
-            assert_eq!(dump_of(&beside), Some(dump), "{beside}");
+            assert_eq!(archive_of(&beside), Some(dump), "{beside}");
         }
-        assert_eq!(dump_of("x/by-hand.dump.manifest.json"), None);
-        assert!(is_any_dump(dump) && !is_any_dump("x/y.dump"));
+        assert_eq!(archive_of("x/by-hand.dump.manifest.json"), None);
+        assert!(is_archive(dump) && !is_archive("x/y.dump"));
+    }
+
+    #[test]
+    fn a_base_backup_is_told_from_a_dump_of_a_database_of_that_name() {
+        let (dumps, bases) = (Names::new("x/", "base", Some("73"), "a"), Names::base("x/", Some("73"), "a"));
+        let (dump, base) = (dumps.key(noon(), true), bases.key(noon(), true));
+        assert_eq!(base, "x/base/20261121T120000Z-73-a.base.tar.zst");
+        assert_eq!(bases.key(noon(), false), "x/base/20261121T120000Z-73-a.base.tar");
+        assert!(bases.is_ours(&base) && bases.may_be_same(&base) && !bases.is_ours(&dump));
+        assert!(dumps.is_ours(&dump) && !dumps.is_ours(&base) && !dumps.may_be_same(&base));
+        assert_eq!((Kind::of(&dump), Kind::of(&base)), (Some(Kind::Dump), Some(Kind::Base)));
+        assert_eq!(Kind::of("x/base/20261121T120000Z-vault-a.jsonl.age"), None);
+        assert!(!Names::base("x/", Some("73"), "b").may_be_same(&base));
     }
 
     #[test]

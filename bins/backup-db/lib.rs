@@ -2,6 +2,7 @@
 
 mod arena;
 mod args;
+mod base;
 mod catalogue;
 mod child;
 mod compare;
@@ -18,6 +19,7 @@ mod refill;
 mod restore;
 mod rows;
 mod scratch;
+mod segment;
 mod shelf;
 mod sql;
 #[cfg(test)]
@@ -27,6 +29,7 @@ mod undo;
 mod upload;
 mod vault;
 mod verify;
+mod wal;
 
 use std::time::Duration;
 
@@ -38,23 +41,25 @@ use s3::Bucket;
 pub use args::Args;
 use args::{Act, Mode};
 use key::{Destination, manifest_of};
+use list::Which;
 use restore::Source;
+use wal::Tool;
 
 /// The step `backup-db`.
 pub const STEP: Step = Step {
     name: "backup-db",
     command: kit::command::<Args>,
     outputs: &[
-        Output { name: "backup-uri", description: "the s3:// URI of the dump or export" },
+        Output { name: "backup-uri", description: "the s3:// URI of the dump, archive, export or sentinel" },
         Output {
             name: "manifest-uri",
             description: "the s3:// URI of its manifest, which run-migration --require-backup asks for",
         },
-        Output { name: "sha256", description: "the SHA-256 of the dump in lower-case hexadecimal" },
-        Output { name: "bytes", description: "the size of the dump in bytes" },
+        Output { name: "sha256", description: "the SHA-256 of the object in lower-case hexadecimal" },
+        Output { name: "bytes", description: "the size of the backup in bytes" },
         Output {
             name: "duration",
-            description: "how long it took to dump, store and verify, in whole seconds",
+            description: "how long it took to make, store and verify, in whole seconds",
         },
         Output {
             name: "rung",
@@ -62,7 +67,7 @@ pub const STEP: Step = Step {
         },
         Output {
             name: "restore-command",
-            description: "a shell command that restores the dump into a new database",
+            description: "a shell command that restores the backup into a new database or folder",
         },
         Output { name: "database", description: "restore: the database that was made" },
         Output { name: "snapshot-arn", description: "rds-snapshot: the ARN of the snapshot" },
@@ -148,9 +153,22 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
             None => rds::run(&cx, &args, &aws).await,
         };
     }
+    let tool = match args.mode {
+        Mode::WalE => Some(Tool::WalE),
+        Mode::WalG => Some(Tool::WalG),
+        _ => None,
+    };
+    if let Some(tool) = tool {
+        let to = tool.prefix(args.to.as_ref(), cx.env())?;
+        let store = cx.or_cancelled(Bucket::find(&aws, &to.bucket, None, "--to")).await??;
+        return Box::pin(wal::run(&cx, &args, tool, &to, &store)).await;
+    }
     if args.action == Act::Restore {
         let (bucket, source) = source(&args, &cx)?;
         let store = cx.or_cancelled(Bucket::find(&aws, &bucket, None, "--backup")).await??;
+        if args.mode == Mode::Base {
+            return Box::pin(base::restore(&cx, &args, &store, source)).await;
+        }
         return match cx.undo() {
             Some(receipt) => Box::pin(restore::undo(&cx, &args, &store, receipt)).await,
             None => Box::pin(restore::restore(&cx, &args, &store, source)).await,
@@ -162,10 +180,21 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
         return undo::undo(&cx, &store, receipt).await;
     }
     match (args.action, args.mode) {
-        (Act::List, _) => list::list(&cx, &store, to, database(&args, &cx).as_deref()).await,
-        (Act::Prune, _) => {
+        (Act::List, mode) => {
+            let named = database(&args, &cx);
+            let which = match (mode, named.as_deref()) {
+                (Mode::Base, _) => Which::Base,
+                (_, Some(database)) => Which::Database(database),
+                (_, None) => Which::All,
+            };
+            list::list(&cx, &store, to, which).await
+        }
+        (Act::Prune, mode) => {
             let request = prune::Request {
-                database: needed(database(&args, &cx))?,
+                database: match mode {
+                    Mode::Base => None,
+                    _ => Some(needed(database(&args, &cx))?),
+                },
                 keep: usize::try_from(args.keep.unwrap_or(1)).unwrap_or(usize::MAX),
                 keep_for: args.keep_for.unwrap_or(Duration::from_hours(7 * 24)),
                 rung: args.min_rung(),
@@ -174,8 +203,9 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
             };
             prune::prune(&cx, &store, to, &request).await
         }
+        (_, Mode::Base) => Box::pin(base::back_up(&cx, &args, to, &store)).await,
         (_, Mode::VaultExport) => vault::run(&cx, &args, &store, to).await,
-        (_, Mode::Dump | Mode::RdsSnapshot) => {
+        (_, Mode::Dump | Mode::RdsSnapshot | Mode::WalE | Mode::WalG) => {
             let (manifest, outcome) = Box::pin(dump::back_up(&cx, &args, to, &store)).await?;
             if let Some(manifest) = manifest {
                 outputs(&cx, &manifest);
@@ -194,7 +224,10 @@ fn source(args: &Args, cx: &Cx) -> Result<(String, Source), Failure> {
     match args.backup.as_deref() {
         None | Some("latest") => {
             let to = to(args)?.clone();
-            let database = needed(database(args, cx))?;
+            let database = match args.mode {
+                Mode::Base => String::new(),
+                _ => needed(database(args, cx))?,
+            };
             Ok((to.bucket.clone(), Source::Latest { to, database }))
         }
         Some(uri) => Source::parse(uri),

@@ -3,27 +3,47 @@
 use std::fmt::Write as _;
 
 use kit::{Cx, Failure, Outcome, one_line};
-use postgres::Rung;
+use postgres::{Manifest, Rung, manifest};
 use s3::{Bucket, minute, size};
 use serde_json::json;
 use time::OffsetDateTime;
 
-use crate::key::{Destination, folder};
+use crate::key::{Destination, Kind, base_folder, folder};
 use crate::shelf::{Shelf, age, gather};
+
+/// Which backups are shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Which<'a> {
+    /// Everything below the prefix.
+    All,
+    /// The dumps of a database.
+    Database(&'a str),
+    /// The base backups.
+    Base,
+}
 
 pub(crate) async fn list(
     cx: &Cx,
     store: &Bucket,
     to: &Destination,
-    database: Option<&str>,
+    which: Which<'_>,
 ) -> Result<Outcome, Failure> {
-    let prefix = database.map_or_else(|| to.prefix.clone(), |database| folder(&to.prefix, database));
+    let prefix = match which {
+        Which::All => to.prefix.clone(),
+        Which::Database(database) => folder(&to.prefix, database),
+        Which::Base => base_folder(&to.prefix),
+    };
     let shelf = gather(cx, store, &prefix).await?;
+    let shelf = match which {
+        Which::All => shelf,
+        Which::Database(_) => shelf.only(Kind::Dump),
+        Which::Base => shelf.only(Kind::Base),
+    };
     let newest = shelf
         .backups
         .iter()
         .find(|backup| backup.verified(Rung::ReadBack) && age(cx.now(), backup.manifest.started).is_some());
-    if let (Some(newest), Some(_)) = (newest, database) {
+    if let (Some(newest), Which::Database(_) | Which::Base) = (newest, which) {
         cx.output("manifest-uri", store.uri(&newest.at.key));
         cx.output("backup-uri", newest.manifest.uri());
         cx.output("rung", newest.manifest.rung.word());
@@ -47,16 +67,25 @@ pub(crate) async fn list(
         "unreadable": shelf.unreadable.iter().map(|bad| json!({"manifest-uri": store.uri(&bad.key), "why": bad.why})).collect::<Vec<_>>(),
     });
     cx.report().result(text, "shelf", document);
-    let of = database.map(|database| format!(" of {}", one_line(database))).unwrap_or_default();
+    let (what, of) = match which {
+        Which::All => ("backup", String::new()),
+        Which::Database(database) => ("backup", format!(" of {}", one_line(database))),
+        Which::Base => ("base backup", String::new()),
+    };
     let newest = match newest.and_then(|newest| age(cx.now(), newest.manifest.started)) {
         Some(age) => format!("the newest that was read back is {} old", s3::age(age)),
         None => "none of them was read back".to_owned(),
     };
     Ok(Outcome::unchanged(match shelf.backups.len() {
-        0 => format!("there is no backup{of} below {}", store.uri(&prefix)),
-        1 => format!("1 backup{of} below {}; {newest}", store.uri(&prefix)),
-        n => format!("{n} backups{of} below {}; {newest}", store.uri(&prefix)),
+        0 => format!("there is no {what}{of} below {}", store.uri(&prefix)),
+        1 => format!("1 {what}{of} below {}; {newest}", store.uri(&prefix)),
+        n => format!("{n} {what}s{of} below {}; {newest}", store.uri(&prefix)),
     }))
+}
+
+/// The database, or that it is the whole server.
+fn of(manifest: &Manifest) -> String {
+    if manifest.kind == manifest::BASE { "the whole server".to_owned() } else { one_line(&manifest.database) }
 }
 
 /// A line for each backup, the newest first, and what else lies there.
@@ -67,12 +96,12 @@ fn table(shelf: &Shelf, now: OffsetDateTime, uri: &dyn Fn(&str) -> String) -> St
         let age = age(now, manifest.started)
             .map_or_else(|| "from the future".to_owned(), |age| format!("{} old", s3::age(age)));
         let state =
-            if backup.whole() { manifest.rung.word() } else { "NOT WHOLE: the dump is gone or another" };
+            if backup.whole() { manifest.rung.word() } else { "NOT WHOLE: the archive is gone or another" };
         let _ = writeln!(
             out,
             "{}  {age}  {}  {}  PostgreSQL {}, server {}  {state}\n    {}",
             minute(manifest.started),
-            one_line(&manifest.database),
+            of(manifest),
             size(manifest.bytes),
             one_line(&manifest.server_version),
             one_line(manifest.system_identifier.as_deref().unwrap_or("unknown")),
@@ -82,9 +111,10 @@ fn table(shelf: &Shelf, now: OffsetDateTime, uri: &dyn Fn(&str) -> String) -> St
     for loose in &shelf.loose {
         let _ = writeln!(
             out,
-            "{}  {}  no backup: a dump without a manifest, of a run that is under way or was killed\n    {}",
+            "{}  {}  no backup: {} without a manifest, of a run that is under way or was killed\n    {}",
             minute(loose.dump.modified),
             size(loose.dump.bytes),
+            loose.in_words(),
             one_line(&uri(&loose.dump.key))
         );
     }

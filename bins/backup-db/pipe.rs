@@ -64,15 +64,18 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Cuts what comes out of the pipe into parts of `sizes`. The thread ends with the pipe, or when this is dropped.
-    pub(crate) fn of(pipe: PipeReader, packing: Packing, sizes: PartSizes) -> Self {
+    ///
+    /// Whatever comes goes to `tap` too, before it is compressed, until whoever reads there has had enough.
+    pub(crate) fn of(pipe: PipeReader, packing: Packing, sizes: PartSizes, tap: Option<PipeWriter>) -> Self {
         let (to, parts) = mpsc::channel(1);
         let read = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&read);
         std::thread::spawn(move || {
             let mut cutter = Cutter::new(to.clone(), sizes);
+            let source = Source { pipe, tap, count };
             let cut = match packing {
-                Packing::AsItIs => pump(pipe, &mut cutter, &count),
-                Packing::Zstd { threads } => compress(pipe, &mut cutter, threads, &count),
+                Packing::AsItIs => source.pump(&mut cutter),
+                Packing::Zstd { threads } => source.compress(&mut cutter, threads),
             };
             // A receiver that is gone has ended the stream itself.
             let _ = match cut {
@@ -94,28 +97,48 @@ impl Parts {
     }
 }
 
-fn pump(mut pipe: PipeReader, to: &mut impl io::Write, count: &AtomicU64) -> io::Result<()> {
-    let mut buffer = vec![0; READ];
-    loop {
-        let length = match pipe.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        count.fetch_add(length as u64, Ordering::Relaxed);
-        to.write_all(buffer.get(..length).unwrap_or_default())?;
-    }
+/// One thread for each processor, and few enough that their buffers are a small part of the memory.
+pub(crate) fn threads() -> u32 {
+    std::thread::available_parallelism()
+        .map_or(1, |threads| u32::try_from(threads.get()).unwrap_or(1))
+        .clamp(1, 4)
 }
 
-fn compress(pipe: PipeReader, to: &mut Cutter, threads: u32, count: &AtomicU64) -> io::Result<()> {
-    let mut encoder = zstd::Encoder::new(to, LEVEL)?;
-    encoder.include_checksum(true)?;
-    encoder.multithread(threads)?;
-    encoder.set_parameter(CParameter::JobSize(JOB))?;
-    pump(pipe, &mut encoder, count)?;
-    encoder.finish()?;
-    Ok(())
+struct Source {
+    pipe: PipeReader,
+    tap: Option<PipeWriter>,
+    count: Arc<AtomicU64>,
+}
+
+impl Source {
+    /// Copies to the end. The tap is closed with it.
+    fn pump(mut self, to: &mut impl io::Write) -> io::Result<()> {
+        let mut buffer = vec![0; READ];
+        loop {
+            let length = match self.pipe.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            self.count.fetch_add(length as u64, Ordering::Relaxed);
+            let bytes = buffer.get(..length).unwrap_or_default();
+            if self.tap.as_mut().is_some_and(|tap| tap.write_all(bytes).is_err()) {
+                self.tap = None;
+            }
+            to.write_all(bytes)?;
+        }
+    }
+
+    fn compress(self, to: &mut Cutter, threads: u32) -> io::Result<()> {
+        let mut encoder = zstd::Encoder::new(to, LEVEL)?;
+        encoder.include_checksum(true)?;
+        encoder.multithread(threads)?;
+        encoder.set_parameter(CParameter::JobSize(JOB))?;
+        self.pump(&mut encoder)?;
+        encoder.finish()?;
+        Ok(())
+    }
 }
 
 /// Sums up what is written and cuts it into parts.
@@ -291,7 +314,7 @@ mod tests {
     async fn parts(content: Vec<u8>, packing: Packing) -> (Vec<usize>, Vec<u8>, Sum) {
         let (from, mut to) = io::pipe().unwrap();
         let writer = std::thread::spawn(move || to.write_all(&content));
-        let mut parts = Parts::of(from, packing, PartSizes::for_about(0));
+        let mut parts = Parts::of(from, packing, PartSizes::for_about(0), None);
         let (mut sizes, mut all, mut sum) = (Vec::new(), Vec::new(), None);
         while let Some(part) = parts.next().await {
             let part = part.unwrap();
@@ -326,7 +349,7 @@ mod tests {
             let chunk = vec![7; 1 << 20];
             (0..100).try_for_each(|_| to.write_all(&chunk))
         });
-        let mut parts = Parts::of(from, Packing::AsItIs, PartSizes::for_about(0));
+        let mut parts = Parts::of(from, Packing::AsItIs, PartSizes::for_about(0), None);
         let mut kept = Vec::new();
         for _ in 0..4 {
             kept.push(parts.next().await.unwrap().unwrap());

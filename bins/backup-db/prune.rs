@@ -9,13 +9,14 @@ use s3::{Bucket, Listed, minute, size};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::key::{Destination, folder};
+use crate::key::{Destination, Kind, base_folder, folder};
 use crate::shelf::{Backup, Shelf, age, gather};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    pub(crate) database: String,
+    /// The database whose dumps are meant; none where the base backups are.
+    pub(crate) database: Option<String>,
     /// So many verified backups are kept of each server.
     pub(crate) keep: usize,
     /// Nothing younger is deleted.
@@ -24,6 +25,23 @@ pub(crate) struct Request {
     pub(crate) rung: Rung,
     /// How old the newest verified one may be.
     pub(crate) max_age: Duration,
+}
+
+impl Request {
+    /// What it is about, for a person.
+    fn what(&self) -> String {
+        match &self.database {
+            Some(database) => format!("backups of {database}"),
+            None => "base backups".to_owned(),
+        }
+    }
+
+    fn one(&self) -> String {
+        match &self.database {
+            Some(database) => format!("backup of {database}"),
+            None => "base backup".to_owned(),
+        }
+    }
 }
 
 /// What will be deleted.
@@ -163,18 +181,19 @@ pub(crate) fn decide(
     if !fresh {
         let why = match newest {
             Some(newest) => {
-                format!("the newest verified backup of {} is {} old", request.database, s3::age(newest))
+                format!("the newest verified {} is {} old", request.one(), s3::age(newest))
             }
-            None => format!("there is no verified backup ({}) of {}", request.rung, request.database),
+            None => format!("there is no verified {} ({})", request.one(), request.rung),
         };
-        return Err(Failure::refused(format!("prune the backups of {}", request.database)).because(why).help(
+        return Err(Failure::refused(format!("prune the {}", request.what())).because(why).help(
             "make a new one first (--action back-up); old backups are deleted only after that. --max-age and --min-rung say what is enough",
         ));
     }
     for loose in &shelf.loose {
         let old = age(now, loose.dump.modified).is_some_and(|age| age > request.keep_for.max(LOOSE));
         let what = format!(
-            "a dump of {} without a manifest ({})",
+            "{} of {} without a manifest ({})",
+            loose.in_words(),
             minute(loose.dump.modified),
             size(loose.dump.bytes)
         );
@@ -191,7 +210,7 @@ pub(crate) fn decide(
             bad.key, bad.why
         )));
     }
-    plan.stays = format!("nothing of the {} backups of {} is to go", shelf.backups.len(), request.database);
+    plan.stays = format!("nothing of the {} {} is to go", shelf.backups.len(), request.what());
     Ok(plan)
 }
 
@@ -201,7 +220,11 @@ pub(crate) async fn prune(
     to: &Destination,
     request: &Request,
 ) -> Result<Outcome, Failure> {
-    let shelf = gather(cx, store, &folder(&to.prefix, &request.database)).await?;
+    let (prefix, kind) = match &request.database {
+        Some(database) => (folder(&to.prefix, database), Kind::Dump),
+        None => (base_folder(&to.prefix), Kind::Base),
+    };
+    let shelf = gather(cx, store, &prefix).await?.only(kind);
     cx.observed(&shelf);
     let mut plan = decide(request, &shelf, cx.now(), &store.name)?;
     let first = plan.deletions.iter().flat_map(|deletion| &deletion.objects).next();
@@ -262,7 +285,7 @@ mod tests {
 
     fn request(keep: usize) -> Request {
         Request {
-            database: "rally".into(),
+            database: Some("rally".into()),
             keep,
             keep_for: Duration::from_hours(48),
             rung: Rung::ReadBack,

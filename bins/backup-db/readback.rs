@@ -35,7 +35,7 @@ pub(crate) struct Stored<'a> {
 
 impl Stored<'_> {
     /// Whether the archive is inside of a zstd stream.
-    fn zstd(&self) -> bool {
+    pub(crate) fn zstd(&self) -> bool {
         self.key.ends_with(crate::key::ZST)
     }
 }
@@ -150,7 +150,7 @@ pub(crate) async fn through(
 }
 
 /// Reads the object into the feed, until that wants no more.
-async fn give(
+pub(crate) async fn give(
     cx: &Cx,
     mut reading: Reading<'_>,
     feed: &Feed,

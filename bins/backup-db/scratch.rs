@@ -31,6 +31,23 @@ const DATABASE: &str = "postgres";
 /// A Unix socket's path has at most 107 bytes (unix(7)), of which PostgreSQL wants so many for its file.
 const SOCKET: usize = 107 - "/.s.PGSQL.5432".len();
 
+/// The configuration of a server on files of a base backup, beside its data.
+const CONFIG: &str = "postgresql.conf";
+const HBA: &str = "pg_hba.conf";
+/// What an empty server is started with beside: nothing is replicated from it.
+const EMPTY: [&str; 2] = ["wal_level=minimal", "max_wal_senders=0"];
+/// What a server on files of a base backup is started with beside; it must know as many prepared transactions as the other.
+const FILES: [&str; 6] = [
+    "config_file=FOLDER/postgresql.conf",
+    "hba_file=FOLDER/pg_hba.conf",
+    "ident_file=FOLDER/postgresql.conf",
+    "archive_mode=off",
+    "max_prepared_transactions=200",
+    "shared_preload_libraries=",
+];
+/// How long a server on files of a base backup may take to replay the write-ahead log in them.
+const REPLAYED_WITHIN: Duration = Duration::from_hours(1);
+
 /// A running server. Stopped and removed when dropped; [`Self::end`] waits for it.
 #[derive(Debug)]
 pub(crate) struct Scratch {
@@ -43,7 +60,63 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
+    /// An empty server.
     pub(crate) async fn start(cx: &Cx, runner: &Runner, place: &Place) -> Result<Self, Failure> {
+        let (mut scratch, attempt) = Self::folder(cx, place)?;
+        scratch.init(cx, runner, place, &attempt).await?;
+        scratch.launch(runner, place, &EMPTY).map_err(|error| unstarted(&attempt, error))?;
+        scratch.answers(cx, &attempt, Duration::from_mins(1)).await?;
+        Ok(scratch)
+    }
+
+    /// A server on files that `unpack` puts into the folder that it is given: those of a base backup. It is connected to as
+    /// `user`, without a password, and none of the configuration that was backed up counts.
+    pub(crate) async fn of_files(
+        cx: &Cx,
+        runner: &Runner,
+        place: &Place,
+        (user, database): (&str, &str),
+        unpack: impl AsyncFnOnce(PathBuf) -> Result<Result<(), String>, Failure>,
+    ) -> Result<Result<Self, String>, Failure> {
+        let (mut scratch, attempt) = Self::folder(cx, place)?;
+        let data = scratch.folder.join(DATA);
+        if let Err(why) = unpack(data.clone()).await? {
+            return Ok(Err(why));
+        }
+        scratch.prepare(place).map_err(|error| unstarted(&attempt, error))?;
+        scratch.target.user = user.to_owned();
+        scratch.target.dbname = database.to_owned();
+        scratch.launch(runner, place, &FILES).map_err(|error| unstarted(&attempt, error))?;
+        // How long the write-ahead log of a backup takes to be replayed depends on how much was written meanwhile.
+        match scratch.answers(cx, &attempt, REPLAYED_WITHIN).await {
+            Ok(()) => Ok(Ok(scratch)),
+            Err(failure) => {
+                cx.or_cancelled(std::future::ready(())).await?;
+                Ok(Err(format!("a server can't be started on it: {}", failure.chain().join(": "))))
+            }
+        }
+    }
+
+    /// Replaces the configuration of the server that was backed up, and gives the files to the account that runs this one.
+    fn prepare(&self, place: &Place) -> io::Result<()> {
+        let data = self.folder.join(DATA);
+        for name in ["standby.signal", "recovery.signal"] {
+            match fs::remove_file(data.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::write(data.join("postgresql.auto.conf"), "")?;
+        fs::write(self.folder.join(CONFIG), "")?;
+        fs::write(self.folder.join(HBA), "local all all trust\n")?;
+        if let Some(user) = &place.user {
+            give(&self.folder, user)?;
+        }
+        Ok(())
+    }
+
+    /// The run's own folder.
+    fn folder(cx: &Cx, place: &Place) -> Result<(Self, String), Failure> {
         let attempt =
             format!("start a scratch server of PostgreSQL {} in {}", place.version, place.folder.display());
         for left in leftovers(&place.folder, place.user.as_ref()) {
@@ -61,13 +134,7 @@ impl Scratch {
                 .because(format!("a socket below {} would have too long a name", folder.display()))
                 .help("name a shorter folder with --scratch-dir"));
         }
-        let failed = |error: io::Error| {
-            Failure::failed(&attempt)
-                .because(error)
-                .help("name a folder with room with --scratch-dir, or another server with --prove-into")
-                .untouched(true)
-        };
-        let lock = claim(&folder, place.user.as_ref()).map_err(failed)?;
+        let lock = claim(&folder, place.user.as_ref()).map_err(|error| unstarted(&attempt, error))?;
         // From here on dropping it removes the folder.
         let target = PgArgs {
             host: Some(folder.display().to_string()),
@@ -77,11 +144,7 @@ impl Scratch {
             ..PgArgs::default()
         }
         .target(&Env::default())?;
-        let mut scratch = Self { folder, _lock: lock, child: None, target };
-        scratch.init(cx, runner, place, &attempt).await?;
-        scratch.launch(runner, place).map_err(failed)?;
-        scratch.answers(cx, &attempt).await?;
-        Ok(scratch)
+        Ok((Self { folder, _lock: lock, child: None, target }, attempt))
     }
 
     async fn init(&self, cx: &Cx, runner: &Runner, place: &Place, attempt: &str) -> Result<(), Failure> {
@@ -121,7 +184,7 @@ impl Scratch {
     }
 
     /// Nothing here outlives the run: durability is left out, and so is everything that a restore does not need.
-    fn launch(&mut self, runner: &Runner, place: &Place) -> io::Result<()> {
+    fn launch(&mut self, runner: &Runner, place: &Place, settings: &[&str]) -> io::Result<()> {
         let log = File::create(self.folder.join(LOG))?;
         let mut command = as_user(runner.plain(&place.bin.join("postgres")), place);
         command.arg("-D").arg(self.folder.join(DATA));
@@ -134,8 +197,6 @@ impl Scratch {
             "fsync=off",
             "synchronous_commit=off",
             "full_page_writes=off",
-            "wal_level=minimal",
-            "max_wal_senders=0",
             "max_wal_size=1GB",
             "checkpoint_timeout=30min",
             "autovacuum=off",
@@ -145,14 +206,17 @@ impl Scratch {
         ] {
             command.args(["-c", setting]);
         }
+        for setting in settings {
+            command.args(["-c", &setting.replace("FOLDER", &self.folder.display().to_string())]);
+        }
         command.stdout(log.try_clone()?).stderr(log).stdin(Stdio::null());
         self.child = Some(command.spawn()?);
         Ok(())
     }
 
     /// Waits until it accepts connections.
-    async fn answers(&mut self, cx: &Cx, attempt: &str) -> Result<(), Failure> {
-        let until = Instant::now() + Duration::from_mins(1);
+    async fn answers(&mut self, cx: &Cx, attempt: &str, within: Duration) -> Result<(), Failure> {
+        let until = Instant::now() + within;
         loop {
             let failure = match postgres::connect(cx, &self.target).await {
                 Ok(session) => {
@@ -229,6 +293,26 @@ fn quit(pid: Option<u32>) {
     if let Some(pid) = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
         let _ = kill_process(pid, Signal::QUIT);
     }
+}
+
+fn unstarted(attempt: &str, error: io::Error) -> Failure {
+    Failure::failed(attempt)
+        .because(error)
+        .help("name a folder with room with --scratch-dir, or another server with --prove-into")
+        .untouched(true)
+}
+
+/// Gives a folder and all in it to an account.
+fn give(folder: &Path, user: &User) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            give(&entry.path(), user)?;
+        } else {
+            chown(entry.path(), Some(user.uid), Some(user.gid))?;
+        }
+    }
+    chown(folder, Some(user.uid), Some(user.gid))
 }
 
 fn as_user(mut command: Command, place: &Place) -> Command {

@@ -9,7 +9,7 @@ use s3::{Bucket, Listed};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::key::{dump_of, is_any_dump, manifest_of};
+use crate::key::{Kind, archive_of, is_archive, manifest_of};
 use crate::vault;
 
 /// What lies there.
@@ -17,10 +17,24 @@ use crate::vault;
 pub(crate) struct Shelf {
     /// The newest first, by the time that the manifest says.
     pub(crate) backups: Vec<Backup>,
-    /// Dumps without a manifest: of a run that is under way or was killed, or of a backup that was half deleted.
+    /// Archives without a manifest: of a run that is under way or was killed, or of a backup that was half deleted.
     pub(crate) loose: Vec<Loose>,
     /// Manifests that can't be understood. What lies beside them is left alone.
     pub(crate) unreadable: Vec<Unreadable>,
+}
+
+impl Shelf {
+    /// What is of this kind. What can't be read is so by its key.
+    #[must_use]
+    pub(crate) fn only(mut self, kind: Kind) -> Self {
+        self.backups.retain(|backup| backup.manifest.kind == kind.word());
+        self.loose.retain(|loose| Kind::of(&loose.dump.key) == Some(kind));
+        self.unreadable.retain(|bad| {
+            let archive = bad.key.strip_suffix(manifest::SUFFIX).unwrap_or(&bad.key);
+            Kind::of(archive).unwrap_or(Kind::Dump) == kind
+        });
+        self
+    }
 }
 
 /// A backup.
@@ -34,7 +48,7 @@ pub(crate) struct Backup {
 }
 
 impl Backup {
-    /// Whether the dump is there and is still the one that was verified.
+    /// Whether the archive is there and is still the one that was verified.
     pub(crate) fn whole(&self) -> bool {
         self.objects.iter().any(|object| {
             object.key == self.manifest.key
@@ -53,6 +67,15 @@ impl Backup {
 pub(crate) struct Loose {
     pub(crate) dump: Listed,
     pub(crate) beside: Vec<Listed>,
+}
+
+impl Loose {
+    pub(crate) fn in_words(&self) -> &'static str {
+        match Kind::of(&self.dump.key) {
+            Some(Kind::Base) => "the archive of a base backup",
+            _ => "a dump",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -90,8 +113,16 @@ fn sort(listed: Vec<Listed>, read: Vec<(String, Result<Manifest, String>)>, buck
     for (key, manifest) in read {
         told.extend(key.strip_suffix(manifest::SUFFIX).map(str::to_owned));
         let manifest = manifest.and_then(|manifest| {
+            let kind = Kind::of(&manifest.key);
             if manifest.bucket == bucket && manifest_of(&manifest.key) == key {
-                Ok(manifest)
+                match kind {
+                    Some(kind) if kind.word() != manifest.kind => Err(format!(
+                        "it says that it is of a {}, and its name that of a {}",
+                        manifest.kind,
+                        kind.word()
+                    )),
+                    _ => Ok(manifest),
+                }
             } else {
                 Err(format!("it describes {}, which is not what lies beside it", manifest.uri()))
             }
@@ -106,9 +137,9 @@ fn sort(listed: Vec<Listed>, read: Vec<(String, Result<Manifest, String>)>, buck
             (Err(why), _) => shelf.unreadable.push(Unreadable { key, why }),
         }
     }
-    for object in listed.iter().filter(|object| is_any_dump(&object.key) && !told.contains(&object.key)) {
+    for object in listed.iter().filter(|object| is_archive(&object.key) && !told.contains(&object.key)) {
         let beside =
-            listed.iter().filter(|other| dump_of(&other.key) == Some(&object.key)).cloned().collect();
+            listed.iter().filter(|other| archive_of(&other.key) == Some(&object.key)).cloned().collect();
         shelf.loose.push(Loose { dump: object.clone(), beside });
     }
     shelf

@@ -68,6 +68,13 @@ pub(crate) struct Tools {
     pub(crate) zstd: bool,
 }
 
+impl Tools {
+    /// Another program of the same installation.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        sibling(&self.pg_dump, name)
+    }
+}
+
 /// A `pg_dump` that was found.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {

@@ -1,6 +1,7 @@
 //! A child's standard output into an object that exists only if the child succeeded.
 
 use std::collections::HashMap;
+use std::io::PipeWriter;
 use std::time::Duration;
 
 use kit::{Cx, Failure};
@@ -20,6 +21,8 @@ pub(crate) struct Upload<'a> {
     pub(crate) run: &'a str,
     pub(crate) sizes: PartSizes,
     pub(crate) packing: Packing,
+    /// Where the stream goes beside, as it comes.
+    pub(crate) tap: Option<PipeWriter>,
     /// What is done, for messages: "dump rally".
     pub(crate) attempt: &'a str,
 }
@@ -47,21 +50,21 @@ impl Upload<'_> {
     /// the object is committed. In all other cases, cancellation and deadline included, there is no object, and no parts
     /// are left. A stream shorter than one part makes no call at all before it is known to be whole.
     pub(crate) async fn run(
-        self,
+        mut self,
         cx: &Cx,
         mut command: Command,
-        permit: impl FnOnce(&Sum) -> Result<(), Failure>,
+        permit: impl AsyncFnOnce(&Sum) -> Result<(), Failure>,
     ) -> Result<Committed, Failure> {
         let (from, to) =
             std::io::pipe().map_err(|error| Failure::failed(self.attempt).because(error).untouched(true))?;
         command.stdout(to);
         let mut child = Running::start(cx, command, self.attempt)?;
-        let stream = Parts::of(from, self.packing, self.sizes);
+        let stream = Parts::of(from, self.packing, self.sizes, self.tap.take());
         let mut upload = Begun::No;
-        let streamed = self.stream(cx, &mut child, stream, &mut upload).await.and_then(|whole| {
-            permit(&whole.0)?;
-            Ok(whole)
-        });
+        let streamed = match self.stream(cx, &mut child, stream, &mut upload).await {
+            Ok(whole) => permit(&whole.0).await.map(|()| whole),
+            Err(failure) => Err(failure),
+        };
         let failure = match (streamed, &upload) {
             (Ok((sum, parts)), Begun::As(id)) => match self.commit(cx, id, parts, &sum).await {
                 Ok(stored) => return Ok(Committed { sum, stored }),
@@ -109,7 +112,7 @@ impl Upload<'_> {
         while whole.is_none() || !in_flight.is_empty() {
             let part = tokio::select! {
                 part = cx.in_time(self.attempt, stream.next()), if whole.is_none() => part?,
-                // A part that can't be uploaded ends the dump at once, not when the next part is full.
+                // A part that can't be uploaded ends the stream at once, not when the next part is full.
                 done = cx.in_time(self.attempt, in_flight.join_next()), if !in_flight.is_empty() => {
                     if let Some(done) = done? {
                         parts.push(joined(done)?);
@@ -137,7 +140,7 @@ impl Upload<'_> {
             number += 1;
             if number > MOST_PARTS {
                 return Err(Failure::failed(self.attempt)
-                    .because(format!("the dump is larger than the {MOST_PARTS} parts that S3 allows")));
+                    .because(format!("it is larger than the {MOST_PARTS} parts that S3 allows")));
             }
             let id = if let Begun::As(id) = upload {
                 id.clone()

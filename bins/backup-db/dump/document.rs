@@ -34,7 +34,7 @@ pub(crate) fn document(
     let facts = taken.counted.facts.as_ref();
     Manifest {
         schema: manifest::SCHEMA.to_owned(),
-        kind: "dump".to_owned(),
+        kind: manifest::DUMP.to_owned(),
         bucket: store.name.clone(),
         key: key.to_owned(),
         bytes: stored.bytes,
@@ -64,6 +64,7 @@ pub(crate) fn document(
         extensions: facts.map(|facts| facts.extensions.clone()),
         roles: facts.map(|facts| facts.roles.clone()),
         locale: facts.and_then(|facts| facts.locale.clone()),
+        base: None,
         rung,
         started: origin.started,
         ended: cx.now(),
@@ -81,7 +82,7 @@ pub(crate) fn github(cx: &Cx) -> Option<BTreeMap<String, String>> {
 
 /// The `ETag` of an object uploaded in parts ends in their number
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html>).
-fn parts(etag: &str) -> u32 {
+pub(crate) fn parts(etag: &str) -> u32 {
     etag.trim_matches('"').rsplit_once('-').and_then(|(_, parts)| parts.parse().ok()).unwrap_or(1)
 }
 

@@ -14,8 +14,10 @@ use postgres::Manifest;
 use s3::Bucket;
 
 pub(crate) use apply::{Inverse, Written};
-pub(crate) use document::github;
-pub(crate) use plan::PROVE;
+pub(crate) use document::{github, parts};
+pub(crate) use observe::{ORIGIN, read_manifest};
+pub(crate) use plan::{PROVE, rfc3339};
+pub(crate) use take::ascii;
 
 use crate::arena;
 use crate::args::{Args, Compression, Verify};

@@ -18,7 +18,7 @@ use crate::readback::{Stored, prove};
 use crate::tools::{Runner, Tools, Version};
 
 /// The user metadata that carries an [`Origin`].
-pub(super) const ORIGIN: &str = "cutover-origin";
+pub(crate) const ORIGIN: &str = "cutover-origin";
 
 /// The key of the advisory lock that one backup at a time holds on its database: "cutoverb" in ASCII.
 const LOCK: i64 = 0x6375_746f_7665_7262;
@@ -99,7 +99,7 @@ pub(crate) async fn observe(
         warnings.push("another backup of this database is running: this one will wait for it".to_owned());
     }
     let zstd = request.compression == Compression::Zstd && !tools.zstd;
-    let key = names.dump(now, zstd);
+    let key = names.key(now, zstd);
     let mut world = World {
         now,
         key_taken: keys.contains(&key),
@@ -124,6 +124,8 @@ pub(crate) async fn observe(
         .partition(|key| key.strip_suffix(manifest::SUFFIX).is_some_and(|dump| names.is_ours(dump)));
     for key in ours.into_iter().chain(theirs) {
         match cx.or_cancelled(read_manifest(store, key)).await?? {
+            // A base backup lies here where the database is called `base`.
+            Ok(manifest) if manifest.kind != manifest::DUMP => {}
             Ok(manifest) => {
                 world.last = Some(manifest);
                 break;
@@ -184,7 +186,7 @@ async fn lock(cx: &Cx, session: &Session) -> Result<bool, Failure> {
     .await
 }
 
-async fn read_manifest(store: &Bucket, key: &str) -> Result<Result<Manifest, String>, Failure> {
+pub(crate) async fn read_manifest(store: &Bucket, key: &str) -> Result<Result<Manifest, String>, Failure> {
     Ok(Manifest::parse(&store.text(key).await?))
 }
 

@@ -15,7 +15,7 @@ use super::document::Counted;
 use super::observe::{ORIGIN, Scene};
 use super::plan::{Dump, Finish, Method, Origin, Request};
 use crate::catalogue::{self, column};
-use crate::pipe::Packing;
+use crate::pipe::{Packing, threads};
 use crate::readback::{Stored, prove};
 use crate::rows::{self, Rows, Table};
 use crate::upload::Upload;
@@ -121,9 +121,10 @@ pub(crate) async fn take(
             Method::ZstdAround => Packing::Zstd { threads: threads() },
             _ => Packing::AsItIs,
         },
+        tap: None,
         attempt: &attempt,
     };
-    let permit = |sum: &s3::Sum| match (dump.at_least, &scene.world.last) {
+    let permit = async |sum: &s3::Sum| match (dump.at_least, &scene.world.last) {
         (Some(least), Some(last)) if sum.bytes < least => Err(shrunk("dump", sum.bytes, last.bytes, last)),
         _ => Ok(()),
     };
@@ -184,13 +185,6 @@ pub(crate) async fn take(
             }
         }
     }
-}
-
-/// One thread for each processor, and few enough that their buffers are a small part of the memory.
-fn threads() -> u32 {
-    std::thread::available_parallelism()
-        .map_or(1, |threads| u32::try_from(threads.get()).unwrap_or(1))
-        .clamp(1, 4)
 }
 
 /// Counts rows while something else goes on.
@@ -273,7 +267,7 @@ fn warned(cx: &Cx, rows: Rows) -> Rows {
 }
 
 /// JSON in ASCII, as user metadata must be.
-fn ascii(json: &str) -> String {
+pub(crate) fn ascii(json: &str) -> String {
     use std::fmt::Write as _;
     json.chars().fold(String::new(), |mut out, c| {
         if c.is_ascii() {

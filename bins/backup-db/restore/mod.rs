@@ -164,4 +164,4 @@ async fn run(session: &Session, attempt: &str, sql: &str) -> Result<(), Failure>
     session.client.simple_query(sql).await.map(drop).map_err(|error| session.failure(attempt, &error))
 }
 
-pub(crate) use observe::Source;
+pub(crate) use observe::{Source, latest, read};

@@ -8,7 +8,7 @@ use super::plan::{Present, Request, World};
 use crate::args::Args;
 use crate::catalogue::{text, value};
 use crate::globals::{missing, not_ours};
-use crate::key::{Destination, folder};
+use crate::key::{Destination, Kind, folder};
 use crate::refill::lacking;
 use crate::shelf::{Shelf, age, gather};
 use crate::sql::literal;
@@ -68,11 +68,11 @@ pub(crate) async fn observe(cx: &Cx, args: &Args, store: &Bucket, source: Source
     let key = match source {
         Source::Manifest { key } => key,
         Source::Latest { to, database } => {
-            let shelf = gather(cx, store, &folder(&to.prefix, &database)).await?;
-            latest(&shelf, &database, args.min_rung(), cx.now())?
+            let shelf = gather(cx, store, &folder(&to.prefix, &database)).await?.only(Kind::Dump);
+            latest(&shelf, &format!("backup of {database}"), args.min_rung(), cx.now())?
         }
     };
-    let manifest = read(cx, store, &key).await?;
+    let manifest = read(cx, store, &key, Kind::Dump).await?;
     let object = cx.or_cancelled(store.head(&manifest.key, None)).await??;
     let object = object.filter(|object| whole(&manifest, object)).ok_or_else(|| {
         Failure::refused(format!("restore {}", manifest.uri()))
@@ -128,8 +128,13 @@ pub(crate) async fn observe(cx: &Cx, args: &Args, store: &Bucket, source: Source
 }
 
 /// The key of the manifest of the newest verified backup.
-fn latest(shelf: &Shelf, database: &str, rung: Rung, now: time::OffsetDateTime) -> Result<String, Failure> {
-    let attempt = format!("find the latest backup of {database}");
+pub(crate) fn latest(
+    shelf: &Shelf,
+    what: &str,
+    rung: Rung,
+    now: time::OffsetDateTime,
+) -> Result<String, Failure> {
+    let attempt = format!("find the latest {what}");
     let help = "--action list shows what is there; name one with --backup MANIFEST-URI";
     let good: Vec<_> = shelf
         .backups
@@ -151,7 +156,7 @@ fn latest(shelf: &Shelf, database: &str, rung: Rung, now: time::OffsetDateTime) 
     if servers.len() > 1 {
         return Err(Failure::refused(attempt)
             .because(format!(
-                "backups of {} servers lie there ({}), and the newest may be of the wrong one",
+                "those of {} servers lie there ({}), and the newest may be of the wrong one",
                 servers.len(),
                 servers.join(", ")
             ))
@@ -160,7 +165,7 @@ fn latest(shelf: &Shelf, database: &str, rung: Rung, now: time::OffsetDateTime) 
     Ok(newest.at.key.clone())
 }
 
-pub(super) async fn read(cx: &Cx, store: &Bucket, key: &str) -> Result<Manifest, Failure> {
+pub(crate) async fn read(cx: &Cx, store: &Bucket, key: &str, kind: Kind) -> Result<Manifest, Failure> {
     let attempt = format!("read the manifest {}", store.uri(key));
     if cx.or_cancelled(store.head(key, None)).await??.is_none() {
         return Err(Failure::refused(attempt)
@@ -169,6 +174,17 @@ pub(super) async fn read(cx: &Cx, store: &Bucket, key: &str) -> Result<Manifest,
     }
     let bytes = cx.or_cancelled(store.text(key)).await??;
     let manifest = Manifest::parse(&bytes).map_err(|why| Failure::refused(&attempt).because(why))?;
+    if manifest.kind != kind.word() {
+        let failure = Failure::refused(attempt);
+        return Err(match kind {
+            Kind::Dump => failure
+                .because(format!("it is a {} backup, of a whole server and not of one database", manifest.kind))
+                .help("unpack it into a new folder for a server of its own: --mode base --action restore --into-dir DIR"),
+            Kind::Base => failure
+                .because(format!("it is a {} of one database", manifest.kind))
+                .help("restore it into a new database: --action restore --into NAME, without --mode base"),
+        });
+    }
     if manifest.bucket != store.name {
         return Err(Failure::refused(attempt)
             .because(format!("it describes {}, in another bucket", manifest.uri()))
@@ -207,7 +223,8 @@ mod tests {
             ..Shelf::default()
         };
         let name = |shelf: &Shelf| {
-            latest(shelf, "rally", Rung::ReadBack, at(0)).map_err(|failure| failure.chain()[0].clone())
+            latest(shelf, "backup of rally", Rung::ReadBack, at(0))
+                .map_err(|failure| failure.chain()[0].clone())
         };
         assert!(name(&shelf).unwrap().contains("20261121T110000Z"));
         shelf.backups[0].manifest.rung = Rung::Present;

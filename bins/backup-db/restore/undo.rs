@@ -11,6 +11,7 @@ use crate::arena::drop_in;
 use crate::args::Args;
 use crate::catalogue::value;
 use crate::compare::{Expected, compare};
+use crate::key::Kind;
 use crate::refill::{look, oid};
 use crate::sql::literal;
 use crate::tools::Version;
@@ -86,7 +87,7 @@ pub(crate) async fn undo(
                 if !same {
                     return Err(refused("it is not the one that the restore made".to_owned()));
                 }
-                let manifest = read(cx, store, &inverse.manifest_key).await?;
+                let manifest = read(cx, store, &inverse.manifest_key, Kind::Dump).await?;
                 let expected = Expected::by(&manifest);
                 let found = look(cx, &target.with_database(&inverse.database), &expected).await?;
                 compare(&expected, &found)

@@ -1,7 +1,9 @@
 //! The step against a real PostgreSQL and an emulated S3, whose calls go through the front.
 
 mod backups;
+mod base;
 mod uploads;
+mod wal;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -135,9 +137,12 @@ impl World {
     }
 
     fn args(&self, more: &[&str]) -> Args {
-        let pg_dump = self.servers.postgres.bin_dir.join("pg_dump");
-        let to = format!("--to=s3://{}/backups", self.name);
-        let mut argv = vec!["backup-db".to_owned(), to, format!("--pg-dump={}", pg_dump.display())];
+        let pg_dump = self.servers.postgres.bin_dir.join("pg_dump").display().to_string();
+        self.args_with(&[&["--pg-dump", &pg_dump], more].concat())
+    }
+
+    fn args_with(&self, more: &[&str]) -> Args {
+        let mut argv = vec!["backup-db".to_owned(), format!("--to=s3://{}/backups", self.name)];
         argv.extend(more.iter().map(|arg| (*arg).to_owned()));
         Args::from_arg_matches(&kit::command::<Args>().get_matches_from(argv)).unwrap()
     }
@@ -192,11 +197,12 @@ impl World {
             run: &run,
             sizes: PartSizes::starting_with(64 << 10),
             packing: Packing::AsItIs,
+            tap: None,
             attempt: "dump rally",
         };
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        upload.run(cx, command, |_| Ok(())).await
+        upload.run(cx, command, async |_| Ok(())).await
     }
 }
 
@@ -205,7 +211,7 @@ fn uuid() -> String {
     id.replace('-', "")
 }
 
-/// An S3 that has lost the end of each dump.
+/// An S3 that has lost the end of each archive.
 #[derive(Default)]
 struct Truncate {
     on: AtomicBool,
@@ -221,7 +227,7 @@ impl Service for Truncate {
         request: &'a Request,
     ) -> std::pin::Pin<Box<dyn Future<Output = Option<Answer>> + Send + 'a>> {
         Box::pin(async move {
-            let dump = request.operation == "GetObject" && request.s3_object().1.ends_with(".dump.zst");
+            let dump = request.operation == "GetObject" && request.s3_object().1.ends_with(".zst");
             (dump && self.on.load(Ordering::Relaxed)).then(|| {
                 let mut answer = Answer::default().status(StatusCode::PARTIAL_CONTENT).body("PGDMP\x01\x0e");
                 answer.headers.insert(CONTENT_RANGE, HeaderValue::from_static("bytes 0-6/7"));
@@ -251,7 +257,7 @@ fn said(failure: &Failure) -> String {
 pub(crate) fn manifest(started: time::OffsetDateTime) -> Manifest {
     Manifest {
         schema: postgres::manifest::SCHEMA.into(),
-        kind: "dump".into(),
+        kind: postgres::manifest::DUMP.into(),
         bucket: "b".into(),
         key: "rally/then.dump".into(),
         bytes: 10 << 20,
@@ -279,6 +285,7 @@ pub(crate) fn manifest(started: time::OffsetDateTime) -> Manifest {
         extensions: None,
         roles: None,
         locale: None,
+        base: None,
         rung: Rung::ReadBack,
         started,
         ended: started,

@@ -13,12 +13,18 @@ pub const SCHEMA: &str = "cutover-backup/1";
 /// What a manifest's key ends in: the dump's key and this.
 pub const SUFFIX: &str = ".manifest.json";
 
+/// The kind of a backup that `pg_dump` made, of one database.
+pub const DUMP: &str = "dump";
+
+/// The kind of a backup that `pg_basebackup` made, of a whole server.
+pub const BASE: &str = "base";
+
 /// A backup that exists.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`SCHEMA`].
     pub schema: String,
-    /// How it was made: `dump`.
+    /// How it was made: [`DUMP`] or [`BASE`].
     pub kind: String,
     /// The bucket that holds it.
     pub bucket: String,
@@ -51,7 +57,7 @@ pub struct Manifest {
     /// The age recipients that the globals are encrypted to; absent where they are in clear, without passwords.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub globals_recipients: Option<Vec<String>>,
-    /// The database, as `current_database()` says.
+    /// The database, as `current_database()` says; empty in a base backup, which is of all of them.
     pub database: String,
     /// The database's size on the server in bytes, with which the next backup compares itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,7 +72,7 @@ pub struct Manifest {
     pub system_identifier: Option<String>,
     /// The server's version, as `server_version` says.
     pub server_version: String,
-    /// The version of `pg_dump`.
+    /// The version of the program that made it, `pg_dump` or `pg_basebackup`.
     pub client_version: String,
     /// The exported snapshot that the dump was taken in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,6 +99,9 @@ pub struct Manifest {
     /// What a new database must be made with to be like this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locale: Option<Locale>,
+    /// What a base backup holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
     /// How far it was verified.
     pub rung: Rung,
     /// When the dump was started: its data are from no earlier than this.
@@ -108,6 +117,31 @@ pub struct Manifest {
     /// The workflow run, inside a GitHub job: repository, run id, attempt, commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub github: Option<BTreeMap<String, String>>,
+}
+
+/// The files of a base backup, as PostgreSQL's own manifest in it lists them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// How many there are, the write-ahead log beside.
+    pub files: u64,
+    /// How many bytes they unpack to, the write-ahead log included.
+    pub unpacked_bytes: u64,
+    /// The write-ahead log that makes them consistent; all of it is in the archive.
+    pub wal: Vec<WalRange>,
+    /// The databases of the server that take connections; absent where another run took the backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub databases: Option<Vec<String>>,
+}
+
+/// A stretch of the write-ahead log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalRange {
+    /// Its timeline.
+    pub timeline: u32,
+    /// Where it begins, as in `0/2000028`.
+    pub start: String,
+    /// Where it ends.
+    pub end: String,
 }
 
 /// The encoding and collation of a database, as `pg_database` has them.
@@ -143,9 +177,11 @@ pub fn qualified(schema: &str, table: &str) -> String {
 pub enum Rung {
     /// The object is there with the size and checksum of what was sent.
     Present,
-    /// Its table of contents can be read and names what the catalogue names.
+    /// A dump's table of contents can be read and names what the catalogue names; the files of a base backup are those of
+    /// PostgreSQL's own manifest, with their sizes and checksums, when they were sent.
     Contents,
-    /// All of it was read back from S3: the same bytes, and `pg_restore` reads them to the end.
+    /// All of it was read back from S3: the same bytes, and `pg_restore` reads them to the end, or every file has the
+    /// checksum of PostgreSQL's manifest.
     ReadBack,
     /// It was restored into a scratch server.
     Restored,

@@ -1,5 +1,6 @@
 //! Backups as whole processes: PostgreSQL as it is installed, an emulated S3 behind the front.
 
+mod base;
 mod dumping;
 mod proving;
 mod pruning;
@@ -83,7 +84,7 @@ impl Stage {
         ran.stdout.trim().to_owned()
     }
 
-    fn connected<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub(crate) fn connected<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let path = std::env::var("PATH").unwrap();
         command
             .env("PATH", format!("{}:{path}", self.postgres.bin_dir.display()))

@@ -111,7 +111,11 @@ async fn what_is_not_needed_goes_and_a_second_run_finds_nothing_to_do() {
 async fn with_one_verified_backup_left_nothing_goes() {
     let stage = Stage::full().await;
     let prune = ["--action", "prune", "--keep", "1", "--keep-for", "0s"];
-    stage.backup_db(&prune).await.expect(3).says(&["there is no verified backup", "make a new one first"]);
+    stage
+        .backup_db(&prune)
+        .await
+        .expect(3)
+        .says(&["there is no verified backup of rally", "make a new one first"]);
     let ran = stage.backup_db(&["--verify", "present"]).await.expect(0);
     age(&stage, &stage.manifest(&ran).await, &[(1, "read-back"), (2, "read-back")]).await;
     let all = stage.keys().await;
