@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
+use s3::Sha256;
 use tar::EntryType;
 
 /// What the archive holds.
@@ -196,7 +196,7 @@ impl Content {
             Self::Wal { name, bytes } => found.wal.insert(name, bytes).is_none(),
             Self::Manifest(text) => found.manifest.replace(text).is_none(),
             Self::File { bytes, sum } => {
-                found.files.insert(path, Member { bytes, sha256: sum.finalize().into() }).is_none()
+                found.files.insert(path, Member { bytes, sha256: sum.finish() }).is_none()
             }
         }
     }

@@ -6,9 +6,8 @@
 use std::borrow::Cow;
 
 use postgres::manifest::{Base, WalRange};
-use s3::hex;
+use s3::{Sha256, hex};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use super::archive::Archive;
 use crate::segment::{lsn, name};
@@ -139,7 +138,13 @@ impl Listed<'_> {
 fn own_checksum(text: &[u8]) -> String {
     let lines = text.strip_suffix(b"\n").unwrap_or(text);
     let end = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-    hex(&Sha256::digest(text.get(..end).unwrap_or_default()))
+    sha256(text.get(..end).unwrap_or_default())
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let mut sum = Sha256::new();
+    sum.update(bytes);
+    hex(&sum.finish())
 }
 
 #[derive(Default)]
@@ -213,7 +218,7 @@ mod tests {
         let lines = format!(
             "{{ \"PostgreSQL-Backup-Manifest-Version\": 1,\n{more}\"Files\": [\n{files}\n],\n\"WAL-Ranges\": [\n{ranges}\n],\n"
         );
-        let sum = hex(&Sha256::digest(lines.as_bytes()));
+        let sum = sha256(lines.as_bytes());
         format!("{lines}\"Manifest-Checksum\": \"{sum}\"}}\n")
     }
 
