@@ -178,10 +178,10 @@ pub(crate) fn newest<'a>(
     if newest.told.kind != "dump" {
         return Err(refused()
             .because(format!(
-                "{} is of the kind {}, which is of several objects",
+                "{} is of the kind {}, and only dumps are copied by their manifest",
                 newest.manifest, newest.told.kind
             ))
-            .help("copy its folder with --tree"));
+            .help("name the folder of the database's dumps with --from, or copy the folder of that backup with --tree"));
     }
     let old = Duration::try_from(now - newest.told.started).unwrap_or_default();
     if let Some(most) = conditions.max_age

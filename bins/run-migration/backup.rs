@@ -81,7 +81,13 @@ impl Guard<'_> {
     fn check<'a>(&self, backup: &'a SeenBackup) -> Result<&'a Manifest, (String, &'static str)> {
         let manifest = backup.manifest.as_ref().map_err(|why| (why.clone(), AGAIN))?;
         if manifest.kind != "dump" {
-            return Err((format!("it is a {}, and only a dump is known here", manifest.kind), AGAIN));
+            return Err((
+                format!(
+                    "it is of the kind {}, and only a dump of this one database takes it back alone",
+                    manifest.kind
+                ),
+                AGAIN,
+            ));
         }
         if manifest.database != self.database {
             return Err((
