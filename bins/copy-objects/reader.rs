@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
         Sums {
             bytes: self.bytes,
             crc64nvme: s3::base64(self.crc.finalize()),
-            sha256: self.sha256.clone().map(|sha256| sha256.finish()),
+            sha256: self.sha256.clone().map(Sha256::finish),
         }
     }
 }
