@@ -30,7 +30,7 @@ const READ: usize = 256 << 10;
 
 /// What the parts of a stream may take together, from the moment when one is begun to that when it is dropped. Two parts there
 /// must be: one that is filled and one that is sent.
-pub(crate) const MEMORY: u64 = 64 << 20;
+pub(crate) const MEMORY: u64 = 32 << 20;
 
 /// A part of the stream; the last one carries the sums of all.
 #[derive(Debug)]
@@ -330,14 +330,14 @@ mod tests {
     async fn parts_are_whole_in_order_and_summed() {
         let content = noise((33 << 20) + 5);
         let (sizes, all, sum) = parts(content.clone(), Packing::AsItIs).await;
-        assert_eq!(sizes, [16 << 20, 16 << 20, (1 << 20) + 5]);
+        assert_eq!(sizes, [8 << 20, 8 << 20, 8 << 20, 8 << 20, (1 << 20) + 5]);
         assert!(all == content);
         let mut hasher = Hasher::new();
         hasher.update(&content);
         assert_eq!(sum, hasher.finish());
         // A stream that ends where a part does has a last part of its own size.
         let (sizes, ..) = parts(noise(16 << 20), Packing::AsItIs).await;
-        assert_eq!(sizes, [16 << 20]);
+        assert_eq!(sizes, [8 << 20, 8 << 20]);
         let (sizes, ..) = parts(Vec::new(), Packing::AsItIs).await;
         assert_eq!(sizes, [0]);
     }
@@ -354,15 +354,15 @@ mod tests {
         for _ in 0..4 {
             kept.push(parts.next().await.unwrap().unwrap());
         }
-        // Four of 16 MiB are all that fits: what is read beyond them is less than the pipe and one buffer hold.
+        // Four of 8 MiB are all that fits: what is read beyond them is less than the pipe and one buffer hold.
         let more = tokio::time::timeout(std::time::Duration::from_millis(200), parts.next()).await;
-        assert!(more.is_err() && parts.read() < (65 << 20), "{}", parts.read());
+        assert!(more.is_err() && parts.read() < (33 << 20), "{}", parts.read());
         drop(kept);
         let mut rest = 0;
         while let Some(part) = parts.next().await {
             rest += part.unwrap().body.len();
         }
-        assert_eq!(rest, 36 << 20);
+        assert_eq!(rest, 68 << 20);
         writer.join().unwrap().unwrap();
     }
 

@@ -8,7 +8,7 @@
 
 const MIB: u64 = 1 << 20;
 /// Where a small database starts; S3's own minimum is 5 MiB.
-const SMALLEST: u64 = 16 * MIB;
+const SMALLEST: u64 = 8 * MIB;
 /// S3's maximum.
 const LARGEST: u64 = 5 << 30;
 /// S3's maximum number of parts.
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn a_dump_as_large_as_its_database_never_sees_parts_grow() {
         for (estimate, part) in
-            [(0, 16 * MIB), (78 * GIB, 16 * MIB), (100 * GIB, 21 * MIB), (5 * TIB, 1049 * MIB)]
+            [(0, 8 * MIB), (39 * GIB, 8 * MIB), (100 * GIB, 21 * MIB), (5 * TIB, 1049 * MIB)]
         {
             let sizes = PartSizes::for_about(estimate);
             assert_eq!((sizes.of(1), sizes.of(EVEN)), (part, part));
@@ -79,6 +79,6 @@ mod tests {
         let all: Vec<u64> = (1..=MOST_PARTS).map(|number| sizes.of(number)).collect();
         assert!(all.is_sorted());
         assert!(all.iter().all(|size| (5 * MIB..=5 * GIB).contains(size)));
-        assert_eq!((sizes.of(EVEN + 1), sizes.of(EVEN + 501)), (32 * MIB, 64 * MIB));
+        assert_eq!((sizes.of(EVEN + 1), sizes.of(EVEN + 501)), (16 * MIB, 32 * MIB));
     }
 }
