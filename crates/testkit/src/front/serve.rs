@@ -115,6 +115,9 @@ async fn carry_out(
     call: &mut Call,
 ) -> Result<Response<Body>, Cut> {
     if let Some(answer) = strike(state, request, strikes, When::BeforeForward, call).await? {
+        // A connection closed with a body unread is reset, and the client may meet the reset before the answer.
+        let mut body = body;
+        while let Some(Ok(_)) = body.frame().await {}
         return Ok(response(answer));
     }
     let answered = answer(state, request, body).await;

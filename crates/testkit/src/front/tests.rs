@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 
@@ -228,6 +229,27 @@ async fn an_injected_error_has_the_shape_of_the_protocol() {
     assert_eq!(emulator.seen(), 0, "an error before the effect keeps the call from AWS");
     assert_eq!(front.calls()[0].fault.as_deref(), Some("400 ThrottlingException"));
     assert!(!front.calls()[0].effect);
+}
+
+#[tokio::test]
+async fn an_injected_error_reaches_a_client_that_is_still_sending() {
+    let emulator = Emulator::default();
+    let front = front_with(&emulator).await;
+    front.set_faults([Fault::error("s3:PutObject", 403, "AccessDenied", "Access Denied")]);
+    // A client that looks at the answer only when all is sent; the pauses let a reset arrive.
+    let mut connection =
+        tokio::net::TcpStream::connect(front.url().trim_start_matches("http://")).await.unwrap();
+    let head = "PUT /backups/a.dump HTTP/1.1\r\nhost: s3\r\ncontent-length: 16777216\r\nauthorization: \
+                AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20261121/eu-west-1/s3/aws4_request\r\n\r\n";
+    connection.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..16 {
+        connection.write_all(&[0; 1 << 20]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut status = [0; 12];
+    connection.read_exact(&mut status).await.unwrap();
+    assert_eq!(str::from_utf8(&status).unwrap(), "HTTP/1.1 403");
+    assert_eq!(emulator.seen(), 0);
 }
 
 #[tokio::test]
