@@ -16,7 +16,7 @@ use crate::plan::Zone;
 use crate::record_set::RecordSet;
 
 /// Time between two looks.
-const EVERY: Duration = Duration::from_secs(2);
+const EVERY: Duration = Duration::from_secs(1);
 /// Time for one question.
 const LIMIT: Duration = Duration::from_secs(4);
 const FETCH: Duration = Duration::from_secs(10);

@@ -24,9 +24,11 @@ use tokio::task::JoinHandle;
 /// How often the zones are read.
 const EVERY: Duration = Duration::from_millis(50);
 
-/// What a server knows beside the zones, and how late it is.
+/// What a server knows, and how late it is.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// The zones, by name and ID.
+    pub zones: Vec<(String, String)>,
     /// The addresses of names outside the zones: load balancers, distributions, pages.
     pub addresses: Vec<(String, IpAddr)>,
     /// How long it goes on answering what was before a change.
@@ -65,11 +67,11 @@ impl RequestHandler for Late {
 }
 
 impl Dns {
-    /// Serves all zones of the endpoint on a free port of loopback, over UDP and TCP.
+    /// Serves the zones on a free port of loopback, over UDP and TCP.
     ///
     /// # Errors
     ///
-    /// No port, or the endpoint does not list its zones.
+    /// No port, or the endpoint does not list a zone.
     pub async fn start(endpoint: &str, options: Options) -> Result<Self, String> {
         let credentials = Credentials::new("test", "test", None, None, "testkit");
         let config = aws_sdk_route53::Config::builder()
@@ -79,7 +81,7 @@ impl Dns {
             .credentials_provider(credentials)
             .build();
         let client = aws_sdk_route53::Client::from_conf(config);
-        let first = read(&client).await?;
+        let first = read(&client, &options.zones).await?;
         let history: History =
             Arc::new(RwLock::new(vec![(Instant::now(), Arc::new(catalog(&first, &options.addresses)?))]));
         let tcp = TcpListener::bind("127.0.0.1:0").await.map_err(|error| error.to_string())?;
@@ -95,7 +97,7 @@ impl Dns {
             let mut last = first;
             loop {
                 tokio::time::sleep(EVERY).await;
-                let Ok(now) = read(&client).await else { continue };
+                let Ok(now) = read(&client, &options.zones).await else { continue };
                 if now != last
                     && let Ok(catalog) = catalog(&now, &options.addresses)
                 {
@@ -127,15 +129,12 @@ impl Drop for Dns {
 /// Zone name to its record sets.
 type Zones = BTreeMap<String, Vec<ResourceRecordSet>>;
 
-async fn read(client: &aws_sdk_route53::Client) -> Result<Zones, String> {
-    let failed = |error: &dyn std::error::Error| format!("read the zones: {error}");
-    let listed = client.list_hosted_zones().send().await.map_err(|error| failed(&error))?;
+async fn read(client: &aws_sdk_route53::Client, wanted: &[(String, String)]) -> Result<Zones, String> {
     let mut zones = Zones::new();
-    for zone in listed.hosted_zones() {
-        let id = zone.id.trim_start_matches("/hostedzone/");
+    for (name, id) in wanted {
         let sets = client.list_resource_record_sets().hosted_zone_id(id).send().await;
-        let sets = sets.map_err(|error| failed(&error))?.resource_record_sets;
-        zones.entry(zone.name.clone()).or_default().extend(sets);
+        let sets = sets.map_err(|error| format!("read the zone {name}: {error}"))?;
+        zones.insert(name.clone(), sets.resource_record_sets);
     }
     Ok(zones)
 }

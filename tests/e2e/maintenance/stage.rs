@@ -52,6 +52,7 @@ impl Stage {
         let zone = format!("{}.test", own("theboss"));
         let zone_id = create_zone(&zone).await;
         let options = Options {
+            zones: vec![(zone.clone(), zone_id.clone())],
             addresses: vec![
                 ("live.test".into(), LIVE),
                 ("page.test".into(), PAGE),
