@@ -11,7 +11,8 @@ server costs next to nothing.
     read-back   the default: counts, and all of it read back through pg_restore
     peer        pg_dump -Fc | aws s3 cp -, which leaves no manifest and whatever was there when the dump dies
     gzip        ours with the peer's own compression, to tell the uploader from the compressor
-    discarded   ours against the discarding server, and `null`: pg_dump -Fc -Z0 > /dev/null
+    discarded   ours against the discarding server
+    none        the same without compression, as `null` is: pg_dump -Fc -Z0 > /dev/null
 
 Runs alternate; printed are medians and ratios of medians. The size of each dump and that every object is there is checked after
 every run; a run that fails ends the script.
@@ -111,6 +112,7 @@ class Bench:
             "read-back": lambda: self.ours([]),
             "gzip": lambda: self.ours([*self.quick, "--compression", "gzip"]),
             "discarded": lambda: self.ours(self.quick, True),
+            "none": lambda: self.ours([*self.quick, "--compression", "none"], True),
             "null": lambda: self.measure.pipe(f"pg_dump -Fc -Z0 {self.database} > /dev/null"),
         }
         if "--compression" not in self.help:
@@ -130,6 +132,8 @@ class Bench:
             verdict(f"{self.name}: ours to the peer", median(measured["ours"]) / median(measured["peer"]), GOAL_PEER)
         if {"discarded", "null"} <= measured.keys():
             verdict(f"{self.name}: discarded to pg_dump alone", median(measured["discarded"]) / median(measured["null"]), GOAL_NULL)
+        if {"none", "null"} <= measured.keys():
+            verdict(f"{self.name}: discarded without compression to pg_dump alone", median(measured["none"]) / median(measured["null"]), GOAL_NULL)
         most = max((one.mib for name in measured if name not in ("peer", "null") for one in measured[name]), default=0)
         verdict(f"{self.name}: most memory of ours, or of the pg_dump or pg_restore it runs", most, GOAL_MEMORY, " MiB")
         print()

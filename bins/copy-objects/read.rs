@@ -1,8 +1,7 @@
 //! Compares two objects by reading both, in the memory of one chunk each.
 
 use kit::{Cx, Failure};
-use s3::{Bucket, Object, Progress, Reading, size};
-use sha2::{Digest as _, Sha256};
+use s3::{Bucket, Object, Progress, Reading, Sha256, size};
 
 use crate::verify::Contents;
 
@@ -43,7 +42,7 @@ async fn sha256(cx: &Cx, bucket: &Bucket, key: &str, object: &Object) -> Result<
                 }
             }
         };
-        let Some(chunk) = chunk else { return Ok(hasher.finalize().into()) };
+        let Some(chunk) = chunk else { return Ok(hasher.finish()) };
         hasher.update(&chunk);
         progress.bytes += chunk.len() as u64;
     }

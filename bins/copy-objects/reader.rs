@@ -8,8 +8,7 @@ use bytes::{Bytes, BytesMut};
 use crc_fast::CrcAlgorithm::Crc64Nvme;
 use kit::{Cx, Failure};
 use rustix::fs::OFlags;
-use s3::{Bucket, Object, Reading};
-use sha2::{Digest as _, Sha256};
+use s3::{Bucket, Object, Reading, Sha256};
 use tokio::io::AsyncReadExt as _;
 
 use crate::problem::Problem;
@@ -150,7 +149,7 @@ impl<'a> Reader<'a> {
         Sums {
             bytes: self.bytes,
             crc64nvme: s3::base64(self.crc.finalize()),
-            sha256: self.sha256.clone().map(|sha256| sha256.finalize().into()),
+            sha256: self.sha256.clone().map(|sha256| sha256.finish()),
         }
     }
 }

@@ -22,6 +22,6 @@ pub use object::{Listed, Object, Unfinished, names, names_if_any};
 pub use part_sizes::{MOST_PARTS, PartSizes};
 pub use progress::Progress;
 pub use reading::Reading;
-pub use sum::{Hasher, Sum, base64, hex};
+pub use sum::{Hasher, Sha256, Sum, base64, hex};
 pub use upload::{RUN, TRIES};
 pub use words::{age, minute, size};
