@@ -8,6 +8,7 @@ use aws::failure;
 use dns::{Kind, Role, Server};
 use kit::{Code, Cx, Failure, Poll, Secret, Wait};
 use probe::{Asked, ConnectTo, Expectations, Probe, StatusSet};
+use tokio::task::JoinSet;
 
 use crate::answers::{fits, kind, leads_to, plain};
 use crate::args::{Act, Request};
@@ -208,19 +209,26 @@ fn unseen(failure: Failure) -> Failure {
     }
 }
 
-/// The addresses of these names, as the resolvers know them, or the system where none answers.
+/// The addresses of these names, as the resolvers know them, or the system where none answers. All are asked at once: one that is
+/// silent costs its time once.
 async fn addresses(resolvers: &[Server], names: &[String]) -> BTreeSet<IpAddr> {
     let mut found = BTreeSet::new();
     for name in names {
+        let mut asking = JoinSet::new();
         for server in resolvers {
-            let Ok(server) = server.address().await else { continue };
             for kind in [Kind::A, Kind::Aaaa] {
-                let answer = dns::ask(server, Role::Resolver, name, kind, LIMIT).await.unwrap_or_default();
-                found.extend(answer.iter().filter_map(|record| match record.data {
-                    dns::Data::Address(address) => Some(address),
-                    _ => None,
-                }));
+                let (server, name) = (server.clone(), name.clone());
+                asking.spawn(async move {
+                    let Ok(server) = server.address().await else { return Vec::new() };
+                    dns::ask(server, Role::Resolver, &name, kind, LIMIT).await.unwrap_or_default()
+                });
             }
+        }
+        for answer in asking.join_all().await {
+            found.extend(answer.iter().filter_map(|record| match record.data {
+                dns::Data::Address(address) => Some(address),
+                _ => None,
+            }));
         }
         if found.is_empty()
             && let Ok(there) = tokio::net::lookup_host((name.as_str(), 0)).await

@@ -68,6 +68,9 @@ impl FromStr for Server {
             return Ok(Self { host: address.to_string(), port: PORT });
         }
         if let Ok(address) = text.parse::<SocketAddr>() {
+            if address.port() == 0 {
+                return Err(wrong());
+            }
             return Ok(Self { host: address.ip().to_string(), port: address.port() });
         }
         let (host, port) = match text.rsplit_once(':') {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::json::{self, CountIs, JsonIs};
 
 /// How much of a body is read, in bytes.
-pub const BODY_LIMIT: usize = 1024 * 1024;
+pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
 
 /// How much foreign text is shown, in characters.
 const SHOWN: usize = 120;
@@ -59,7 +59,7 @@ fn memmem(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 /// `text` as one line of at most 120 characters, control characters shown as such.
-pub fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     let mut chars = text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
     let mut out: String = chars.by_ref().take(SHOWN).collect();
     if chars.next().is_some() {

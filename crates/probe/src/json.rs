@@ -20,7 +20,7 @@ fn check_pointer(pointer: &str) -> Result<(), String> {
     Ok(())
 }
 
-pub fn place(pointer: &str) -> &str {
+pub(crate) fn place(pointer: &str) -> &str {
     if pointer.is_empty() { "the whole JSON" } else { pointer }
 }
 

@@ -40,17 +40,22 @@ impl Stage {
 
     /// The same with DNS servers that answer what was so long ago.
     pub(crate) async fn late(delay: Duration) -> Self {
-        let stage = Self::empty(delay).await;
-        stage.create(&stage.cname("live.test.", 300)).await;
-        stage.settled("live.test").await;
-        stage
+        Self::with(delay, true).await
     }
 
     /// A zone without the name.
-    pub(crate) async fn empty(delay: Duration) -> Self {
+    pub(crate) async fn empty() -> Self {
+        Self::with(Duration::ZERO, false).await
+    }
+
+    async fn with(delay: Duration, named: bool) -> Self {
         let world = World::start().await;
         let zone = format!("{}.test", own("theboss"));
+        let name = format!("api.{zone}");
         let zone_id = create_zone(&zone).await;
+        if named {
+            change(&zone_id, "CREATE", &record(&name, "CNAME", 300, "live.test.")).await;
+        }
         let options = Options {
             zones: vec![(zone.clone(), zone_id.clone())],
             addresses: vec![
@@ -74,7 +79,6 @@ impl Stage {
             tokio::spawn(serve(live, "200 OK", "{\"version\": \"2.1.0\"}")),
             tokio::spawn(serve(page, "503 Service Unavailable", "<h1>Down for Maintenance</h1>")),
         ];
-        let name = format!("api.{zone}");
         world.front.forget();
         Self { world, zone, zone_id, name, dns, port, servers }
     }
@@ -84,23 +88,11 @@ impl Stage {
     }
 
     pub(crate) async fn create(&self, set: &str) {
-        self.change("CREATE", set).await;
+        change(&self.zone_id, "CREATE", set).await;
     }
 
     pub(crate) async fn delete(&self, set: &str) {
-        self.change("DELETE", set).await;
-    }
-
-    async fn change(&self, action: &str, set: &str) {
-        let body = format!(
-            "<ChangeResourceRecordSetsRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><ChangeBatch><Changes>\
-             <Change><Action>{action}</Action>{set}</Change></Changes></ChangeBatch></ChangeResourceRecordSetsRequest>"
-        );
-        let path = format!("/2013-04-01/hostedzone/{}/rrset", self.zone_id);
-        let emulator = shared_emulator().await;
-        let (status, answer) =
-            emulator.rest("route53", reqwest::Method::POST, &path, body.into_bytes()).await.unwrap();
-        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+        change(&self.zone_id, "DELETE", set).await;
     }
 
     /// The zone, as the emulator lists it.
@@ -111,18 +103,6 @@ impl Stage {
             emulator.rest("route53", reqwest::Method::GET, &path, Vec::new()).await.unwrap();
         assert_eq!(status, 200);
         String::from_utf8(answer).unwrap()
-    }
-
-    /// Until the DNS server has it.
-    pub(crate) async fn settled(&self, to: &str) {
-        loop {
-            let limit = Duration::from_secs(5);
-            let asked =
-                dns::ask(self.dns.address(), dns::Role::Authority, &self.name, dns::Kind::Cname, limit).await;
-            if asked.unwrap().iter().any(|record| record.data == dns::Data::Cname(to.to_owned())) {
-                return;
-            }
-        }
     }
 
     pub(crate) fn command(&self, action: &str, more: &[&str]) -> tokio::process::Command {
@@ -170,6 +150,18 @@ pub(crate) fn record(name: &str, kind: &str, ttl: u32, value: &str) -> String {
         "<ResourceRecordSet><Name>{name}.</Name><Type>{kind}</Type><TTL>{ttl}</TTL><ResourceRecords><ResourceRecord>\
          <Value>{value}</Value></ResourceRecord></ResourceRecords></ResourceRecordSet>"
     )
+}
+
+async fn change(zone_id: &str, action: &str, set: &str) {
+    let body = format!(
+        "<ChangeResourceRecordSetsRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><ChangeBatch><Changes>\
+         <Change><Action>{action}</Action>{set}</Change></Changes></ChangeBatch></ChangeResourceRecordSetsRequest>"
+    );
+    let path = format!("/2013-04-01/hostedzone/{zone_id}/rrset");
+    let emulator = shared_emulator().await;
+    let (status, answer) =
+        emulator.rest("route53", reqwest::Method::POST, &path, body.into_bytes()).await.unwrap();
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
 }
 
 /// The ID of a new zone.
