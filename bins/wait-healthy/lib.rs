@@ -1,9 +1,6 @@
 #![doc = include_str!("help.md")]
 
-mod expect;
-mod json;
 mod plan;
-mod probe;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,10 +11,9 @@ use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Poll, Step, Wait};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::expect::{Answer, HeaderIs, Healthy, StatusSet};
-use crate::json::{CountIs, JsonIs};
-use crate::plan::{ConnectTo, HeaderFromEnv, Request};
-use crate::probe::Probe;
+use probe::{Answer, ConnectTo, CountIs, HeaderIs, Healthy, JsonIs, Probe, StatusSet};
+
+use crate::plan::{HeaderFromEnv, Request};
 
 /// The step.
 pub const STEP: Step = Step {
@@ -136,7 +132,7 @@ async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
         return Ok(Outcome::unchanged("nothing to take back: this step changes nothing"));
     }
     let request = plan::request(&args, cx.env())?;
-    let probe = Probe::new(&request, args.ca_file.as_deref(), cx.env())?;
+    let probe = Probe::new(request.asked(), args.ca_file.as_deref(), cx.env())?;
     if let Go::Stop(outcome) = cx.show(&request)? {
         return Ok(outcome);
     }

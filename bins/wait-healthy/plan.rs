@@ -1,7 +1,5 @@
 //! From arguments to what will be asked: every mistake in them is found here, before any request. Pure.
 
-use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,8 +7,9 @@ use kit::{Action, Env, Failure, Note, Plan, Secret};
 use serde::Serialize;
 use url::{Host, Url};
 
+use probe::{Asked, ConnectTo, Expectations, is_header_name};
+
 use crate::HealthyArgs;
-use crate::expect::{Expectations, is_header_name};
 
 /// What is asked, and when its answer is good enough.
 #[derive(Debug, Serialize)]
@@ -45,47 +44,6 @@ fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok
     serializer.serialize_f64(time.as_secs_f64())
 }
 
-/// The place to open connections to instead of the URL's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ConnectTo {
-    /// A name or an address, without brackets.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
-impl FromStr for ConnectTo {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!("{text:?} is no place to connect to; write HOST:PORT, as in 10.0.0.7:443 or [::1]:443")
-        };
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
-        // An IPv6 address has brackets, or its last group could be the port.
-        match Host::parse(host).map_err(|_| wrong())? {
-            Host::Ipv6(address) => Ok(Self { host: address.to_string(), port }),
-            host => Ok(Self { host: host.to_string(), port }),
-        }
-    }
-}
-
-impl fmt::Display for ConnectTo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
-impl Serialize for ConnectTo {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 /// A header whose value an environment variable holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HeaderFromEnv {
@@ -108,7 +66,7 @@ impl FromStr for HeaderFromEnv {
 
 /// The request that the arguments ask for. Whatever can't work is a usage error.
 pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure> {
-    let url = endpoint(&args.url)?;
+    let url = probe::endpoint("--url", &args.url)?;
     if args.once && args.successes > 1 {
         return Err(Failure::usage("use --once together with --successes")
             .because("one look can't succeed several times in a row")
@@ -127,7 +85,10 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
         headers.push((header.clone(), secret(env, "--header-env", variable, "")?));
     }
     let mut warnings = Vec::new();
-    let nearby = args.connect_to.as_ref().map_or_else(|| is_loopback(&url), |place| loopback(&place.host));
+    let nearby = args
+        .connect_to
+        .as_ref()
+        .map_or_else(|| probe::is_loopback(&url), |place| probe::loopback(&place.host));
     if !headers.is_empty() && url.scheme() == "http" && !nearby {
         let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
         warnings.push(format!(
@@ -161,40 +122,6 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
     })
 }
 
-/// An http or https URL without user name and password.
-fn endpoint(text: &str) -> Result<Url, Failure> {
-    let wrong = |shown: &str, why: String| {
-        Failure::usage(format!("use --url {shown}"))
-            .because(why)
-            .help("write the whole address, as in https://rally.example.org/version")
-    };
-    let mut url = Url::parse(text).map_err(|error| {
-        // What can't be parsed may have a password in it all the same.
-        let shown = if text.contains('@') { "" } else { text };
-        wrong(shown, error.to_string())
-    })?;
-    if !url.username().is_empty() || url.password().is_some() {
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-        return Err(Failure::usage(format!("use --url {url}"))
-            .because("the one that was given has a user name or password, and those are seen in process lists and logs")
-            .help("put the whole header value in an environment variable: --header-env authorization=VARIABLE"));
-    }
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong(
-            text,
-            format!("{} is no scheme that this step knows: http and https are", url.scheme()),
-        ));
-    }
-    // The URL standard reads http:///version as the host "version": what an empty variable leaves behind.
-    let named = text.trim_start().split_once("://").is_some_and(|(_, rest)| !rest.starts_with(['/', '\\']));
-    if !named {
-        return Err(wrong(text, "it names no host".to_owned()));
-    }
-    url.set_fragment(None);
-    Ok(url)
-}
-
 fn secret(env: &Env, flag: &str, variable: &str, prefix: &str) -> Result<Secret, Failure> {
     let wrong = |why: &str| {
         Failure::usage(format!("read the environment variable {variable} of {flag}"))
@@ -211,19 +138,19 @@ fn secret(env: &Env, flag: &str, variable: &str, prefix: &str) -> Result<Secret,
     Ok(if prefix.is_empty() { value } else { Secret::new(format!("{prefix}{}", value.expose())) })
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(host) => loopback(&host.to_string()),
-        None => false,
-    }
-}
-
-fn loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 impl Request {
+    /// What is sent, and where to.
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked {
+            url: &self.url,
+            connect_to: self.connect_to.as_ref(),
+            headers: &self.headers,
+            follow_redirects: self.follow_redirects,
+            timeout: self.request_timeout,
+            user_agent: concat!("cutover-wait-healthy/", env!("CARGO_PKG_VERSION")),
+        }
+    }
+
     /// The endpoint as messages name it.
     pub(crate) fn endpoint(&self) -> String {
         match &self.connect_to {

@@ -164,7 +164,7 @@ async fn watch(argv: &[&str], env: &[(&str, &str)], time: Duration) -> Ended {
     let cx = kit::testing::cx_in(env.clone());
     let args = args(&[&["--interval", "10ms"], argv].concat()).unwrap();
     let request = plan::request(&args, &env).unwrap();
-    let probe = Probe::new(&request, args.ca_file.as_deref(), &env).unwrap();
+    let probe = Probe::new(request.asked(), args.ca_file.as_deref(), &env).unwrap();
     let mut watch = Watch::new(&cx, &request, &probe, Instant::now() + time);
     let result = watch.until_healthy().await;
     Ended {
@@ -425,7 +425,7 @@ async fn certificates_that_cannot_be_read_stop_it_before_any_request() {
         let env: Env = env.iter().copied().collect();
         let args = args(argv).unwrap();
         let request = plan::request(&args, &env).unwrap();
-        Probe::new(&request, args.ca_file.as_deref(), &env).map(|_| ())
+        Probe::new(request.asked(), args.ca_file.as_deref(), &env).map(|_| ())
     };
     let missing = "/nonexistent/ca.pem";
     let https = ["--url", "https://rally.test/"];

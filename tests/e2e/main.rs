@@ -15,6 +15,7 @@ mod dependencies;
 mod deploy_scenarios;
 mod deploy_service;
 mod kill_random;
+mod maintenance;
 mod migrate;
 mod multi_call;
 mod rds_snapshot;

@@ -158,7 +158,21 @@ impl Emulator {
     /// # Errors
     /// It cannot be reached.
     pub async fn s3(&self, method: reqwest::Method, path: &str, body: Vec<u8>) -> io::Result<(u16, Vec<u8>)> {
-        let answer = self.signed(method, "s3", path)?.body(body).send().await.map_err(io::Error::other)?;
+        self.rest("s3", method, path, body).await
+    }
+
+    /// One call of a service that goes by method and path, past the front; the status, and the answer's body.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn rest(
+        &self,
+        service: &str,
+        method: reqwest::Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> io::Result<(u16, Vec<u8>)> {
+        let answer = self.signed(method, service, path)?.body(body).send().await.map_err(io::Error::other)?;
         let status = answer.status().as_u16();
         Ok((status, answer.bytes().await.map_err(io::Error::other)?.to_vec()))
     }

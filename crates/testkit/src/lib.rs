@@ -1,6 +1,7 @@
 //! Test worlds: the front, emulators, an S3 double, an ECS stand-in, a GitHub world, throw-away PostgreSQL.
 
 pub mod app;
+pub mod dns;
 pub mod ecs;
 pub mod emulator;
 pub mod front;

@@ -13,6 +13,7 @@ mod forward;
 mod matcher;
 mod record;
 mod request;
+mod rest;
 mod s3;
 mod serve;
 #[cfg(test)]

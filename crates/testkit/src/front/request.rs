@@ -5,7 +5,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Uri, request};
 use serde_json::{Map, Value, json};
 
-use super::s3;
+use super::{rest, s3};
 
 /// The protocols that differ in how they name an operation and shape an error.
 /// <https://smithy.io/2.0/aws/protocols/index.html>
@@ -64,7 +64,9 @@ impl Request {
             // Smithy RPC v2: POST /service/NAME/operation/NAME.
             operation.clone_into(&mut request.operation);
         } else {
-            request.operation = format!("{} {}", head.method, head.uri.path());
+            let (method, path) = (head.method.as_str(), head.uri.path());
+            request.operation = rest::operation(&request.service, method, path)
+                .map_or_else(|| format!("{method} {path}"), str::to_owned);
             if matches!(request.service.as_str(), "cloudfront" | "route53") {
                 request.protocol = Protocol::RestXml;
             }

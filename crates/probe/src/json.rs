@@ -26,8 +26,8 @@ pub(crate) fn place(pointer: &str) -> &str {
 
 /// A value at a place of the body's JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct JsonIs {
-    pub(crate) pointer: String,
+pub struct JsonIs {
+    pub pointer: String,
     want: String,
 }
 
@@ -44,12 +44,12 @@ impl FromStr for JsonIs {
 }
 
 impl JsonIs {
-    pub(crate) fn place(&self) -> &str {
+    pub fn place(&self) -> &str {
         place(&self.pointer)
     }
 
     /// The wanted value as it is shown: JSON stays as it is, anything else is a string.
-    pub(crate) fn wanted(&self) -> String {
+    pub fn wanted(&self) -> String {
         match serde_json::from_str::<Value>(&self.want) {
             Ok(_) => self.want.clone(),
             Err(_) => Value::from(self.want.as_str()).to_string(),
@@ -61,7 +61,7 @@ impl JsonIs {
             || serde_json::from_str::<Value>(&self.want).is_ok_and(|want| equal(&want, seen))
     }
 
-    pub(crate) fn unmet(&self, body: &Value) -> Option<String> {
+    pub fn unmet(&self, body: &Value) -> Option<String> {
         let (place, want) = (self.place(), self.wanted());
         match body.pointer(&self.pointer) {
             Some(seen) if self.holds(seen) => None,
@@ -81,8 +81,8 @@ fn equal(a: &Value, b: &Value) -> bool {
 
 /// How many members an array or object at a place of the body's JSON has at least.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct CountIs {
-    pub(crate) pointer: String,
+pub struct CountIs {
+    pub pointer: String,
     least: usize,
 }
 
@@ -99,7 +99,7 @@ impl FromStr for CountIs {
 
 impl CountIs {
     /// How many there are; none where there is nothing that has members.
-    pub(crate) fn of(&self, body: &Value) -> Option<usize> {
+    pub fn of(&self, body: &Value) -> Option<usize> {
         match body.pointer(&self.pointer)? {
             Value::Array(members) => Some(members.len()),
             Value::Object(members) => Some(members.len()),
@@ -107,11 +107,11 @@ impl CountIs {
         }
     }
 
-    pub(crate) fn wanted(&self) -> String {
+    pub fn wanted(&self) -> String {
         format!("{} has {} or more", place(&self.pointer), self.least)
     }
 
-    pub(crate) fn unmet(&self, body: &Value) -> Option<String> {
+    pub fn unmet(&self, body: &Value) -> Option<String> {
         let (place, least) = (place(&self.pointer), self.least);
         match (self.of(body), body.pointer(&self.pointer)) {
             (Some(count), _) if count >= least => None,

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::{Env, Failure};
+use kit::{Env, Failure, Secret};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, Response, redirect};
@@ -18,16 +18,16 @@ use time::OffsetDateTime;
 use url::Url;
 
 use crate::expect::{Answer, BODY_LIMIT, Redirect, cut};
-use crate::plan::{ConnectTo, Request};
+use crate::place::ConnectTo;
 
 /// How many redirects are followed.
 const REDIRECTS: usize = 10;
 
 /// Why there is no answer, in one line, and what may help.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NoAnswer {
-    pub(crate) reason: String,
-    pub(crate) help: Option<&'static str>,
+pub struct NoAnswer {
+    pub reason: String,
+    pub help: Option<&'static str>,
 }
 
 impl NoAnswer {
@@ -44,9 +44,26 @@ impl NoAnswer {
 const OUTSIDE: &str =
     "the machine that runs this may be outside the VPC, or a security group may keep it out";
 
+/// What is asked of an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The address.
+    pub url: &'a Url,
+    /// Where connections are opened instead of where the URL's name leads.
+    pub connect_to: Option<&'a ConnectTo>,
+    /// Headers, in lower case, to send to the URL's own origin.
+    pub headers: &'a [(String, Secret)],
+    /// Whether redirects are followed.
+    pub follow_redirects: bool,
+    /// Half of it is for the connection.
+    pub timeout: Duration,
+    /// What the server's log knows us by.
+    pub user_agent: &'a str,
+}
+
 /// A client for one endpoint.
 #[derive(Debug)]
-pub(crate) struct Probe {
+pub struct Probe {
     client: Client,
     url: Url,
     connect_to: Option<ConnectTo>,
@@ -57,11 +74,11 @@ pub(crate) struct Probe {
 
 impl Probe {
     /// Makes no request. A file of certificates that can't be read is an error.
-    pub(crate) fn new(request: &Request, ca_file: Option<&Path>, env: &Env) -> Result<Self, Failure> {
+    pub fn new(request: Asked<'_>, ca_file: Option<&Path>, env: &Env) -> Result<Self, Failure> {
         let needed = request.url.scheme() == "https" || request.follow_redirects;
         let tls = tls::client(ca_file, env, needed)?;
         let mut headers = HeaderMap::new();
-        for (name, value) in &request.headers {
+        for (name, value) in request.headers {
             let wrong = |error: Cause| Failure::usage(format!("send the header {name}")).because(error);
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| wrong(error.into()))?;
             let mut value = HeaderValue::from_str(value.expose()).map_err(|error| wrong(error.into()))?;
@@ -69,23 +86,23 @@ impl Probe {
             headers.append(name, value);
         }
         // Connections are not kept, so that each look sees the name as it resolves now and any of a balancer's targets.
-        let connect_timeout = request.request_timeout / 2;
+        let connect_timeout = request.timeout / 2;
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
-            .dns_resolver(Arc::new(Resolver(request.connect_to.clone())))
+            .dns_resolver(Arc::new(Resolver(request.connect_to.cloned())))
             .no_proxy()
             .redirect(redirect::Policy::none())
             .retry(reqwest::retry::never())
             .http1_only()
             .pool_max_idle_per_host(0)
             .connect_timeout(connect_timeout)
-            .user_agent(concat!("cutover-wait-healthy/", env!("CARGO_PKG_VERSION")))
+            .user_agent(request.user_agent)
             .build()
             .map_err(|error| Failure::failed("set up the HTTP client").because(error))?;
         Ok(Self {
             client,
             url: request.url.clone(),
-            connect_to: request.connect_to.clone(),
+            connect_to: request.connect_to.cloned(),
             headers,
             follow: request.follow_redirects,
             connect_timeout,
@@ -93,7 +110,7 @@ impl Probe {
     }
 
     /// Asks once and reads the answer, redirects included, within `limit`.
-    pub(crate) async fn look(&self, limit: Duration) -> Result<Answer, NoAnswer> {
+    pub async fn look(&self, limit: Duration) -> Result<Answer, NoAnswer> {
         let read = Cell::new(None);
         match tokio::time::timeout(limit, self.ask(&read)).await {
             Ok(answer) => answer,

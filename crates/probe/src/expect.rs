@@ -16,35 +16,35 @@ const SHOWN: usize = 120;
 
 /// One answer of the endpoint.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The status code.
-    pub(crate) status: u16,
+    pub status: u16,
     /// The status as it is shown: "503 Service Unavailable".
-    pub(crate) status_line: String,
+    pub status_line: String,
     /// Header names in lower case, with their values, in order.
-    pub(crate) headers: Vec<(String, String)>,
+    pub headers: Vec<(String, String)>,
     /// At most [`BODY_LIMIT`] bytes.
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
     /// Whether the body went on.
-    pub(crate) cut: bool,
+    pub cut: bool,
     /// Where the answer came from, after redirects.
-    pub(crate) url: String,
+    pub url: String,
     /// Where a redirect that was not followed leads, and why it was not.
-    pub(crate) redirect: Option<Redirect>,
+    pub redirect: Option<Redirect>,
 }
 
 /// A redirect that was not followed.
 #[derive(Clone, Debug)]
-pub(crate) struct Redirect {
+pub struct Redirect {
     /// Its target, as the server wrote it.
-    pub(crate) to: String,
+    pub to: String,
     /// Why it was not followed; empty when that was not asked for.
-    pub(crate) held: String,
+    pub held: String,
 }
 
 impl Answer {
     /// The first line of the body that says anything, cut.
-    pub(crate) fn excerpt(&self) -> Option<String> {
+    pub fn excerpt(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.body);
         text.lines().map(str::trim).find(|line| !line.is_empty()).map(cut)
     }
@@ -70,18 +70,18 @@ pub(crate) fn cut(text: &str) -> String {
 
 /// Everything that an answer should be.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Expectations {
-    pub(crate) status: StatusSet,
-    pub(crate) header: Vec<HeaderIs>,
-    pub(crate) body: Vec<String>,
-    pub(crate) reject_body: Vec<String>,
-    pub(crate) json: Vec<JsonIs>,
-    pub(crate) count: Vec<CountIs>,
+pub struct Expectations {
+    pub status: StatusSet,
+    pub header: Vec<HeaderIs>,
+    pub body: Vec<String>,
+    pub reject_body: Vec<String>,
+    pub json: Vec<JsonIs>,
+    pub count: Vec<CountIs>,
 }
 
 /// Status codes: `200`, `200-299`, `200,204,300-303`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StatusSet(Vec<(u16, u16)>);
+pub struct StatusSet(Vec<(u16, u16)>);
 
 impl Default for StatusSet {
     fn default() -> Self {
@@ -131,7 +131,7 @@ impl Serialize for StatusSet {
 
 /// A header that one of the answer's headers must equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct HeaderIs {
+pub struct HeaderIs {
     name: String,
     value: String,
 }
@@ -151,7 +151,7 @@ impl FromStr for HeaderIs {
 }
 
 /// A token as RFC 9110, section 5.6.2, has it.
-pub(crate) fn is_header_name(name: &str) -> bool {
+pub fn is_header_name(name: &str) -> bool {
     let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     !name.is_empty() && name.chars().all(is_token)
 }
@@ -175,18 +175,18 @@ impl HeaderIs {
 
 /// What an answer that is as expected showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Healthy {
+pub struct Healthy {
     /// "HTTP 200 OK, /version is \"2.1.0\"".
-    pub(crate) seen: String,
+    pub seen: String,
     /// JSON pointer to value, of each `--expect-json`.
-    pub(crate) values: Map<String, Value>,
+    pub values: Map<String, Value>,
     /// JSON pointer to the number of members, of each `--expect-count`.
-    pub(crate) counts: Map<String, Value>,
+    pub counts: Map<String, Value>,
 }
 
 impl Expectations {
     /// Whether the answer is as expected; if not, what was seen and what is wanted, in one line.
-    pub(crate) fn judge(&self, answer: &Answer) -> Result<Healthy, String> {
+    pub fn judge(&self, answer: &Answer) -> Result<Healthy, String> {
         let mut unmet: Vec<String> = Vec::new();
         let rejected = self.reject_body.iter().filter(|text| answer.contains(text));
         unmet.extend(rejected.map(|text| format!("body contains {:?}, which is rejected", cut(text))));
@@ -244,7 +244,7 @@ impl Expectations {
     }
 
     /// The expectations as lines: "status 200-299", "/version is \"2.1.0\"".
-    pub(crate) fn lines(&self) -> Vec<String> {
+    pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("status {}", self.status)];
         lines
             .extend(self.header.iter().map(|header| format!("header {} is {:?}", header.name, header.value)));
