@@ -7,6 +7,7 @@ mod catalogue;
 mod child;
 mod compare;
 mod dump;
+mod earlier;
 mod globals;
 mod key;
 mod list;
@@ -35,12 +36,11 @@ use std::time::Duration;
 
 use aws::Aws;
 use kit::{Cx, ExitCode, Failure, Outcome, Output, Permission, Step};
-use postgres::Manifest;
 use s3::Bucket;
 
 pub use args::Args;
 use args::{Act, Mode};
-use key::{Destination, manifest_of};
+use key::Destination;
 use list::Which;
 use restore::Source;
 use wal::Tool;
@@ -208,7 +208,9 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
         (_, Mode::Dump | Mode::RdsSnapshot | Mode::WalE | Mode::WalG) => {
             let (manifest, outcome) = Box::pin(dump::back_up(&cx, &args, to, &store)).await?;
             if let Some(manifest) = manifest {
-                outputs(&cx, &manifest);
+                let uri = manifest.uri();
+                let restore = restore_command(&manifest.database, &uri, manifest.zstd_stream);
+                earlier::outputs(&cx, &manifest, restore);
             }
             outcome
         }
@@ -249,17 +251,6 @@ fn needed(database: Option<String>) -> Result<String, Failure> {
             .because("no database is named, and a release must not guess one")
             .help("give --database NAME")
     })
-}
-
-fn outputs(cx: &Cx, manifest: &Manifest) {
-    let uri = manifest.uri();
-    cx.output("manifest-uri", format!("s3://{}/{}", manifest.bucket, manifest_of(&manifest.key)));
-    cx.output("sha256", &*manifest.sha256);
-    cx.output("bytes", manifest.bytes.to_string());
-    cx.output("duration", (manifest.ended - manifest.started).whole_seconds().to_string());
-    cx.output("rung", manifest.rung.word());
-    cx.output("restore-command", restore_command(&manifest.database, &uri, manifest.zstd_stream));
-    cx.output("backup-uri", uri);
 }
 
 /// Into a new database, never over one with data.

@@ -13,11 +13,12 @@ use super::archive::{Reader, Trouble};
 use super::check::read_back;
 use super::listing::compare;
 use super::observe::Scene;
-use super::plan::{BasePlan, MANIFEST, Origin, Take, UPLOAD, Work, shrunk};
+use super::plan::{BasePlan, Origin, Take, UPLOAD, Work};
 use super::prove::started;
 use crate::catalogue::column;
 use crate::dump::{Inverse, ORIGIN, Written, ascii, github, parts};
-use crate::key::{ZST, manifest_of};
+use crate::earlier::{shrunk, write_manifest};
+use crate::key::ZST;
 use crate::pipe::{Packing, threads};
 use crate::place::Place;
 use crate::readback::Stored;
@@ -50,8 +51,8 @@ pub(super) async fn apply(
     for (id, upload) in plan.aborts() {
         cx.act(&id, &Value::Null, store.abort(upload)).await?;
     }
-    for (id, (key, etag, _)) in plan.removals() {
-        cx.act(&id, &Value::Null, store.delete(key, None, etag)).await?;
+    for (id, removal) in plan.removals() {
+        cx.act(&id, &Value::Null, store.delete(&removal.key, None, &removal.etag)).await?;
     }
     let (key, taken) = match &plan.work {
         Work::Keep(manifest) => return Ok((Manifest::clone(manifest), None)),
@@ -76,7 +77,7 @@ pub(super) async fn apply(
         Some(place) => Box::pin(prove(cx, store, scene, place, key, &taken)).await?,
     };
     let manifest = document(cx, store, scene, key, &Taken { rung, ..taken });
-    write(cx, store, &manifest).await?;
+    write_manifest(cx, store, &manifest).await?;
     Ok((manifest, unproven))
 }
 
@@ -170,7 +171,7 @@ async fn take(cx: &Cx, store: &Bucket, scene: &Scene, plan: &Take) -> Result<Tak
             && base.unpacked_bytes < least
         {
             let before = last.base.as_ref().map_or(0, |base| base.unpacked_bytes);
-            return Err(shrunk(&server.address, "unpacks to", base.unpacked_bytes, before, last));
+            return Err(shrunk(&server.address, "it unpacks to", base.unpacked_bytes, before, last));
         }
         checked = Some(base);
         Ok(())
@@ -306,22 +307,4 @@ fn document(cx: &Cx, store: &Bucket, scene: &Scene, key: &str, taken: &Taken) ->
         run: origin.run.clone(),
         github: github(cx),
     }
-}
-
-async fn write(cx: &Cx, store: &Bucket, manifest: &Manifest) -> Result<(), Failure> {
-    let key = manifest_of(&manifest.key);
-    let inverse = Inverse { bucket: store.name.clone(), key: key.clone() };
-    let put = async {
-        let text = serde_json::to_vec_pretty(manifest)
-            .map_err(|error| Failure::failed("write the manifest").because(error).untouched(true))?;
-        Ok(Written::of(&store.put(&key, &cx.run_id(), "application/json", text).await?))
-    };
-    cx.act(MANIFEST, &inverse, put).await.map_err(|failure| {
-        failure.state(format!(
-            "the archive is there and was verified, but is no backup without its manifest: running again with the same \
-             --backup-id ({}) finishes it",
-            manifest.backup_id.as_deref().unwrap_or("unknown")
-        ))
-    })?;
-    Ok(())
 }

@@ -12,11 +12,11 @@ mod restore;
 use std::time::Duration;
 
 use kit::{Cx, Failure, Go, Outcome};
-use postgres::Manifest;
 use s3::{Bucket, size};
 
 use crate::args::{Args, Compression, Verify};
-use crate::key::{Destination, manifest_of};
+use crate::earlier::outputs;
+use crate::key::Destination;
 use observe::{Wanted, observe};
 use plan::{Request, Work};
 pub(crate) use restore::restore;
@@ -50,7 +50,7 @@ pub(crate) async fn back_up(
     }
     let (manifest, unproven) = Box::pin(apply::apply(cx, store, &scene, &plan)).await?;
     scene.session.close().await;
-    outputs(cx, &manifest);
+    outputs(cx, &manifest, restore_command(&manifest.uri(), manifest.zstd_stream));
     if let Some(failure) = unproven {
         return Err(failure);
     }
@@ -65,17 +65,6 @@ pub(crate) async fn back_up(
         Work::Keep(_) if plan.abort.is_empty() && plan.remove.is_empty() => Outcome::unchanged(headline),
         _ => Outcome::changed(headline),
     })
-}
-
-fn outputs(cx: &Cx, manifest: &Manifest) {
-    let uri = manifest.uri();
-    cx.output("manifest-uri", format!("s3://{}/{}", manifest.bucket, manifest_of(&manifest.key)));
-    cx.output("sha256", &*manifest.sha256);
-    cx.output("bytes", manifest.bytes.to_string());
-    cx.output("duration", (manifest.ended - manifest.started).whole_seconds().to_string());
-    cx.output("rung", manifest.rung.word());
-    cx.output("restore-command", restore_command(&uri, manifest.zstd_stream));
-    cx.output("backup-uri", uri);
 }
 
 /// Into a new folder, which a server of the same major version is then started on.

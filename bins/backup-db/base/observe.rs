@@ -11,8 +11,9 @@ use time::OffsetDateTime;
 use super::check::read_back;
 use super::plan::{Origin, Request, Server, Unproven, World};
 use crate::catalogue::{all, column, text};
-use crate::dump::{ORIGIN, read_manifest};
-use crate::key::{Names, manifest_of};
+use crate::dump::ORIGIN;
+use crate::earlier::{latest, same};
+use crate::key::Names;
 use crate::place::{self, Place};
 use crate::readback::Stored;
 use crate::sql::literal;
@@ -95,27 +96,11 @@ pub(super) async fn observe(
         .iter()
         .rev()
         .filter(|key| key.strip_suffix(manifest::SUFFIX).is_some_and(|archive| names.is_ours(archive)));
-    for key in ours {
-        match cx.or_cancelled(read_manifest(store, key)).await?? {
-            Ok(manifest) => {
-                world.last = Some(manifest);
-                break;
-            }
-            Err(why) => warnings.push(format!("{} can't be read: {why}", store.uri(key))),
-        }
-    }
-    for key in keys.iter().filter(|key| names.may_be_same(key)) {
-        let manifest_key = manifest_of(key);
-        if keys.contains(&manifest_key) {
-            // One that can't be read was warned of above, or is older than the last.
-            let Ok(manifest) = cx.or_cancelled(read_manifest(store, &manifest_key)).await?? else { continue };
-            if manifest.backup_id.as_deref() == Some(&*request.backup_id) {
-                let archive = cx.or_cancelled(store.head(key, None)).await??;
-                world.same.push((manifest, archive));
-            }
-        } else if alone && names.is_ours(key) {
-            world.unproven.extend(unproven(cx, store, request, now, key, &world.server).await?);
-        }
+    world.last = latest(cx, store, ours, manifest::BASE, &mut warnings).await?;
+    let (same, loose) = same(cx, store, &names, &request.backup_id, &keys).await?;
+    world.same = same;
+    for key in loose.into_iter().filter(|_| alone) {
+        world.unproven.extend(unproven(cx, store, request, now, key, &world.server).await?);
     }
     world.warnings = warnings;
     Ok(Scene { session, runner, world })

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::dump::rfc3339;
+use crate::earlier::{Asked, Earlier, MANIFEST, Removal, SHRINK, kept, shrunk};
 use crate::key::manifest_of;
 use crate::pipe::MEMORY;
 use crate::place::{self, Place};
 use crate::tools::Version;
-use crate::verify::whole;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -43,8 +43,8 @@ pub(super) struct World {
     pub(super) key_taken: bool,
     /// The latest base backup of this server, whoever made it.
     pub(super) last: Option<Manifest>,
-    /// Those with this backup id, and the archive of each if it is there.
-    pub(super) same: Vec<(Manifest, Option<Object>)>,
+    /// Those with this backup id.
+    pub(super) same: Vec<Earlier>,
     /// Archives with this backup id that have no manifest.
     pub(super) unproven: Vec<Unproven>,
     /// Uploads of this server that dead runs began: this run is the only one.
@@ -105,8 +105,7 @@ pub(super) struct BasePlan {
     server: Server,
     client: Version,
     pub(super) abort: Vec<Unfinished>,
-    /// Archives that turned out to be unusable: key, `ETag` and why.
-    pub(super) remove: Vec<(String, String, String)>,
+    pub(super) remove: Vec<Removal>,
     pub(super) work: Work,
     #[serde(skip)]
     notes: Vec<Note>,
@@ -145,12 +144,7 @@ pub(super) struct Take {
 
 /// The ids of the actions.
 pub(super) const UPLOAD: &str = "upload-base";
-pub(super) const MANIFEST: &str = "write-manifest";
 
-/// A server of less than half the last backup's size is refused.
-const SHRINK: u64 = 2;
-/// Clocks of two machines may differ by so much.
-const SKEW: Duration = Duration::from_mins(5);
 /// The first version whose base backups have a manifest.
 const MANIFESTS: (u32, u32) = (13, 0);
 
@@ -158,7 +152,7 @@ const MANIFESTS: (u32, u32) = (13, 0);
 pub(super) fn plan(request: &Request, world: &World) -> Result<BasePlan, Failure> {
     let mut notes: Vec<Note> = world.warnings.iter().cloned().map(Note::Warning).collect();
     let mut remove = Vec::new();
-    let planned = |work: Work, remove: Vec<(String, String, String)>, notes: Vec<Note>| BasePlan {
+    let planned = |work: Work, remove: Vec<Removal>, notes: Vec<Note>| BasePlan {
         bucket: request.bucket.clone(),
         server: world.server.clone(),
         client: world.client.clone(),
@@ -167,7 +161,15 @@ pub(super) fn plan(request: &Request, world: &World) -> Result<BasePlan, Failure
         work,
         notes,
     };
-    if let Some(kept) = kept(request, world, &mut notes)? {
+    let asked = Asked {
+        subject: &world.server.address,
+        system: world.server.system_identifier.as_deref(),
+        backup_id: &request.backup_id,
+        rung: request.rung,
+        max_age: request.max_age,
+        now: world.now,
+    };
+    if let Some(kept) = kept(&asked, &world.same, &mut notes)? {
         return Ok(planned(Work::Keep(Box::new(kept)), remove, notes));
     }
     let mut finish = None;
@@ -186,9 +188,11 @@ pub(super) fn plan(request: &Request, world: &World) -> Result<BasePlan, Failure
                     base: base.clone(),
                 });
             }
-            Some(Err(why)) => {
-                remove.push((unproven.key.clone(), unproven.stored.etag.clone(), why.clone()));
-            }
+            Some(Err(why)) => remove.push(Removal {
+                key: unproven.key.clone(),
+                etag: unproven.stored.etag.clone(),
+                why: why.clone(),
+            }),
             None => notes.push(Note::Warning(format!(
                 "{uri} has no manifest: the run that wrote it died, and it is older than --max-age; nothing relies on it"
             ))),
@@ -208,7 +212,7 @@ pub(super) fn plan(request: &Request, world: &World) -> Result<BasePlan, Failure
         && let Some(before) = last.database_bytes
         && world.server.bytes < before / SHRINK
     {
-        return Err(shrunk(&world.server.address, "has", world.server.bytes, before, last));
+        return Err(shrunk(&world.server.address, "it has", world.server.bytes, before, last));
     }
     room(request, world, &mut notes)?;
     remarks(world, &mut notes);
@@ -221,47 +225,6 @@ pub(super) fn plan(request: &Request, world: &World) -> Result<BasePlan, Failure
         at_least: last.and_then(|last| last.base.as_ref()).map(|base| base.unpacked_bytes / SHRINK),
     };
     Ok(planned(Work::Take(Box::new(take)), remove, notes))
-}
-
-/// The backup of this id that is there already and is good enough.
-fn kept(request: &Request, world: &World, notes: &mut Vec<Note>) -> Result<Option<Manifest>, Failure> {
-    for (manifest, archive) in &world.same {
-        if manifest.system_identifier != world.server.system_identifier {
-            return Err(Failure::refused(format!(
-                "back up {} as {}",
-                world.server.address, request.backup_id
-            ))
-            .because(format!(
-                "{} has this backup id and is of another server (system identifier {}, this one's is {})",
-                manifest.uri(),
-                or_unknown(manifest.system_identifier.as_deref()),
-                or_unknown(world.server.system_identifier.as_deref())
-            ))
-            .help("give each server its own --backup-id, or its own prefix in --to"));
-        }
-        let fresh = world.now - manifest.started <= request.max_age && world.now + SKEW >= manifest.started;
-        if !fresh || manifest.rung < request.rung {
-            notes.push(Note::Info(format!(
-                "{} of {} ({}) has the same backup id; {}",
-                manifest.uri(),
-                rfc3339(manifest.started),
-                manifest.rung,
-                if manifest.rung < request.rung {
-                    format!("{} is asked for", request.rung)
-                } else {
-                    "it is older than --max-age, or from the future".to_owned()
-                }
-            )));
-        } else if archive.as_ref().is_some_and(|archive| whole(manifest, archive)) {
-            return Ok(Some(manifest.clone()));
-        } else {
-            notes.push(Note::Warning(format!(
-                "{} is no longer what its manifest says: a new backup is made",
-                manifest.uri()
-            )));
-        }
-    }
-    Ok(None)
 }
 
 /// Whether a base backup of this server can be made over the wire, as one archive, with a manifest.
@@ -374,31 +337,14 @@ fn remarks(world: &World, notes: &mut Vec<Note>) {
     }
 }
 
-/// The refusal of something that lost more than half of its size since the last backup.
-pub(super) fn shrunk(server: &str, verb: &str, now: u64, before: u64, last: &Manifest) -> Failure {
-    Failure::refused(format!("back up {server}"))
-        .because(format!(
-            "it {verb} {}, and had {} in the last backup, {} of {}",
-            size(now),
-            size(before),
-            last.uri(),
-            rfc3339(last.started)
-        ))
-        .help("look what became of the data; if all is well, add --allow-shrink")
-}
-
-fn or_unknown(text: Option<&str>) -> &str {
-    text.unwrap_or("unknown")
-}
-
 impl BasePlan {
     /// The ids of the actions that end others' unfinished uploads.
     pub(super) fn aborts(&self) -> impl Iterator<Item = (String, &Unfinished)> {
         self.abort.iter().enumerate().map(|(n, upload)| (format!("abort-upload-{}", n + 1), upload))
     }
 
-    /// The ids of the actions that delete unusable archives: key, `ETag`, why.
-    pub(super) fn removals(&self) -> impl Iterator<Item = (String, &(String, String, String))> {
+    /// The ids of the actions that delete unusable archives.
+    pub(super) fn removals(&self) -> impl Iterator<Item = (String, &Removal)> {
         self.remove.iter().enumerate().map(|(n, removal)| (format!("remove-archive-{}", n + 1), removal))
     }
 }
@@ -414,10 +360,14 @@ impl Plan for BasePlan {
                 "its parts never became an object",
             )
         }));
-        actions.extend(self.removals().map(|(id, (key, _, why))| {
+        actions.extend(self.removals().map(|(id, removal)| {
             Action::irreversible(
                 id,
-                format!("delete {}: an earlier run left it without a manifest, and {why}", uri(key)),
+                format!(
+                    "delete {}: an earlier run left it without a manifest, and {}",
+                    uri(&removal.key),
+                    removal.why
+                ),
                 "it can't be restored from",
             )
         }));

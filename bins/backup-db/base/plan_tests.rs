@@ -113,8 +113,10 @@ fn without_a_free_slot_it_goes_on_and_says_what_may_happen() {
 
 #[test]
 fn a_backup_of_the_same_id_is_kept_as_long_as_it_is_new_whole_and_verified_enough() {
-    let with =
-        |manifest: Manifest, archive: Option<Object>| World { same: vec![(manifest, archive)], ..world() };
+    let with = |manifest: Manifest, stored: Option<Object>| World {
+        same: vec![Earlier { manifest, stored }],
+        ..world()
+    };
     let kept = |world: &World, request: &Request| matches!(plan(request, world).unwrap().work, Work::Keep(_));
     assert!(kept(&with(manifest(30), Some(archive())), &request()));
     assert!(!kept(&with(manifest(61), Some(archive())), &request()));

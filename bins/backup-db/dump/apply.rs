@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use super::decide::emptied;
 use super::document::document;
 use super::observe::Scene;
-use super::plan::{BackupPlan, Dump, GLOBALS, GlobalsPlan, MANIFEST, PROVE, Request, UPLOAD, Work};
+use super::plan::{BackupPlan, Dump, GLOBALS, GlobalsPlan, PROVE, Request, UPLOAD, Work};
 use super::take::{Taken, found, take};
 use crate::arena::{self, Arena, Site, database_of};
 use crate::catalogue;
 use crate::compare::{Expected, compare};
+use crate::earlier::write_manifest;
 use crate::globals::Globals;
-use crate::key::manifest_of;
 use crate::readback::Stored;
 use crate::refill::{Assertions, Filling, fill, look};
 
@@ -265,23 +265,5 @@ async fn write_globals(
     let kind = if plan.recipients.is_empty() { "application/sql" } else { "application/octet-stream" };
     let put = async { Ok(Written::of(&store.put(&plan.key, &cx.run_id(), kind, stored.clone()).await?)) };
     cx.act(GLOBALS, &inverse, put).await?;
-    Ok(())
-}
-
-async fn write_manifest(cx: &Cx, store: &Bucket, manifest: &Manifest) -> Result<(), Failure> {
-    let key = manifest_of(&manifest.key);
-    let inverse = Inverse { bucket: store.name.clone(), key: key.clone() };
-    let put = async {
-        let text = serde_json::to_vec_pretty(manifest)
-            .map_err(|error| Failure::failed("write the manifest").because(error).untouched(true))?;
-        Ok(Written::of(&store.put(&key, &cx.run_id(), "application/json", text).await?))
-    };
-    cx.act(MANIFEST, &inverse, put).await.map_err(|failure| {
-        failure.state(format!(
-            "the dump is there and was read back, but is no backup without its manifest: running again with the same \
-             --backup-id ({}) finishes it",
-            manifest.backup_id.as_deref().unwrap_or("unknown")
-        ))
-    })?;
     Ok(())
 }

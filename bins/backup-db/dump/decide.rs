@@ -1,33 +1,21 @@
 //! Decides what is to be done: pure.
 
-use std::time::Duration;
-
 use kit::{Failure, Note};
 use postgres::{Manifest, Rung};
 use s3::{PartSizes, size};
-use time::OffsetDateTime;
 
-use super::plan::{BackupPlan, Dump, Finish, GlobalsPlan, Method, Removal, Request, Work, World, rfc3339};
+use super::plan::{BackupPlan, Dump, Finish, GlobalsPlan, Method, Request, Work, World};
 use crate::arena::{Site, database_of};
 use crate::args::Compression;
+use crate::earlier::{Asked, Removal, SHRINK, kept, shrunk};
 use crate::globals::Globals;
 use crate::key::globals_of;
 use crate::pipe::MEMORY;
 use crate::place;
 use crate::rows::Rows;
-use crate::verify::whole;
-
-/// A dump or database of less than half the last one's size is refused.
-const SHRINK: u64 = 2;
-/// Clocks of two machines may differ by so much.
-const SKEW: Duration = Duration::from_mins(5);
 
 /// Decides; refuses what would replace a good backup by a doubtful one, or write over anything.
 pub(crate) fn plan(request: &Request, world: &World) -> Result<BackupPlan, Failure> {
-    let fresh = |started: OffsetDateTime| {
-        let age = world.now - started;
-        age <= request.max_age && world.now + SKEW >= started
-    };
     let mut notes: Vec<Note> = world.warnings.iter().cloned().map(Note::Warning).collect();
     let mut remove = Vec::new();
     let uri = |key: &str| format!("s3://{}/{key}", request.bucket);
@@ -44,42 +32,16 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<BackupPlan, Failu
         notes,
     };
 
-    for earlier in &world.same {
-        let manifest = &earlier.manifest;
-        if manifest.system_identifier != world.database.system_identifier {
-            return Err(Failure::refused(format!(
-                "back up {} as {}",
-                world.database.name, request.backup_id
-            ))
-            .because(format!(
-                "{} has this backup id and is of another server (system identifier {}, this one's is {})",
-                manifest.uri(),
-                or_unknown(manifest.system_identifier.as_deref()),
-                or_unknown(world.database.system_identifier.as_deref())
-            ))
-            .help("give each server its own --backup-id, or its own prefix in --to"));
-        }
-        let whole = earlier.dump.as_ref().is_some_and(|dump| whole(manifest, dump));
-        if !fresh(manifest.started) || manifest.rung < request.rung {
-            notes.push(Note::Info(format!(
-                "{} of {} ({}) has the same backup id; {}",
-                manifest.uri(),
-                rfc3339(manifest.started),
-                manifest.rung,
-                if manifest.rung < request.rung {
-                    format!("{} is asked for", request.rung)
-                } else {
-                    "it is older than --max-age".to_owned()
-                }
-            )));
-        } else if whole {
-            return Ok(planned(Work::Keep(Box::new(manifest.clone())), remove, notes));
-        } else {
-            notes.push(Note::Warning(format!(
-                "{} is no longer what its manifest says: a new backup is made",
-                manifest.uri()
-            )));
-        }
+    let asked = Asked {
+        subject: &world.database.name,
+        system: world.database.system_identifier.as_deref(),
+        backup_id: &request.backup_id,
+        rung: request.rung,
+        max_age: request.max_age,
+        now: world.now,
+    };
+    if let Some(kept) = kept(&asked, &world.same, &mut notes)? {
+        return Ok(planned(Work::Keep(Box::new(kept)), remove, notes));
     }
 
     if let Globals::Denied(why) = &world.globals {
@@ -144,7 +106,7 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<BackupPlan, Failu
         && let Some(before) = last.database_bytes
         && world.database.bytes < before / SHRINK
     {
-        return Err(shrunk("database", world.database.bytes, before, last));
+        return Err(shrunk(&last.database, "the database has", world.database.bytes, before, last));
     }
     let method = match request.compression {
         Compression::Zstd if world.tools.zstd => Method::ZstdInside,
@@ -251,23 +213,6 @@ fn prove_in(request: &Request, world: &World, notes: &mut Vec<Note>) -> Result<O
             Ok(Some(database_of(&request.run)))
         }
     }
-}
-
-/// The refusal of something that lost more than half of its size since the last backup.
-pub(crate) fn shrunk(what: &str, now: u64, before: u64, last: &Manifest) -> Failure {
-    Failure::refused(format!("back up {}", last.database))
-        .because(format!(
-            "the {what} has {}, and had {} in the last backup, {} of {}",
-            size(now),
-            size(before),
-            last.uri(),
-            rfc3339(last.started)
-        ))
-        .help("look what became of the data; if all is well, add --allow-shrink")
-}
-
-fn or_unknown(text: Option<&str>) -> &str {
-    text.unwrap_or("unknown")
 }
 
 /// The tables that had rows in the last backup and have none now, or are gone: what somebody should know before the old

@@ -1,9 +1,13 @@
+use std::time::Duration;
+
 use kit::{Code, Plan as _};
 use s3::{Object, Sum, Unfinished};
+use time::OffsetDateTime;
 
 use super::*;
 use crate::arena::Named;
-use crate::dump::plan::{Database, Earlier, Origin, Unproven};
+use crate::dump::plan::{Database, Origin, Unproven};
+use crate::earlier::Earlier;
 use crate::tests::{manifest, tools};
 use crate::tools::Version;
 use crate::verify::Tables;
@@ -61,7 +65,7 @@ fn stored(bytes: u64) -> Object {
 }
 
 fn earlier(started: OffsetDateTime) -> Earlier {
-    Earlier { manifest: manifest(started), dump: Some(stored(10 * MIB)) }
+    Earlier { manifest: manifest(started), stored: Some(stored(10 * MIB)) }
 }
 
 fn unproven(proof: Option<Result<Sum, String>>) -> Unproven {
@@ -129,8 +133,8 @@ fn a_fresh_whole_backup_of_the_same_id_is_kept_and_no_other() {
     lesser.manifest.rung = Rung::Contents;
     assert!(all_notes(&plan(&request(), &with(lesser)).unwrap()).contains("read-back is asked for"));
 
-    let gone = Earlier { dump: None, ..earlier(at(-5)) };
-    let other = Earlier { dump: Some(stored(9)), ..earlier(at(-5)) };
+    let gone = Earlier { stored: None, ..earlier(at(-5)) };
+    let other = Earlier { stored: Some(stored(9)), ..earlier(at(-5)) };
     for broken in [gone, other] {
         let planned = plan(&request(), &with(broken)).unwrap();
         assert_eq!(ids(&planned).len(), 3);

@@ -8,12 +8,13 @@ use postgres::{Manifest, Rung, Session, Target, manifest};
 use s3::Bucket;
 use time::OffsetDateTime;
 
-use super::plan::{Database, Earlier, Origin, Request, Unproven, World};
+use super::plan::{Database, Origin, Request, Unproven, World};
 use crate::arena::{self, Site};
 use crate::args::Compression;
 use crate::catalogue::{column, facts};
+use crate::earlier::{latest, same};
 use crate::globals::{self, Globals};
-use crate::key::{Names, globals_of, manifest_of};
+use crate::key::{Names, globals_of};
 use crate::readback::{Stored, prove};
 use crate::tools::{Runner, Tools, Version};
 
@@ -122,35 +123,14 @@ pub(crate) async fn observe(
         .rev()
         .filter(|key| key.ends_with(manifest::SUFFIX))
         .partition(|key| key.strip_suffix(manifest::SUFFIX).is_some_and(|dump| names.is_ours(dump)));
-    for key in ours.into_iter().chain(theirs) {
-        match cx.or_cancelled(read_manifest(store, key)).await?? {
-            // A base backup lies here where the database is called `base`.
-            Ok(manifest) if manifest.kind != manifest::DUMP => {}
-            Ok(manifest) => {
-                world.last = Some(manifest);
-                break;
-            }
-            Err(why) => warnings.push(format!("{} can't be read: {why}", store.uri(key))),
-        }
-    }
-    for key in keys.iter().filter(|key| names.may_be_same(key)) {
-        let manifest_key = manifest_of(key);
-        if keys.contains(&manifest_key) {
-            // One that can't be read was warned of above, or is older than the last.
-            let Ok(manifest) = cx.or_cancelled(read_manifest(store, &manifest_key)).await?? else { continue };
-            if manifest.backup_id.as_deref() == Some(&*request.backup_id) {
-                let dump = cx.or_cancelled(store.head(key, None)).await??;
-                world.same.push(Earlier { manifest, dump });
-            }
-        } else if names.is_ours(key) {
-            let globals = [false, true]
-                .into_iter()
-                .map(|sealed| globals_of(key, sealed))
-                .find(|key| keys.contains(key));
-            world
-                .unproven
-                .extend(unproven(cx, store, &runner, &world.tools, request, now, key, globals).await?);
-        }
+    let manifests = ours.into_iter().chain(theirs);
+    world.last = latest(cx, store, manifests, manifest::DUMP, &mut warnings).await?;
+    let (same, loose) = same(cx, store, &names, &request.backup_id, &keys).await?;
+    world.same = same;
+    for key in loose {
+        let globals =
+            [false, true].into_iter().map(|sealed| globals_of(key, sealed)).find(|key| keys.contains(key));
+        world.unproven.extend(unproven(cx, store, &runner, &world.tools, request, now, key, globals).await?);
     }
     world.warnings = warnings;
     Ok(Scene { session, runner, world })

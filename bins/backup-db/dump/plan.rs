@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 use crate::arena::Site;
 use crate::args::Compression;
+use crate::earlier::{Earlier, MANIFEST, Removal};
 use crate::globals::Globals;
 use crate::key::manifest_of;
 use crate::tools::{Tools, Version};
@@ -68,14 +69,6 @@ pub(crate) struct Database {
     pub(crate) bytes: u64,
 }
 
-/// A backup with its manifest.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Earlier {
-    pub(crate) manifest: Manifest,
-    /// The dump itself, if it is still there.
-    pub(crate) dump: Option<Object>,
-}
-
 /// A dump that was committed by a run that died before it wrote the manifest.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Unproven {
@@ -116,14 +109,6 @@ pub(crate) struct BackupPlan {
     pub(crate) work: Work,
     #[serde(skip)]
     pub(super) notes: Vec<Note>,
-}
-
-/// A dump that turned out to be unusable.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Removal {
-    pub(crate) key: String,
-    pub(crate) etag: String,
-    pub(crate) why: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -234,7 +219,6 @@ impl BackupPlan {
 pub(crate) const UPLOAD: &str = "upload-dump";
 pub(crate) const GLOBALS: &str = "write-globals";
 pub(crate) const PROVE: &str = "prove-restore";
-pub(crate) const MANIFEST: &str = "write-manifest";
 
 impl Plan for BackupPlan {
     fn actions(&self) -> Vec<Action> {

@@ -10,11 +10,12 @@ use s3::{Bucket, Object, PartSizes, RUN};
 use serde::Serialize;
 
 use super::apply::Written;
-use super::decide::{advice, shrunk};
+use super::decide::advice;
 use super::document::Counted;
 use super::observe::{ORIGIN, Scene};
 use super::plan::{Dump, Finish, Method, Origin, Request};
 use crate::catalogue::{self, column};
+use crate::earlier::shrunk;
 use crate::pipe::{Packing, threads};
 use crate::readback::{Stored, prove};
 use crate::rows::{self, Rows, Table};
@@ -125,7 +126,9 @@ pub(crate) async fn take(
         attempt: &attempt,
     };
     let permit = async |sum: &s3::Sum| match (dump.at_least, &scene.world.last) {
-        (Some(least), Some(last)) if sum.bytes < least => Err(shrunk("dump", sum.bytes, last.bytes, last)),
+        (Some(least), Some(last)) if sum.bytes < least => {
+            Err(shrunk(&last.database, "the dump has", sum.bytes, last.bytes, last))
+        }
         _ => Ok(()),
     };
     let (committed, rows) = {

@@ -117,13 +117,12 @@ pub async fn ask(
     let absolute = format!("{}.", normal(name));
     let asked = resolver.lookup(absolute, kind.record_type());
     let answer = match tokio::time::timeout(limit, asked).await {
-        Err(_) => return Err(NoAnswer(format!("no answer within {limit:?}"))),
         Ok(Ok(answer)) => answer,
         Ok(Err(NetError::Dns(DnsError::NoRecordsFound(_)))) => return Ok(Vec::new()),
         Ok(Err(NetError::Dns(DnsError::ResponseCode(code)))) => {
             return Err(NoAnswer(format!("the server answers {code}")));
         }
-        Ok(Err(NetError::Timeout)) => return Err(NoAnswer(format!("no answer within {limit:?}"))),
+        Err(_) | Ok(Err(NetError::Timeout)) => return Err(NoAnswer(format!("no answer within {limit:?}"))),
         Ok(Err(error)) => return Err(NoAnswer(error.to_string())),
     };
     let records = answer.answers().iter().filter_map(|record| {

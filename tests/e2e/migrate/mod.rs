@@ -55,9 +55,15 @@ impl Db {
     }
 
     fn command(&self, args: &[&str]) -> Command {
+        let files = ["--without-backup", &self.name, "--migrations", "migrations"];
+        self.step(&[&files[..], args].concat())
+    }
+
+    /// `run-migration` on this database.
+    fn step(&self, args: &[&str]) -> Command {
         let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), self.dir.path());
         command
-            .args(["run-migration", "--without-backup", &self.name, "--migrations", "migrations"])
+            .arg("run-migration")
             .args(args)
             .env("PGHOST", "127.0.0.1")
             .env("PGPORT", self.server.port.to_string())

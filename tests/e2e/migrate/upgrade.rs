@@ -52,29 +52,16 @@ impl Db {
         self.sql(&format!("SELECT pg_relation_filenode('{index}')")).await
     }
 
-    fn upgrade_command(&self, args: &[&str]) -> Command {
-        let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), self.dir.path());
-        command
-            .arg("run-migration")
-            .args(args)
-            .env("PGHOST", "127.0.0.1")
-            .env("PGPORT", self.server.port.to_string())
-            .env("PGUSER", USER)
-            .env("PGDATABASE", &self.name)
-            .env("PGPASSWORD", &self.server.password);
-        command
-    }
-
     /// On this database alone: other tests have theirs on the same server.
     async fn reindex(&self, args: &[&str]) -> Ran {
         let only = ["--action", "reindex", "--only-database", &self.name];
-        run(self.upgrade_command(&[&only[..], args].concat())).await
+        run(self.step(&[&only[..], args].concat())).await
     }
 
     async fn check(&self, to: u32, args: &[&str]) -> Ran {
         let to = to.to_string();
         let check = ["--action", "upgrade-check", "--to-major", &to];
-        run(self.upgrade_command(&[&check[..], args].concat())).await
+        run(self.step(&[&check[..], args].concat())).await
     }
 
     async fn major(&self) -> u32 {
@@ -216,7 +203,7 @@ async fn an_order_that_has_changed_is_rebuilt_and_recorded_once() {
         .flatten()
         .find(|entry| std::fs::read_to_string(entry.path()).is_ok_and(|text| text.contains("\"rebuild-")));
     let receipt = newest.unwrap().path().display().to_string();
-    run(db.upgrade_command(&["--action", "reindex", "--undo", &receipt]))
+    run(db.step(&["--action", "reindex", "--undo", &receipt]))
         .await
         .expect(3)
         .says(&["holds nothing that its table does not"]);
@@ -228,7 +215,7 @@ async fn killed_between_two_indexes_it_goes_on_with_the_second() {
     db.sql("CREATE TABLE a (x text); CREATE INDEX a_x ON a (x); CREATE TABLE b (x text); CREATE INDEX b_x ON b (x)").await;
     db.changed().await;
     let holder = db.hold("INSERT INTO b VALUES ('m')").await;
-    let mut step = db.upgrade_command(&["--action", "reindex", "--only-database", &db.name]).spawn().unwrap();
+    let mut step = db.step(&["--action", "reindex", "--only-database", &db.name]).spawn().unwrap();
     db.until("SELECT 1 FROM cutover.migrations_reindexed WHERE index = 'public.a_x'").await;
     db.waiting().await;
     step.kill().await.unwrap();
@@ -334,10 +321,7 @@ async fn every_index_is_rebuilt_once_in_every_version_of_the_server() {
         assert_eq!(outputs(&ran)["changed"], "false", "PostgreSQL {}", installation.major);
         // Without a choice of databases, all are read that take connections.
         db.check(installation.major, &[]).await.expect(0).says(&["in 2 databases"]);
-        run(db.upgrade_command(&["--action", "reindex"]))
-            .await
-            .expect(0)
-            .says(&["in 2 databases no index is invalid"]);
+        run(db.step(&["--action", "reindex"])).await.expect(0).says(&["in 2 databases no index is invalid"]);
     }
 }
 
@@ -349,7 +333,7 @@ async fn a_role_that_may_not_is_refused_with_everything_it_lacks() {
     db.sql("CREATE TABLE t (a text PRIMARY KEY)").await;
     db.changed().await;
     let as_clerk = async |args: &[&str]| {
-        let mut command = db.upgrade_command(args);
+        let mut command = db.step(args);
         command.env("PGUSER", &role).env("PGPASSWORD", "x");
         run(command).await
     };
@@ -360,7 +344,7 @@ async fn a_role_that_may_not_is_refused_with_everything_it_lacks() {
         "nothing was changed",
     ]);
     db.server.psql(&format!("REVOKE CONNECT ON DATABASE \"{}\" FROM PUBLIC", db.name)).await.unwrap();
-    let mut command = db.upgrade_command(&["--action", "upgrade-check", "--to-major", "18"]);
+    let mut command = db.step(&["--action", "upgrade-check", "--to-major", "18"]);
     command.env("PGUSER", &role).env("PGPASSWORD", "x").env("PGDATABASE", "postgres");
     run(command).await.expect(3).says(&["may not connect to", &db.name, "--only-database"]);
     db.reindex(&["--only-database", "absent"]).await.expect(3).says(&["has the name absent"]);
@@ -387,7 +371,7 @@ async fn a_standby_is_not_rebuilt() {
 async fn flags_that_do_not_belong_together_are_usage_errors() {
     let db = Db::new().await;
     let case = async |args: &[&str], says: &[&str]| {
-        run(db.upgrade_command(args)).await.expect(2).says(says);
+        run(db.step(args)).await.expect(2).says(says);
     };
     case(&["--action", "upgrade-check"], &["--to-major"]).await;
     case(&["--action", "reindex", "--migrations", "migrations"], &["--migrations"]).await;
@@ -405,7 +389,7 @@ async fn a_rebuilding_whose_session_the_server_has_ended_is_looked_up_and_done()
     db.changed().await;
     let before = db.file("b_x").await;
     let holder = db.hold("INSERT INTO b VALUES ('m')").await;
-    let step = tokio::spawn(run(db.upgrade_command(&["--action", "reindex", "--only-database", &db.name])));
+    let step = tokio::spawn(run(db.step(&["--action", "reindex", "--only-database", &db.name])));
     let pid = db.waiting().await;
     db.sql(&format!("SELECT pg_terminate_backend({pid})")).await;
     end(holder).await;
