@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(long)]
     pub(crate) leave_record: bool,
 
-    /// What is fetched to see the page or the service [default: https://NAME/]
+    /// What is fetched to see the page or the service [default: `https://NAME/`]
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
 

@@ -130,7 +130,7 @@ pub(crate) fn plan(wish: &Wish, seen: &Seen) -> Result<Toggle, Failure> {
     match wish.act {
         Act::On => on(wish, seen, saved, &mut toggle)?,
         Act::Off => off(wish, seen, saved, &mut toggle)?,
-        Act::Status => toggle.unchanged = "this only looks".to_owned(),
+        Act::Status => "this only looks".clone_into(&mut toggle.unchanged),
     }
     if toggle.batch.is_some() {
         let kept = toggle.before.iter().map(RecordSet::kept).max().unwrap_or_default();
@@ -151,11 +151,10 @@ pub(crate) fn plan(wish: &Wish, seen: &Seen) -> Result<Toggle, Failure> {
             ));
         }
         match &seen.stack {
-            Ok(None) => {}
             Ok(Some(stack)) if wish.act == Act::On => toggle.warnings.push(format!(
                 "the record belongs to the stack {stack}: an update that changes it there ends the maintenance early"
             )),
-            Ok(Some(_)) => {}
+            Ok(_) => {}
             Err(why) => {
                 toggle.remarks.push(format!("whether a CloudFormation stack has the record is not known: {why}"));
             }

@@ -278,15 +278,12 @@ pub(crate) fn unescaped(name: &str) -> String {
     while let Some((&first, after)) = rest.split_first() {
         let code = (first == b'\\').then(|| after.get(..3)).flatten();
         let code = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 8).ok());
-        match code {
-            Some(byte) => {
-                out.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                out.push(first);
-                rest = after;
-            }
+        if let Some(byte) = code {
+            out.push(byte);
+            rest = &after[3..];
+        } else {
+            out.push(first);
+            rest = after;
         }
     }
     String::from_utf8(out).unwrap_or_else(|_| name.to_owned())

@@ -243,7 +243,7 @@ async fn an_injected_error_reaches_a_client_that_is_still_sending() {
                 AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20261121/eu-west-1/s3/aws4_request\r\n\r\n";
     connection.write_all(head.as_bytes()).await.unwrap();
     for _ in 0..16 {
-        connection.write_all(&[0; 1 << 20]).await.unwrap();
+        connection.write_all(&vec![0; 1 << 20]).await.unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let mut status = [0; 12];
