@@ -142,7 +142,7 @@ pub(crate) fn plan(wish: &Wish, rules: &[Rule]) -> Result<Changes, Failure> {
     for rule in rules {
         let after = match wish.act {
             Act::Enable | Act::Disable => toggled(wish, rule)?,
-            Act::Restore => restored(wish, rule)?,
+            Act::Restore => restored(wish, rule, &mut changes)?,
             Act::Forget => Stand { saved: None, ..rule.stand.clone() },
             Act::Assert | Act::Status => rule.stand.clone(),
         };
@@ -241,12 +241,15 @@ fn toggled(wish: &Wish, rule: &Rule) -> Result<Stand, Failure> {
     Ok(Stand { state: left, saved: tag })
 }
 
-fn restored(wish: &Wish, rule: &Rule) -> Result<Stand, Failure> {
+fn restored(wish: &Wish, rule: &Rule, changes: &mut Changes) -> Result<Stand, Failure> {
     let state = &rule.stand.state;
     let Some(found) = saved(rule)? else {
-        return Err(Failure::refused(format!("put the rule {} back", rule.name))
-            .because(format!("nothing is saved; it is {state}"))
-            .help("it was put back already, or never toggled with its state saved; --action enable or disable sets it"));
+        // Put back already, by a run that was cut off behind its last call, or never toggled: the same to whoever runs it again.
+        changes.notes.push(Note::Warning(format!(
+            "nothing is saved of the rule {}: it is {state}, and stays so",
+            rule.name
+        )));
+        return Ok(rule.stand.clone());
     };
     ours(wish, rule, &found)?;
     if *state != found.left && *state != found.was {
