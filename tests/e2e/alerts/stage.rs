@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::front::{Call, When};
@@ -170,7 +171,9 @@ impl Stage {
     pub(crate) async fn killed(&self, mut command: tokio::process::Command, at: &str, when: When) {
         let hold = self.world.front.hold(at, when);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        hold.arrived().await;
+        tokio::time::timeout(Duration::from_mins(1), hold.arrived())
+            .await
+            .expect("the run comes to this call");
         child.kill().await.unwrap();
         drop(hold);
     }
