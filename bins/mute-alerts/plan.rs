@@ -306,9 +306,8 @@ fn subscription(wish: &Wish, one: &Subscription, changes: &mut Changes) -> Resul
                 }
                 return Ok(false);
             }
-            if saved.policy.is_some() && saved.scope != one.scope {
-                let now = one.scope.as_deref().unwrap_or("none");
-                let was = saved.scope.as_deref().unwrap_or("none");
+            let (was, now) = (scope(saved.scope.as_deref()), scope(one.scope.as_deref()));
+            if saved.policy.is_some() && was != now {
                 let why = format!("its scope is now {now}, and was {was} when it was silenced");
                 return Err(foreign_change(one, &why, Some(&saved)));
             }
@@ -346,6 +345,13 @@ fn subscription(wish: &Wish, one: &Subscription, changes: &mut Changes) -> Resul
         after,
     });
     Ok(kept || wish.act == Act::Off)
+}
+
+/// What no scope means.
+///
+/// Source: <https://docs.aws.amazon.com/sns/latest/dg/sns-message-filtering-scope.html>
+fn scope(told: Option<&str>) -> &str {
+    told.unwrap_or("MessageAttributes")
 }
 
 fn foreign_change(one: &Subscription, why: &str, saved: Option<&Saved>) -> Failure {

@@ -159,6 +159,16 @@ fn what_somebody_changed_is_refused_with_both_values_unless_it_is_kept() {
 }
 
 #[test]
+fn a_scope_that_is_not_told_is_the_default_one() {
+    let mut before = seen(vec![subscription("a@example.org", Some(r#"{"store":["x"]}"#))]);
+    before.topics[0].subscriptions[0].scope = None;
+    let silent = applied(&before, &plan(&wish(Act::On, &[]), &before).unwrap());
+    assert_eq!(silent.topics[0].subscriptions[0].scope.as_deref(), Some("MessageAttributes"));
+    let off = plan(&wish(Act::Off, &[]), &silent).unwrap();
+    assert_eq!(off.subscriptions[0].after.as_deref(), Some(r#"{"store":["x"]}"#));
+}
+
+#[test]
 fn an_address_that_nobody_has_and_a_policy_too_large_are_refused() {
     let world = seen(vec![subscription("a@example.org", None)]);
     let refused = plan(&wish(Act::On, &["b@example.org"]), &world).unwrap_err();

@@ -86,6 +86,11 @@ pub(crate) struct Changes {
 }
 
 impl Change {
+    /// Whether EnableRule and DisableRule can put back the state that was found.
+    pub(crate) fn comes_back(&self) -> bool {
+        self.before.state == self.after.state || self.before.state == ENABLED || self.before.state == DISABLED
+    }
+
     fn action(&self, last: bool) -> Action {
         let Self { name, before, after, .. } = self;
         let does = match (before.state == after.state, after.state == DISABLED) {
@@ -96,6 +101,12 @@ impl Change {
         };
         let action = if last {
             Action::irreversible(&self.id, does, "run the step again instead")
+        } else if !self.comes_back() {
+            Action::irreversible(
+                &self.id,
+                does,
+                format!("EnableRule makes it {ENABLED}, never {}", before.state),
+            )
         } else {
             Action::new(&self.id, does, format!("put back: {before}"))
         };

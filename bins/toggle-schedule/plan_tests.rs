@@ -155,6 +155,12 @@ fn undo_goes_through_a_continued_receipt_and_refuses_a_third_value() {
     // After the first alone, of which the receipt knows.
     let back = undo::plan(&records[1..], &present(&disabled.after)).unwrap();
     assert_eq!(back.changes.rules[0].after, found.stand);
+    let stay = Wish { save: false, ..wish(Act::Disable, "run 1") };
+    let lost = plan(&stay, &[rule(ALL, None)]).unwrap();
+    assert!(matches!(lost.actions()[0].undo, kit::Undo::Impossible(_)));
+    let records_of_it = [(record("3"), lost.rules[0].clone())];
+    let refused = undo::plan(&records_of_it, &present(&lost.rules[0].after)).unwrap_err();
+    assert!(refused.chain().join("").contains("EnableRule can't make it that"), "{refused:?}");
     let third = Stand { state: ALL.into(), saved: None };
     let refused = undo::plan(&records[1..], &present(&third)).unwrap_err();
     assert!(refused.chain().join("").contains("neither DISABLED, tagged"), "{refused:?}");

@@ -40,6 +40,10 @@ pub(crate) fn plan(
         let at = planned.as_ref().map_or(now, |one| &one.after);
         if *at == change.before {
             back.settled.push(record.clone());
+        } else if at.state != change.before.state && !change.comes_back() {
+            return Err(Failure::refused(format!("put the rule {} back", change.name))
+                .because(format!("it was {}, and EnableRule can't make it that", change.before.state))
+                .help("call PutRule with that state, and with all else that the rule has"));
         } else if at.between(&change.before, &change.after) {
             match planned {
                 Some(one) => one.after.clone_from(&change.before),
