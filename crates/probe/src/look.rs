@@ -31,17 +31,17 @@ pub struct NoAnswer {
 }
 
 impl NoAnswer {
-    fn new(reason: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), help: None }
     }
 
-    fn help(mut self, help: &'static str) -> Self {
+    pub(crate) fn help(mut self, help: &'static str) -> Self {
         self.help = Some(help);
         self
     }
 }
 
-const OUTSIDE: &str =
+pub(crate) const OUTSIDE: &str =
     "the machine that runs this may be outside the VPC, or a security group may keep it out";
 
 /// What is asked of an endpoint.
@@ -256,20 +256,26 @@ impl Probe {
                 next = Some(inner);
                 continue;
             }
-            match io.map(io::Error::kind) {
-                Some(io::ErrorKind::ConnectionRefused) => {
-                    return NoAnswer::new(format!("connection refused by {place}"));
-                }
-                Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
-                    return NoAnswer::new(format!("connection reset by {place}"));
-                }
-                Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => {
-                    return NoAnswer::new(format!("{place} can't be reached")).help(OUTSIDE);
-                }
-                _ => next = cause.source(),
+            if let Some(none) = io.and_then(|error| unreachable(error.kind(), &place)) {
+                return none;
             }
+            next = cause.source();
         }
         NoAnswer::new(cut(&last))
+    }
+}
+
+/// The plain reason of an error of the connection, where its kind says it.
+pub(crate) fn unreachable(kind: io::ErrorKind, place: &str) -> Option<NoAnswer> {
+    match kind {
+        io::ErrorKind::ConnectionRefused => Some(NoAnswer::new(format!("connection refused by {place}"))),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            Some(NoAnswer::new(format!("connection reset by {place}")))
+        }
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            Some(NoAnswer::new(format!("{place} can't be reached")).help(OUTSIDE))
+        }
+        _ => None,
     }
 }
 
@@ -282,7 +288,8 @@ fn target(response: &Response) -> Option<String> {
     Some(String::from_utf8_lossy(location.as_bytes()).into_owned())
 }
 
-fn refused(error: &rustls::Error, place: &str) -> NoAnswer {
+/// The plain reason of a TLS error.
+pub(crate) fn refused(error: &rustls::Error, place: &str) -> NoAnswer {
     let day = |time: &UnixTime| {
         i64::try_from(time.as_secs())
             .ok()
@@ -338,15 +345,20 @@ impl Resolve for Resolver {
     }
 }
 
+/// What is said of a name that has no address.
+pub(crate) fn unresolved(host: &str, error: &io::Error) -> String {
+    let error = error.to_string();
+    let error = error.strip_prefix("failed to lookup address information: ").unwrap_or(&error);
+    format!("name {host} does not resolve: {error}")
+}
+
 #[derive(Debug)]
 struct Unresolved(String, io::Error);
 
 impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(host, error) = self;
-        let error = error.to_string();
-        let error = error.strip_prefix("failed to lookup address information: ").unwrap_or(&error);
-        write!(f, "name {host} does not resolve: {error}")
+        f.write_str(&unresolved(host, error))
     }
 }
 

@@ -10,6 +10,7 @@ pub mod inputs;
 pub mod keys;
 pub mod moto;
 pub mod postgres;
+pub mod redis;
 pub mod s3;
 pub mod scenario;
 mod server;

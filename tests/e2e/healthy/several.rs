@@ -1,0 +1,47 @@
+//! Several probes in one call.
+
+use super::{Web, wait};
+
+#[tokio::test]
+async fn several_endpoints_are_one_table_and_the_worst_is_the_outcome() {
+    let good = Web::start("200 OK", r#"{"version":"2.1.0"}"#).await;
+    let old = Web::start("200 OK", r#"{"version":"2.0.1.11"}"#).await;
+    let both = ["--url", &good.url, "--url", &old.url, "--once"];
+    wait(&both, &[]).await.expect(0);
+    let version = [&both[..], &["--expect-json", "/version=2.1.0"]].concat();
+    let ran = wait(&version, &[]).await.expect(1);
+    let reason = r#"/version is "2.0.1.11", want "2.1.0""#;
+    assert!(ran.stdout.contains(&format!("healthy   {}", good.url)), "{}", ran.stdout);
+    assert!(ran.stdout.contains(&format!("not yet   {}  {reason}", old.url)), "{}", ran.stdout);
+    ran.says(&["check 2 probes", &format!("{}: {reason}", old.url), "nothing was changed"]);
+    let json = wait(&[&version[..], &["--format", "json"]].concat(), &[]).await.expect(1).json();
+    let seen: Vec<bool> =
+        json["probes"].as_array().unwrap().iter().map(|probe| probe["healthy"] == true).collect();
+    assert_eq!(seen, [true, false]);
+    assert_eq!(json["probes"][0]["details"]["values"]["/version"], "2.1.0");
+}
+
+#[tokio::test]
+async fn a_list_of_endpoints_comes_from_an_input() {
+    let (one, two) = (Web::start("200 OK", "").await, Web::start("503 Service Unavailable", "").await);
+    let list = format!("{}\n{}\n", one.url, two.url);
+    let ran = wait(&[], &[("INPUT_URL", &list), ("INPUT_ONCE", "true")]).await.expect(1);
+    ran.says(&[&format!("{}: HTTP 503 Service Unavailable, want 200-299", two.url)]);
+}
+
+#[tokio::test]
+async fn nothing_to_look_at_and_expectations_of_nothing_are_usage_errors() {
+    wait(&["--once"], &[]).await.expect(2).says(&["--url <URL>", "--redis-empty <URL=PATTERN>"]);
+    let keys = "redis://127.0.0.1:1=a*";
+    wait(&["--redis-empty", keys, "--expect-body", "x"], &[]).await.expect(2).says(&["--url <URL>"]);
+}
+
+#[tokio::test]
+async fn a_deadline_ends_all_of_them_with_what_each_lacks() {
+    let (good, bad) = (Web::start("200 OK", "").await, Web::start("502 Bad Gateway", "").await);
+    let args = ["--url", &good.url, "--url", &bad.url, "--interval", "100ms", "--timeout", "500ms"];
+    wait(&args, &[])
+        .await
+        .expect(6)
+        .says(&[&format!("{}: HTTP 502 Bad Gateway, want 200-299", bad.url), "run the same command again"]);
+}
