@@ -7,13 +7,13 @@ use std::process::Command;
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 
 /// Never in the build, whatever the platform it is built for, and why.
-const BANNED: [(&str, fn(&str) -> bool, &str); 7] = [
+const BANNED: [(&str, fn(&str) -> bool, &str); 6] = [
     ("openssl", any, "TLS is rustls with aws-lc-rs"),
     ("openssl-sys", any, "TLS is rustls with aws-lc-rs"),
     ("native-tls", any, "TLS is rustls with aws-lc-rs"),
     ("ring", any, "a second provider beside aws-lc-rs: rustls could not choose one by itself"),
+    // The types of http 0.2 alone come with aws-sdk-cloudwatch, which asks for their conversion; nothing speaks with them.
     ("hyper", old, "the legacy HTTP stack"),
-    ("http", old, "the legacy HTTP stack"),
     ("h2", h2_old, "the legacy HTTP stack"),
 ];
 

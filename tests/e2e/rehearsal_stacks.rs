@@ -216,6 +216,37 @@ async fn bossdb_is_updated_in_the_runbooks_order_and_keeps_its_data() {
     assert!(second.stdout.contains("core: nothing changes"), "{}", second.stdout);
 }
 
+/// An update that fails in the middle: nobody is shown what is half-way, and nobody is left without alerts. The rest is done by
+/// running it again (runbook steps B4, B11, B32 and B34).
+#[tokio::test]
+async fn when_an_update_fails_the_page_stays_and_the_alerts_come_back() {
+    let Some(rehearsal) = Rehearsal::new("boss") else { return };
+    let aws = rehearsal.start().await;
+    let denied = json!({
+        "at": "cloudformation:ExecuteChangeSet#3",
+        "effect": { "error": { "status": 403, "code": "AccessDenied", "message": "not authorized" } },
+    });
+    front(&aws, Method::POST, "/_front/faults", Some(denied)).await;
+    let ran = rehearsal.rehearse(&[]).await.expect(1);
+    assert!(last(&ran).starts_with("PART-WAY: the release failed after 3 operations"), "{}", last(&ran));
+    assert!(last(&ran).contains("api.theboss.io shows the page \"Down for Maintenance\""), "{}", last(&ran));
+    assert!(ran.stdout.contains("alerts: 0 of 3 addresses are silenced"), "{}", ran.stdout);
+    let ends = jobs(&ran);
+    for end in ["api failure", "cachedb skipped", "open skipped", "unmute success", "stays-closed success"] {
+        assert!(ends.iter().any(|job| job == end), "{end}: {ends:?}");
+    }
+    assert!(ran.stdout.contains("--release 'update of ProductionBoss'"), "{}", ran.stdout);
+
+    let again = rehearsal.rehearse(&[]).await.expect(0);
+    assert!(
+        again.stdout.contains("the maintenance page is on: update of ProductionBoss"),
+        "{}",
+        again.stdout
+    );
+    assert!(again.stdout.contains("api.theboss.io shows {\"ping\":\"pong\"}"), "{}", again.stdout);
+    assert!(last(&again).starts_with("DONE: "), "{}", last(&again));
+}
+
 #[tokio::test]
 async fn what_nobody_let_pass_stops_before_anything_is_touched() {
     for (runbook, fail, says) in [

@@ -22,14 +22,14 @@ const OPERATIONS: [&str; 7] = [
 ];
 
 /// What the workflow is started with.
-pub(super) fn given(world: &Stacks, workflow: &'static str, secrets: &[(String, String)]) -> Given {
+pub(super) fn given(world: &Stacks, workflow: &'static str) -> Given {
     let path = std::env::var("PATH").unwrap_or_default();
     Given {
         workflow,
         inputs: world.inputs.clone().into_iter().collect(),
         env: vec![pair("AWS_ENDPOINT_URL", &world.aws.endpoint), pair("PATH", path)],
         github: Vec::new(),
-        secrets: secrets.to_vec(),
+        secrets: world.secrets.clone().into_iter().collect(),
     }
 }
 
@@ -47,6 +47,10 @@ pub(super) struct Look {
     release: Vec<Seen>,
     untouched: Vec<Seen>,
     items: Option<(String, u64)>,
+    /// What is seen under the public name.
+    shown: Option<String>,
+    /// Subscriptions of the topic, and how many of them get nothing.
+    silenced: Option<(usize, usize)>,
 }
 
 #[derive(PartialEq)]
@@ -78,7 +82,15 @@ impl Look {
             Some(table) => Some((table.clone(), items(&world.aws, table).await?)),
             None => None,
         };
-        Ok(Self { release, untouched, items })
+        let shown = match &world.maintenance {
+            Some(entry) => Some(format!("{} shows {}", entry.name, entry.seen("/ping/").await.trim())),
+            None => None,
+        };
+        let silenced = match &world.topic {
+            Some(topic) => Some(silenced(&world.aws, topic).await?),
+            None => None,
+        };
+        Ok(Self { release, untouched, items, shown, silenced })
     }
 }
 
@@ -97,6 +109,10 @@ impl fmt::Display for Look {
         };
         let mut lines: Vec<String> = all().map(line).collect();
         lines.extend(self.items.iter().map(|(table, count)| format!("  items in {table}: {count}")));
+        lines.extend(self.shown.iter().map(|shown| format!("  {shown}")));
+        lines.extend(
+            self.silenced.map(|(all, silent)| format!("  alerts: {silent} of {all} addresses are silenced")),
+        );
         formatter.write_str(&lines.join("\n"))
     }
 }
@@ -122,6 +138,30 @@ impl Seen {
         let good = |status: &str| status.ends_with("_COMPLETE") && !status.contains("ROLLBACK");
         self.stack.as_ref().is_some_and(|stack| good(&stack.status))
     }
+}
+
+/// The subscriptions of a topic, and those of them with a filter policy: before a release none has one here.
+async fn silenced(aws: &Aws, topic: &str) -> io::Result<(usize, usize)> {
+    let form = async |pairs: &[(&str, &str)]| {
+        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        ask(aws, "sns", |request| {
+            request.header("content-type", "application/x-www-form-urlencoded").body(form)
+        })
+        .await
+    };
+    let version = ("Version", "2010-03-31");
+    let answer = form(&[("Action", "ListSubscriptionsByTopic"), version, ("TopicArn", topic)]).await?;
+    let all = texts(&answer, "SubscriptionArn");
+    let mut silent = 0;
+    for arn in &all {
+        let answer =
+            form(&[("Action", "GetSubscriptionAttributes"), version, ("SubscriptionArn", arn)]).await?;
+        let policy = answer.split("<key>FilterPolicy</key>").nth(1);
+        let policy = policy.and_then(|rest| texts(rest, "value").into_iter().next());
+        // One that is removed is set to nothing, which the emulator goes on showing.
+        silent += usize::from(policy.is_some_and(|policy| policy != "{}"));
+    }
+    Ok((all.len(), silent))
 }
 
 async fn items(aws: &Aws, table: &str) -> io::Result<u64> {
@@ -196,6 +236,13 @@ pub(super) fn verdict(before: &Look, after: &Look, ran: &[Ran], succeeded: bool)
     if before.items != after.items {
         return ("WRONG: a table has lost its items".to_owned(), false);
     }
+    if let Some((_, silent @ 1..)) = after.silenced {
+        return (format!("WRONG: {silent} addresses are still silenced"), false);
+    }
+    if succeeded && before.shown != after.shown {
+        let shown = after.shown.as_deref().unwrap_or_default();
+        return (format!("WRONG: after the release {shown}"), false);
+    }
     let kept = match (&after.items, after.untouched.is_empty()) {
         (Some((table, count)), _) => format!("{table} still has all it had ({count})"),
         (None, false) => "what ran before is as it was".to_owned(),
@@ -212,6 +259,10 @@ pub(super) fn verdict(before: &Look, after: &Look, ran: &[Ran], succeeded: bool)
             let same = before.release == after.release;
             (format!("STOPPED: no stack was created, changed or deleted; {kept}"), same)
         }
-        (false, _) => (format!("PART-WAY: the release failed after {operations} on stacks; {kept}"), true),
+        (false, _) => {
+            let shown = after.shown.as_ref().filter(|_| before.shown != after.shown);
+            let shown = shown.map(|shown| format!("; {shown}")).unwrap_or_default();
+            (format!("PART-WAY: the release failed after {operations} on stacks; {kept}{shown}"), true)
+        }
     }
 }

@@ -16,6 +16,7 @@ use testkit::same_port;
 use testkit::templates::{self, Derived};
 
 use super::folder::Folder;
+use super::traffic::Entry;
 use super::{Aws, Fail, PATIENCE};
 
 /// AWS's account for documentation, which the recorded templates name too.
@@ -45,6 +46,15 @@ pub struct Stacks {
     /// The templates that the emulator takes only as copies.
     pub copies: Vec<Copied>,
     pub fail: Option<Fail>,
+    /// The public name, where the release closes it.
+    #[serde(default)]
+    pub maintenance: Option<Entry>,
+    /// The topic of SNS that is silenced meanwhile, by its ARN.
+    #[serde(default)]
+    pub topic: Option<String>,
+    /// Secrets of the workflow.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, String>,
 }
 
 /// Process numbers.

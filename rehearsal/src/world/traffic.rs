@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub struct Entry {
     pub name: String,
     pub zone: String,
-    /// What serves the page: a host name.
+    /// The host name of what serves the page.
     pub page: String,
     /// What the page has and the service has not.
     pub text: String,
@@ -42,7 +42,7 @@ pub struct Entry {
 pub(super) struct Wanted<'a> {
     pub(super) zone: &'a str,
     pub(super) name: &'a str,
-    /// The host name of the service's load balancer, to which the name is a CNAME.
+    /// The host name of the service's load balancer, to which the name is a CNAME. It is made where there is no zone yet.
     pub(super) live: &'a str,
     pub(super) page: &'a str,
     pub(super) text: &'a str,
@@ -138,6 +138,7 @@ impl Entry {
 async fn zone(emulator: &Emulator, wanted: &Wanted<'_>) -> io::Result<String> {
     let path = format!("/2013-04-01/hostedzonesbyname?dnsname={}&maxitems=1", wanted.zone);
     let listed = call(emulator, Method::GET, &path, String::new()).await?;
+    // It answers with the next zone where there is none of that name.
     if listed.contains(&format!("<Name>{}.</Name>", wanted.zone)) {
         return id(&listed);
     }

@@ -1,12 +1,15 @@
 //! The world of `BossDB`: its eight stacks as the generator makes them for the scenario `development`, which the release brings to what
 //! it makes for `production`.
 
+mod outside;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use self::outside::Outside;
 use super::Fail;
 use super::folder::Folder;
 use super::stacks::{self, ACCOUNT, Deployed, Inputs, Making, REGION, Running, Stack, Stacks};
@@ -88,11 +91,20 @@ pub(super) async fn start(folder: &Folder, given: Option<&Path>, fail: Option<Fa
         files = making.file(&name, &text, &parameters)?;
     }
 
+    let balancer = balancer(&making).await?;
+    let [port] = making.ports()?;
+    let outside = Outside::start(making.emulator(), &balancer, port).await?;
+    let (maintenance, topic) = (outside.entry.clone(), outside.topic.clone());
+    let mut inputs = workflow_inputs(&files);
+    inputs.extend(outside_inputs(&outside));
+    let secrets =
+        outside.redis.iter().map(|redis| ("REDIS_PASSWORD".to_owned(), redis.password.clone())).collect();
+    making.beside(&[&maintenance.url], outside)?;
     making
         .finish(|aws, pids| Stacks {
             pids,
             aws,
-            inputs: workflow_inputs(&files),
+            inputs,
             stacks: LABELS
                 .map(|label| Deployed { label: label.to_owned(), name: stack_name(label) })
                 .to_vec(),
@@ -100,6 +112,9 @@ pub(super) async fn start(folder: &Folder, given: Option<&Path>, fail: Option<Fa
             table: Some(TABLE.to_owned()),
             copies: Vec::new(),
             fail,
+            maintenance: Some(maintenance),
+            topic: Some(topic),
+            secrets,
         })
         .await
 }
@@ -145,6 +160,35 @@ async fn put_secret(making: &Making<'_>) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!("the emulator refused an item of {TABLE} with {status}: {answer}")))
+}
+
+/// The host name of the load balancer to which the api stack leads the public name.
+async fn balancer(making: &Making<'_>) -> io::Result<String> {
+    let resources = making.resources(&stack_name(API)).await?;
+    let arn = resources.get("EndpointAppLoadBalancer").map_or("", String::as_str);
+    let form =
+        [("Action", "DescribeLoadBalancers"), ("Version", "2015-12-01"), ("LoadBalancerArns.member.1", arn)];
+    let (_, answer) = making.emulator().query("elasticloadbalancing", &form).await?;
+    let name = stacks::texts(&answer, "DNSName").into_iter().next();
+    name.ok_or_else(|| io::Error::other(format!("the load balancer {arn} has no name: {answer}")))
+}
+
+fn outside_inputs(outside: &Outside) -> Inputs {
+    let entry = &outside.entry;
+    let mut inputs = vec![
+        ("maintenance-name", entry.name.clone()),
+        ("maintenance-zone", entry.zone.clone()),
+        ("maintenance-text", entry.text.clone()),
+        ("url", entry.url.clone()),
+        ("live", entry.live.clone()),
+        ("name-servers", entry.dns.clone()),
+        ("resolvers", entry.dns.clone()),
+        ("alerts-topic", outside.topic.clone()),
+        ("alerts-keep", outside::OPERATOR.to_owned()),
+        ("disabled-rule", "deleteEventRule.production.boss".to_owned()),
+    ];
+    inputs.extend(outside.redis.iter().map(|redis| ("redis-url", redis.url.clone())));
+    inputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn workflow_inputs(files: &Path) -> Inputs {
