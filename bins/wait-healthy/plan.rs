@@ -3,17 +3,33 @@
 use std::time::Duration;
 
 use kit::{Action, Env, Failure, Note, Plan};
+use postgres::Target;
 use serde::Serialize;
 
 use crate::args::HealthyArgs;
+use crate::kinds::database::{self, Wanted};
 use crate::kinds::http::{self, Endpoint};
+use crate::kinds::log_line::Line;
+use crate::kinds::record::Leads;
 use crate::kinds::redis_empty::{self, Keys};
+use crate::kinds::sealed;
+use crate::kinds::service::Steady;
+use crate::kinds::targets::Group;
 
 /// What is asked, and when the answers are good enough.
 #[derive(Debug, Serialize)]
 pub(crate) struct Request {
     pub(crate) http: Vec<Endpoint>,
     pub(crate) redis_empty: Vec<Keys>,
+    pub(crate) targets: Vec<Group>,
+    pub(crate) ecs: Vec<Steady>,
+    pub(crate) dns: Vec<Leads>,
+    #[serde(skip)]
+    pub(crate) postgres: Vec<(Target, Wanted)>,
+    #[serde(skip)]
+    pub(crate) postgres_same: Vec<Target>,
+    pub(crate) vault: Vec<sealed::Server>,
+    pub(crate) log: Vec<Line>,
     pub(crate) once: bool,
     pub(crate) successes: u32,
     #[serde(serialize_with = "seconds", rename = "interval-seconds")]
@@ -35,6 +51,11 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
             .because("one look can't succeed several times in a row")
             .help("leave one of them out"));
     }
+    if args.postgres_same.len() == 1 {
+        return Err(Failure::usage("use --postgres-same once")
+            .because("the position of one server is always the same as its own")
+            .help("give it once for each server: --postgres-same URL --postgres-same URL"));
+    }
     let mut request = Request {
         http: http::endpoints(args, env)?,
         redis_empty: args
@@ -42,6 +63,17 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
             .iter()
             .map(|text| redis_empty::parse(text, env))
             .collect::<Result<_, _>>()?,
+        targets: args.targets.iter().chain(&args.classic_targets).cloned().collect(),
+        ecs: args.ecs.clone(),
+        dns: args.dns.clone(),
+        postgres: args.postgres.iter().map(|text| database::parse(text, env)).collect::<Result<_, _>>()?,
+        postgres_same: args
+            .postgres_same
+            .iter()
+            .map(|url| database::target(url, env))
+            .collect::<Result<_, _>>()?,
+        vault: args.vault.iter().map(|text| sealed::parse(text)).collect::<Result<_, _>>()?,
+        log: args.log.clone(),
         once: args.once,
         successes: args.successes,
         interval: args.interval,
@@ -56,14 +88,22 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
 }
 
 impl Request {
-    /// What is looked at, each as messages name it.
-    pub(crate) fn names(&self) -> Vec<String> {
-        let http = self.http.iter().map(Endpoint::name);
-        http.chain(self.redis_empty.iter().map(Keys::name)).collect()
+    /// Whether anything in AWS is asked.
+    pub(crate) fn asks_aws(&self) -> bool {
+        !(self.targets.is_empty() && self.ecs.is_empty() && self.log.is_empty())
     }
 }
 
-impl Plan for Request {
+/// The request with the names of what it asks, as the plan shows them.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown<'a> {
+    #[serde(flatten)]
+    pub(crate) request: &'a Request,
+    /// What is looked at, each as messages name it.
+    pub(crate) probes: Vec<String>,
+}
+
+impl Plan for Shown<'_> {
     fn actions(&self) -> Vec<Action> {
         Vec::new()
     }
@@ -71,7 +111,7 @@ impl Plan for Request {
     fn notes(&self) -> Vec<Note> {
         let mut notes = Vec::new();
         // The same expectations go for each URL.
-        if let Some(endpoint) = self.http.first() {
+        if let Some(endpoint) = self.request.http.first() {
             notes.extend(
                 endpoint.expect.lines().into_iter().map(|line| Note::Info(format!("wanted: {line}"))),
             );
@@ -82,17 +122,17 @@ impl Plan for Request {
                     .map(|(name, _)| Note::Info(format!("sent: {name} from the environment"))),
             );
         }
-        notes.extend(self.warnings.iter().cloned().map(Note::Warning));
+        notes.extend(self.request.warnings.iter().cloned().map(Note::Warning));
         notes
     }
 
     fn unchanged(&self) -> String {
-        let names = self.names();
+        let (names, request) = (&self.probes, self.request);
         let what = if names.len() == 1 { "the answer is as wanted" } else { "all are as wanted" };
-        let when = match (self.once, self.successes) {
+        let when = match (request.once, request.successes) {
             (true, _) => "once".to_owned(),
-            (false, 1) => format!("every {:?} until {what}", self.interval),
-            (false, n) => format!("every {:?} until {what} {n} times in a row", self.interval),
+            (false, 1) => format!("every {:?} until {what}", request.interval),
+            (false, n) => format!("every {:?} until {what} {n} times in a row", request.interval),
         };
         format!("this step only looks at {} {when}", names.join(", "))
     }
@@ -104,6 +144,10 @@ mod tests {
     use crate::tests::args;
     use kit::Code;
     use probe::ConnectTo;
+
+    fn shown(request: &Request) -> Shown<'_> {
+        Shown { request, probes: Vec::new() }
+    }
 
     fn plan(argv: &[&str], env: &[(&str, &str)]) -> Result<Request, Failure> {
         request(&args(argv).unwrap(), &env.iter().copied().collect())
@@ -171,7 +215,8 @@ mod tests {
         let sent: Vec<(&str, &str)> =
             request.http[0].headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
         assert_eq!(sent, [("authorization", "Bearer tok-31337"), ("x-api-key", "key-31337")]);
-        let shown = serde_json::to_string(&request).unwrap() + &format!("{request:?} {:?}", request.notes());
+        let shown =
+            serde_json::to_string(&request).unwrap() + &format!("{request:?} {:?}", shown(&request).notes());
         assert!(!shown.contains("31337"), "{shown}");
         for env in [&[("KEY", "k")][..], &[("TOKEN", ""), ("KEY", "k")], &[("TOKEN", "a\nb"), ("KEY", "k")]] {
             let failure = plan(&argv, env).unwrap_err();
@@ -183,7 +228,7 @@ mod tests {
     #[test]
     fn what_deserves_a_second_thought_is_a_warning() {
         let warnings = |argv: &[&str], env: &[(&str, &str)]| -> Vec<String> {
-            let notes = plan(argv, env).unwrap().notes().into_iter();
+            let notes = shown(&plan(argv, env).unwrap()).notes().into_iter();
             notes.filter_map(|note| if let Note::Warning(text) = note { Some(text) } else { None }).collect()
         };
         let bearer = ["--bearer-env", "T", "--url"];

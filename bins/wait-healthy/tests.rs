@@ -166,7 +166,7 @@ async fn watch(argv: &[&str], env: &[(&str, &str)], time: Duration) -> Ended {
     let cx = kit::testing::cx_in(env.clone());
     let args = args(&[&["--interval", "10ms"], argv].concat()).unwrap();
     let request = plan::request(&args, &env).unwrap();
-    let probes = probes(&args, &request, &cx).unwrap();
+    let probes = probes(&args, &request, &cx).await.unwrap();
     let mut watch = Watch::new(&cx, probes, Pace { deadline: Instant::now() + time, ..pace(&request, &cx) });
     let result = watch.until_healthy().await;
     let Probe::Http(http) = &watch.probes[0].probe else { panic!("no endpoint") };
@@ -424,24 +424,28 @@ async fn tls_is_checked_and_its_faults_are_named() {
 
 #[tokio::test]
 async fn certificates_that_cannot_be_read_stop_it_before_any_request() {
-    let probe = |argv: &[&str], env: &[(&str, &str)]| {
+    let probe = async |argv: &[&str], env: &[(&str, &str)]| {
         let env: Env = env.iter().copied().collect();
         let args = args(argv).unwrap();
         let request = plan::request(&args, &env).unwrap();
-        probes(&args, &request, &kit::testing::cx_in(env)).map(|_| ())
+        probes(&args, &request, &kit::testing::cx_in(env)).await.map(|_| ())
     };
     let missing = "/nonexistent/ca.pem";
     let https = ["--url", "https://rally.test/"];
-    let given = probe(&[&https[..], &["--ca-file", missing]].concat(), &[]).unwrap_err();
+    let given = probe(&[&https[..], &["--ca-file", missing]].concat(), &[]).await.unwrap_err();
     assert_eq!(given.code(), Code::Usage);
     for name in ["SSL_CERT_FILE", "AWS_CA_BUNDLE"] {
-        let failure = probe(&https, &[(name, missing)]).unwrap_err();
+        let failure = probe(&https, &[(name, missing)]).await.unwrap_err();
         assert_eq!(failure.code(), Code::Refused);
         assert!(failure.to_string().contains(name), "{failure}");
-        assert!(probe(&["--url", "http://127.0.0.1:1/"], &[(name, missing)]).is_ok(), "http needs none");
+        assert!(
+            probe(&["--url", "http://127.0.0.1:1/"], &[(name, missing)]).await.is_ok(),
+            "http needs none"
+        );
     }
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let no_pem = probe(&[&https[..], &["--ca-file", here.to_str().unwrap()]].concat(), &[]).unwrap_err();
+    let no_pem =
+        probe(&[&https[..], &["--ca-file", here.to_str().unwrap()]].concat(), &[]).await.unwrap_err();
     assert_eq!(no_pem.chain(), ["there is no certificate in it"]);
 }
 
