@@ -1,7 +1,7 @@
 # Both work on a clean machine with Rust, Python 3.10 or later and make; nothing needs root.
 #
 #   make rehearse   a whole release on this machine
-#                   RUNBOOK=rally    FAIL=migration|deploy|sanity MIGRATIONS=DIR TASK_DEFINITION=FILE
+#                   RUNBOOK=rally    FAIL=migration|deploy|sanity MIGRATIONS=DIR TASK_DEFINITION=FILE VARIANT=maintenance
 #                   RUNBOOK=boss     FAIL=table|indexes INPUTS=DIR
 #                   RUNBOOK=jenkins  FAIL=parameters|restore INPUTS=DIR
 #                   APPROVE=ENVIRONMENT opens this gate alone; without it every gate opens
@@ -37,13 +37,13 @@ test: setup
 
 # State lies in .rehearsal/, one world for each kind of failure.
 RUNBOOK ?= rally
-WORLD = .rehearsal/$(RUNBOOK)$(if $(FAIL),-$(FAIL))$(if $(MIGRATIONS),-own-migrations)$(if $(TASK_DEFINITION),-own-task-definition)
+WORLD = .rehearsal/$(RUNBOOK)$(if $(VARIANT),-$(VARIANT))$(if $(FAIL),-$(FAIL))$(if $(MIGRATIONS),-own-migrations)$(if $(TASK_DEFINITION),-own-task-definition)
 
 rehearse: setup
 	@echo "building (the first time, this takes some minutes)" >&2
 	@CUTOVER_COMMIT=$(CUTOVER_COMMIT) $(CARGO) build --quiet --bin cutover --bin rehearsal
 	@$(CARGO) run --quiet --bin rehearsal -- rehearse --state $(WORLD) --runbook $(RUNBOOK) \
-	    $(if $(FAIL),--fail $(FAIL)) $(if $(MIGRATIONS),--migrations $(MIGRATIONS)) \
+	    $(if $(VARIANT),--variant $(VARIANT)) $(if $(FAIL),--fail $(FAIL)) $(if $(MIGRATIONS),--migrations $(MIGRATIONS)) \
 	    $(if $(TASK_DEFINITION),--task-definition $(TASK_DEFINITION)) $(if $(INPUTS),--inputs $(INPUTS)) \
 	    $(if $(APPROVE),--approve $(APPROVE))
 

@@ -228,7 +228,8 @@ async fn run(args: DeployArgs, cx: Cx) -> Result<Outcome, Failure> {
     let aws = Aws::connect(&cx, &args.aws).await?;
     let ecs = Ecs::new(&cx, aws, args.service.clone());
     if let Some(want) = args.scale {
-        return scale::run(&cx, &ecs, want, args.interval).await;
+        let waiting = scale::Waiting { interval: args.interval, fail_after: args.fail_after };
+        return scale::run(&cx, &ecs, want, &waiting).await;
     }
     if let Some(receipt) = cx.undo() {
         return undo(&cx, &ecs, &args, receipt).await;

@@ -277,7 +277,14 @@ fn plan_undo(receipt: &Receipt, service: &str, observed: &Observed) -> Result<Sc
 }
 
 /// Changes the number of tasks, restores it, or takes a run that did either back.
-pub(crate) async fn run(cx: &Cx, ecs: &Ecs<'_>, want: Want, interval: Duration) -> Result<Outcome, Failure> {
+/// How the tasks are waited for.
+pub(crate) struct Waiting {
+    pub(crate) interval: Duration,
+    /// So many stops in a row for one reason end it; 0 for never.
+    pub(crate) fail_after: usize,
+}
+
+pub(crate) async fn run(cx: &Cx, ecs: &Ecs<'_>, want: Want, waiting: &Waiting) -> Result<Outcome, Failure> {
     let (service, observed) = observe(ecs).await?;
     cx.observed(&observed);
     let name = ecs.of.to_string();
@@ -294,11 +301,11 @@ pub(crate) async fn run(cx: &Cx, ecs: &Ecs<'_>, want: Want, interval: Duration) 
     for change in &plan.changes {
         cx.act(change.id(), &change.inverse(), apply(ecs, &service, change)).await?;
         if let Change::Count { to, .. } = change {
-            wait(cx, ecs, *to, interval).await?;
+            wait(cx, ecs, *to, waiting).await?;
         }
     }
     // Also after a run that was killed while it waited.
-    wait(cx, ecs, plan.count, interval).await?;
+    wait(cx, ecs, plan.count, waiting).await?;
     let (_, now) = observe(ecs).await?;
     if let Some(change) = plan.changes.iter().find(|change| !change.in_effect(&now)) {
         return Err(Failure::unverified(format!("change the number of tasks of {name}"))
@@ -440,12 +447,13 @@ async fn apply(ecs: &Ecs<'_>, service: &str, change: &Change) -> Result<(), Fail
     }
 }
 
-async fn wait(cx: &Cx, ecs: &Ecs<'_>, count: i32, interval: Duration) -> Result<(), Failure> {
+/// No circuit breaker watches over tasks that are started outside of a deployment, so this does.
+async fn wait(cx: &Cx, ecs: &Ecs<'_>, count: i32, waiting: &Waiting) -> Result<(), Failure> {
     let what = format!("{count} running tasks of {}", ecs.of);
     let mut stops = Stops::default();
     let mut known = BTreeSet::new();
     let ended = cx
-        .wait(Wait::until(&what, interval), async || {
+        .wait(Wait::until(&what, waiting.interval), async || {
             let service = ecs.service().await?;
             if count > 0
                 && let Some(primary) = service.primary()
@@ -453,6 +461,18 @@ async fn wait(cx: &Cx, ecs: &Ecs<'_>, count: i32, interval: Duration) -> Result<
             {
                 for stop in stops.add(found) {
                     cx.report().warn(&format!("task {} stopped: {}", stop.id(), stop.text()));
+                }
+                let row = stops.in_a_row();
+                if waiting.fail_after > 0 && row >= waiting.fail_after {
+                    if stops.outlived_by(&primary.id, &ecs.running_tasks().await?) {
+                        stops.forgive();
+                    } else {
+                        return Err(Failure::unverified(format!("run {count} tasks of {}", ecs.of))
+                            .because(format!(
+                                "{row} tasks stopped for the same reason, and none has been healthy since"
+                            ))
+                            .help("mend what stops them, or leave the revision with --action roll-back; then run the same command again"));
+                    }
                 }
             }
             Ok(if service.desired == count && service.running == count && service.pending == 0 {

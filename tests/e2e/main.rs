@@ -8,6 +8,7 @@
 )]
 
 mod actions;
+mod alerts;
 mod backup;
 mod copy_objects;
 mod data;

@@ -1,6 +1,6 @@
 //! `maintenance-toggle` as its users run it: a zone of the emulator, a DNS server that answers from it, real web servers.
 //!
-//! The record and its TTL of 300 are those of BossDB's entry (runbook steps B4 and B32); its service and its page stand here
+//! The record and its TTL of 300 are those of `BossDB`'s entry (runbook steps B4 and B32); its service and its page stand here
 //! as two servers on loopback.
 
 mod stage;
@@ -273,7 +273,7 @@ async fn undo_puts_back_what_was_there_before_that_run() {
 
 #[tokio::test]
 async fn a_dns_server_that_stays_behind_ends_at_the_deadline_and_a_silent_one_is_left_out() {
-    let stage = Stage::late(Duration::from_secs(3600)).await;
+    let stage = Stage::late(Duration::from_hours(1)).await;
     let late = stage.on(&["--timeout", "4s"]).await.expect(6);
     late.says(&["CNAME live.test, for another 300 s at most", "the change is made"]);
     // The port is bound and nobody answers there.

@@ -152,6 +152,45 @@ async fn each_failure_ends_on_the_old_version() {
     }
 }
 
+/// Steps R17 to R20 of the runbook: nobody writes while the database is migrated, and nobody is let in to what is half-done.
+#[tokio::test]
+async fn behind_a_maintenance_page_a_release_ends_open_and_one_that_stopped_half_way_closed() {
+    let rehearsal = Rehearsal::new();
+    let ran = rehearsal.rehearse(&["--variant", "maintenance"]).await.expect(0);
+    let last = ran.stdout.trim_end().lines().last().unwrap_or_default();
+    assert!(last.starts_with("LIVE: "), "{}", ran.stdout);
+    let entry = rehearsal.world().maintenance.expect("a public name");
+    assert!(entry.seen("/version").await.contains("2.1.0.0-RELEASE"), "{}", entry.seen("/version").await);
+    let writes = rehearsal.writes();
+    for (call, times) in [
+        ("route53:ChangeResourceRecordSets", 2),
+        ("ecs:TagResource", 1),
+        ("ecs:UntagResource", 1),
+        // To no task, the new revision, and back to two.
+        ("ecs:UpdateService", 3),
+    ] {
+        assert_eq!(writes.get(call), Some(&times), "{writes:?}");
+    }
+
+    for (fail, end, shown) in [
+        ("migration", "CLOSED: ", "Rally is down for maintenance"),
+        ("deploy", "NOT LIVE: ", "2.0.1.11-RELEASE"),
+    ] {
+        let rehearsal = Rehearsal::new();
+        let ran = rehearsal.rehearse(&["--variant", "maintenance", "--fail", fail]).await.expect(1);
+        let last = ran.stdout.trim_end().lines().last().unwrap_or_default();
+        assert!(last.starts_with(end), "{fail}: {}", ran.stdout);
+        let entry = rehearsal.world().maintenance.expect("a public name");
+        let seen = entry.seen("/version").await;
+        assert!(seen.contains(shown), "{fail}: {seen}");
+        if fail == "migration" {
+            assert!(
+                ran.stdout.contains("deploy-service --service rally-prod/rally-prod-service --scale restore")
+            );
+        }
+    }
+}
+
 /// What a killed upload leaves behind and the next run puts away: the stream of a dump can't be continued, so these calls
 /// are the price of the kill, and no object comes of them.
 const UNFINISHED: [&str; 3] = ["s3:CreateMultipartUpload", "s3:UploadPart", "s3:AbortMultipartUpload"];

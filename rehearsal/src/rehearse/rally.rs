@@ -23,7 +23,22 @@ pub(super) fn given(world: &World) -> Given {
 pub(super) async fn verdict(world: &World, succeeded: bool) -> (String, bool) {
     let wanted = if succeeded { &world.release.to } else { &world.release.from };
     let served = serves(world).await;
-    let as_it_should = served.iter().all(|version| version == wanted);
+    let mut as_it_should = served.iter().all(|version| version == wanted);
+    if let Some(entry) = &world.maintenance {
+        let seen = entry.seen("/version").await;
+        let closed = seen.contains(&entry.text);
+        if closed && !succeeded && served.iter().all(|version| version != &world.release.to) {
+            let line = format!(
+                "CLOSED: the release failed half-way, and {} shows {seen} until a person has seen to it",
+                entry.name
+            );
+            return (line, true);
+        }
+        as_it_should &= !closed && seen.contains(wanted.as_str());
+        if !as_it_should {
+            return (format!("WRONG: {} should serve {wanted} and shows {seen}", entry.name), false);
+        }
+    }
     let line = match (succeeded, as_it_should) {
         (true, true) => {
             format!("LIVE: {} serves {} at every one of {} requests", world.service.url, wanted, served.len())
@@ -40,7 +55,7 @@ pub(super) async fn verdict(world: &World, succeeded: bool) -> (String, bool) {
 
 fn inputs(world: &World) -> Vec<(String, String)> {
     let World { aws, service, registry, database, backups, release, .. } = world;
-    vec![
+    let mut inputs = vec![
         pair("tag", &release.tag),
         pair("version", &release.to),
         pair("image", format!("{}:{}", registry.uri, release.image_tag)),
@@ -56,7 +71,21 @@ fn inputs(world: &World) -> Vec<(String, String)> {
         pair("account", &aws.account),
         pair("region", &aws.region),
         pair("role", format!("arn:aws:iam::{}:role/release", aws.account)),
-    ]
+    ];
+    if let Some(entry) = &world.maintenance {
+        inputs.retain(|(name, _)| name != "url");
+        inputs.extend([
+            pair("url", &entry.url),
+            pair("maintenance-name", &entry.name),
+            pair("maintenance-zone", &entry.zone),
+            pair("maintenance-page", &entry.page),
+            pair("maintenance-text", &entry.text),
+            pair("live", &entry.live),
+            pair("name-servers", &entry.dns),
+            pair("resolvers", &entry.dns),
+        ]);
+    }
+    inputs
 }
 
 fn environment(world: &World) -> Vec<(String, String)> {
@@ -90,8 +119,12 @@ pub(super) async fn look(world: &World) -> String {
     let tables = "SELECT count(*) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r' \
                   AND nspname NOT IN ('pg_catalog', 'information_schema', 'cutover')";
     let applied = "SELECT count(*) || ', the last is ' || max(version) FROM cutover.migrations";
+    let entry = match &world.maintenance {
+        Some(entry) => format!("  {} shows {}\n", entry.name, entry.seen("/version").await.trim()),
+        None => String::new(),
+    };
     format!(
-        "  {} serves {}\n  database {}: {} tables; migrations: {}",
+        "{entry}  {} serves {}\n  database {}: {} tables; migrations: {}",
         world.service.url,
         served.join(" and "),
         world.database.name,

@@ -8,6 +8,7 @@ mod folder;
 mod jenkins;
 mod rally;
 mod stacks;
+mod traffic;
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use self::folder::Folder;
 pub use self::rally::{Backups, Database, Github, Pids, Registry, Release, Service, World};
 pub(crate) use self::stacks::texts;
 pub use self::stacks::{Copied, Deployed, Inputs, StackPids, Stacks};
+pub use self::traffic::Entry;
 
 /// Whose release it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -64,6 +66,14 @@ impl Fail {
             Self::Parameters | Self::Restore => Runbook::Jenkins,
         }
     }
+}
+
+/// In which way the release is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Variant {
+    /// Rally: behind a maintenance page, with no task while the database is migrated
+    Maintenance,
 }
 
 /// The value as the command line has it.
@@ -129,6 +139,9 @@ pub struct ReleaseOptions {
     /// What goes wrong with the release
     #[arg(long)]
     pub fail: Option<Fail>,
+    /// In which other way the release is done
+    #[arg(long)]
+    pub variant: Option<Variant>,
     /// Rally: your own SQL migrations in place of Rally's
     #[arg(long, value_name = "DIR", conflicts_with = "fail")]
     pub migrations: Option<PathBuf>,
@@ -151,6 +164,9 @@ impl ReleaseOptions {
             let other = name(fail.runbook());
             return Err(format!("`{}` goes wrong with {other}, not with {runbook}", name(fail)));
         }
+        if let Some(variant) = self.variant.filter(|_| self.runbook != Runbook::Rally) {
+            return Err(format!("the variant `{}` is Rally's; {runbook} has none", name(variant)));
+        }
         if self.runbook != Runbook::Rally && (self.migrations.is_some() || self.task_definition.is_some()) {
             return Err(format!("migrations and task definitions are Rally's; {runbook} has none"));
         }
@@ -166,6 +182,9 @@ impl ReleaseOptions {
         let mut arguments = vec!["--runbook".into(), name(self.runbook).into()];
         if let Some(fail) = self.fail {
             arguments.extend(["--fail".into(), name(fail).into()]);
+        }
+        if let Some(variant) = self.variant {
+            arguments.extend(["--variant".into(), name(variant).into()]);
         }
         let paths = [
             ("--migrations", &self.migrations),
@@ -233,13 +252,7 @@ impl Running {
     async fn start(folder: &Folder, release: &ReleaseOptions) -> io::Result<Self> {
         let inputs = release.inputs.as_deref();
         Ok(match release.runbook {
-            Runbook::Rally => {
-                let (migrations, definition) =
-                    (release.migrations.as_deref(), release.task_definition.as_deref());
-                Self::Rally(Box::new(
-                    rally::Running::start(folder, release.fail, migrations, definition).await?,
-                ))
-            }
+            Runbook::Rally => Self::Rally(Box::new(rally::Running::start(folder, release).await?)),
             Runbook::Boss => {
                 Self::Stacks(Box::new(boss::start(folder, inputs, release.fail).await?), release.runbook)
             }

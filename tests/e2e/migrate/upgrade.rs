@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use testkit::inputs::skipped;
-use testkit::postgres::{Options, Postgres, USER, installations};
-use tokio::process::Command;
+use testkit::postgres::{Options, Postgres, installations};
 
 use super::{Db, end};
-use crate::world::{Ran, run, scrubbed};
+use crate::world::{Ran, run};
 
 impl Db {
     /// A database in which ICU orders text, or none where the server is built without it. 15 and later.

@@ -9,7 +9,7 @@ use testkit::postgres::Postgres;
 
 use super::definition::Definition;
 use super::seed;
-use crate::world::{Aws, Fail};
+use crate::world::{Aws, Entry, Fail};
 
 /// The document. All addresses are on loopback; the password is of this world alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct World {
     pub backups: Backups,
     pub github: Github,
     pub release: Release,
+    /// The public name, where the release closes it.
+    pub maintenance: Option<Entry>,
 }
 
 /// Process numbers. The tasks' are ECS's affair.

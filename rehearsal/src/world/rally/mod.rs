@@ -8,7 +8,6 @@ mod seed;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,13 +16,15 @@ use testkit::ecs::{Balancer, Ecs, ProcessLauncher, ProcessOptions, Settings};
 use testkit::emulator::{self, Emulator};
 use testkit::front::Front;
 use testkit::github::{self, GithubWorld};
+use testkit::moto::Moto;
 use testkit::postgres::{self, Postgres};
 use testkit::same_port;
 
 use self::definition::Definition;
 pub use self::description::{Backups, Database, Github, Pids, Registry, Release, Service, World};
 use super::folder::Folder;
-use super::{Aws, Fail, PATIENCE};
+use super::traffic::Traffic;
+use super::{Aws, PATIENCE, ReleaseOptions, Variant};
 
 /// Ports and passwords.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,18 +58,19 @@ impl Kept {
     }
 
     fn with_ports(self, world: &World) -> io::Result<Self> {
-        let port = |url: &str| {
-            let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-            port.ok_or_else(|| io::Error::other(format!("{url} has no port")))
-        };
         Ok(Self {
-            front_port: port(&world.aws.endpoint)?,
-            balancer_port: port(&world.service.url)?,
+            front_port: port_of(&world.aws.endpoint)?,
+            balancer_port: port_of(&world.service.url)?,
             postgres_port: world.database.port,
-            github_port: port(&world.github.api)?,
+            github_port: port_of(&world.github.api)?,
             ..self
         })
     }
+}
+
+fn port_of(url: &str) -> io::Result<u16> {
+    let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    port.ok_or_else(|| io::Error::other(format!("{url} has no port")))
 }
 
 /// Everything that runs. Fields are dropped in this order: what serves ends before what it needs.
@@ -76,6 +78,8 @@ pub(super) struct Running {
     pub(super) description: World,
     _front: Front,
     _github: GithubWorld,
+    _traffic: Option<Traffic>,
+    _scaling: Option<Moto>,
     _balancer: Balancer,
     ecs: Ecs,
     _postgres: Postgres,
@@ -83,15 +87,12 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// `migrations` and `definition` (a recorded one) take the place of Rally's own.
-    pub(super) async fn start(
-        folder: &Folder,
-        fail: Option<Fail>,
-        migrations: Option<&Path>,
-        definition: Option<&Path>,
-    ) -> io::Result<Self> {
-        let migrations = migrations.map(std::fs::canonicalize).transpose()?;
-        let definition = definition.map_or_else(Definition::rally, Definition::read)?;
+    /// Migrations and a recorded definition that are given take the place of Rally's own.
+    pub(super) async fn start(folder: &Folder, release: &ReleaseOptions) -> io::Result<Self> {
+        let fail = release.fail;
+        let migrations = release.migrations.as_ref().map(std::fs::canonicalize).transpose()?;
+        let definition =
+            release.task_definition.as_deref().map_or_else(Definition::rally, Definition::read)?;
         let kept = Kept::of(folder)?;
         let emulator = Emulator::start(emulator::Options {
             account: seed::ACCOUNT.to_owned(),
@@ -152,13 +153,21 @@ impl Running {
         let loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let listen = loopback(same_port(kept.balancer_port).await?);
         let balancer = Balancer::start(listen, ecs.clone(), seed::CLUSTER, seed::SERVICE).await?;
-        let front = Front::builder()
+        let mut front = Front::builder()
             .upstream(emulator.url())
             .service(Arc::new(ecs.clone()))
             .record(folder.path("calls.jsonl"))
-            .port(same_port(kept.front_port).await?)
-            .start()
-            .await?;
+            .port(same_port(kept.front_port).await?);
+        let (mut traffic, mut scaling) = (None, None);
+        if release.variant == Some(Variant::Maintenance) {
+            let wanted = seed::traffic(port_of(&balancer.url())?);
+            traffic = Some(Traffic::start(&emulator, &wanted).await?);
+            // The emulator has no Application Auto Scaling.
+            let moto = Moto::start().await?;
+            front = front.upstream_for("application-autoscaling", moto.url());
+            scaling = Some(moto);
+        }
+        let front = front.start().await?;
         let github = GithubWorld::start(github::Options {
             port: same_port(kept.github_port).await?,
             state: Some(folder.path("github.json")),
@@ -180,12 +189,15 @@ impl Running {
             backups: Backups { bucket: seed::BUCKET.to_owned() },
             github: Github::new(&github, commit),
             release: Release::new(migrations, fail),
+            maintenance: traffic.as_ref().map(|traffic| traffic.entry.clone()),
         };
         folder.keep(&kept.with_ports(&description)?)?;
         Ok(Self {
             description,
             _front: front,
             _github: github,
+            _traffic: traffic,
+            _scaling: scaling,
             _balancer: balancer,
             ecs,
             _postgres: postgres,

@@ -13,6 +13,7 @@ use testkit::postgres::Postgres;
 
 use super::definition::Definition;
 use crate::world::Fail;
+use crate::world::traffic::Wanted;
 
 /// A release of Rally in its spellings.
 #[derive(Clone, Copy)]
@@ -51,6 +52,18 @@ const FAILING_STUDY_REVIEW: (&str, &str) =
 /// The repository as task definitions name it.
 pub(super) fn repository_uri() -> String {
     format!("{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{REPOSITORY}")
+}
+
+/// The public name, which leads to the service's load balancer.
+pub(super) fn traffic(port: u16) -> Wanted<'static> {
+    Wanted {
+        zone: "researchally.org",
+        name: "rally-partners-prod.researchally.org",
+        live: "rally-prod-application-1234567890.us-east-1.elb.amazonaws.com",
+        page: "rally-2-1-0-elb-0987654321.us-east-1.elb.amazonaws.com",
+        text: "Rally is down for maintenance",
+        port,
+    }
 }
 
 /// The database's owner, its tables and rows.

@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    kit::main(&mute_alerts::STEP, option_env!("CUTOVER_COMMIT"))
+}

@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    kit::main(&toggle_schedule::STEP, option_env!("CUTOVER_COMMIT"))
+}
