@@ -51,11 +51,6 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
             .because("one look can't succeed several times in a row")
             .help("leave one of them out"));
     }
-    if args.postgres_same.len() == 1 {
-        return Err(Failure::usage("use --postgres-same once")
-            .because("the position of one server is always the same as its own")
-            .help("give it once for each server: --postgres-same URL --postgres-same URL"));
-    }
     let mut request = Request {
         http: http::endpoints(args, env)?,
         redis_empty: args
@@ -67,11 +62,7 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
         ecs: args.ecs.clone(),
         dns: args.dns.clone(),
         postgres: args.postgres.iter().map(|text| database::parse(text, env)).collect::<Result<_, _>>()?,
-        postgres_same: args
-            .postgres_same
-            .iter()
-            .map(|url| database::target(url, env))
-            .collect::<Result<_, _>>()?,
+        postgres_same: database::several(&args.postgres_same, env)?,
         vault: args.vault.iter().map(|text| sealed::parse(text)).collect::<Result<_, _>>()?,
         log: args.log.clone(),
         once: args.once,

@@ -1,6 +1,8 @@
 //! `wait-healthy` as a whole process, against servers that are real where a machine has them.
 
+mod in_aws;
 mod redis;
+mod servers;
 mod several;
 
 use std::process::Stdio;

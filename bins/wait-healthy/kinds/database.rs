@@ -41,8 +41,25 @@ pub(crate) fn parse(text: &str, env: &Env) -> Result<(Target, Wanted), Failure> 
     Ok((target(url, env)?, wanted))
 }
 
+/// The servers whose positions are compared: none, or two different ones at least.
+///
+/// # Errors
+/// One alone, or the same one twice, which is always where it is itself: exit 2.
+pub(crate) fn several(urls: &[String], env: &Env) -> Result<Vec<Target>, Failure> {
+    let targets: Vec<Target> = urls.iter().map(|url| target(url, env)).collect::<Result<_, _>>()?;
+    let mut servers: Vec<String> = targets.iter().map(Target::server).collect();
+    servers.sort_unstable();
+    servers.dedup();
+    if targets.len() == 1 || servers.len() < targets.len() {
+        return Err(Failure::usage(format!("compare the positions of {}", servers.join(" and ")))
+            .because("a server is always where it is itself")
+            .help("name two different servers: --postgres-same URL --postgres-same URL"));
+    }
+    Ok(targets)
+}
+
 /// The server of a URL; the password and what else is missing come from libpq's environment.
-pub(crate) fn target(url: &str, env: &Env) -> Result<Target, Failure> {
+fn target(url: &str, env: &Env) -> Result<Target, Failure> {
     PgArgs { database_url: Some(url.to_owned()), ..PgArgs::default() }.target(env)
 }
 
@@ -213,6 +230,17 @@ mod tests {
         );
         let other = Position { system: Some("8".into()), ..two };
         assert_eq!(same(&[one.clone(), other], &one).unwrap_err().code(), Code::Refused);
+    }
+
+    #[test]
+    fn one_server_or_the_same_twice_is_nothing_to_compare() {
+        let env: Env = [("PGPASSWORD", "sesame"), ("PGUSER", "me")].into_iter().collect();
+        let (one, two) =
+            ("postgresql://127.0.0.1:5433/a".to_owned(), "postgresql://127.0.0.1:5434/a".to_owned());
+        let same = "postgresql://you@127.0.0.1:5433/b".to_owned();
+        assert_eq!(several(&[one.clone(), two], &env).unwrap().len(), 2);
+        assert_eq!(several(&[one.clone()], &env).unwrap_err().code(), Code::Usage);
+        assert_eq!(several(&[one, same], &env).unwrap_err().code(), Code::Usage);
     }
 
     #[test]

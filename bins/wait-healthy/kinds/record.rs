@@ -157,13 +157,16 @@ impl Answered {
         let ask = async |name: &str, kind: Kind| {
             dns::ask(address, role, name, kind, limit).await.map_err(|error| error.to_string())
         };
-        let mut answer = ask(&self.leads.name, self.leads.kind()).await?;
         let To::Name(wanted) = &self.leads.to else {
-            return fits(&self.leads, &answer, &BTreeSet::new());
+            return fits(&self.leads, &ask(&self.leads.name, self.leads.kind()).await?, &BTreeSet::new());
         };
+        // A resolver follows a CNAME itself, and what it follows is what its users get; a zone's own server does not follow it
+        // out of its zones.
+        let (first, then) =
+            if role == Role::Resolver { (Kind::A, Kind::Cname) } else { (Kind::Cname, Kind::A) };
+        let mut answer = ask(&self.leads.name, first).await?;
         if answer.is_empty() {
-            // A zone's own server does not follow a CNAME out of its zones, nor has every name an IPv4 address.
-            answer = ask(&self.leads.name, Kind::Cname).await?;
+            answer = ask(&self.leads.name, then).await?;
         }
         let own = answer
             .iter()
