@@ -11,6 +11,7 @@ use aws::Aws;
 use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
 use postgres::Target;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::args::HealthyArgs;
 use crate::kinds::Probe;
@@ -96,7 +97,12 @@ async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
     if cx.undo().is_some() {
         return Ok(Outcome::unchanged("nothing to take back: this step changes nothing"));
     }
-    let request = plan::request(&args, cx.env())?;
+    let mut request = plan::request(&args, cx.env())?;
+    if !request.once {
+        let time = cx.deadline().saturating_duration_since(Instant::now());
+        // What is left is a little less than what was asked for.
+        request.warnings.extend(plan::too_long(time + Duration::from_mins(1), cx.env()));
+    }
     let probes = probes(&args, &request, &cx).await?;
     let shown = Shown { request: &request, probes: probes.iter().map(Probe::name).collect() };
     if let Go::Stop(outcome) = cx.show(&shown)? {

@@ -44,6 +44,18 @@ fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok
     serializer.serialize_f64(time.as_secs_f64())
 }
 
+/// How long a job on GitHub's own runners may take: <https://docs.github.com/en/actions/reference/limits>.
+const JOB: Duration = Duration::from_hours(6);
+
+/// What is to be thought of where the wait may take `time`.
+pub(crate) fn too_long(time: Duration, env: &Env) -> Option<String> {
+    (env.in_github_job() && time >= JOB).then(|| {
+        "a job on GitHub's runners is ended after 6 hours, in the middle of a longer --timeout: set it to less, 5h30m, and run the \
+         failed job again, which goes on waiting"
+            .to_owned()
+    })
+}
+
 /// The request that the arguments ask for. Whatever can't work is a usage error.
 pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure> {
     if args.once && args.successes > 1 {
@@ -236,6 +248,14 @@ mod tests {
             warnings(&["--url", "https://rally.test/"], &[("HTTPS_PROXY", "http://proxy.test:3128")]),
             ["HTTPS_PROXY is set and not used: the endpoint is asked directly"]
         );
+    }
+
+    #[test]
+    fn a_wait_that_is_longer_than_a_job_is_a_warning_in_one() {
+        let job: Env = [("GITHUB_ACTIONS", "true")].into_iter().collect();
+        assert!(too_long(Duration::from_hours(12), &job).unwrap().contains("after 6 hours"));
+        assert_eq!(too_long(Duration::from_mins(330), &job), None);
+        assert_eq!(too_long(Duration::from_hours(12), &Env::default()), None);
     }
 
     #[test]

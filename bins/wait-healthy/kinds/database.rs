@@ -100,11 +100,22 @@ impl Database {
     }
 
     pub(crate) async fn look(&self, cx: &Cx) -> Result<Look, Failure> {
-        let session = postgres::connect(cx, &self.target).await?;
+        let session = connect(cx, &self.target).await?;
         let look =
             judge(self.wanted, session.identity.in_recovery, &session.identity.server_version.to_string());
         Ok(look)
     }
+}
+
+/// Connects. A name that does not resolve yet and a connection that ends half-way may be otherwise at the next look; a role that is
+/// refused is not.
+async fn connect(cx: &Cx, target: &Target) -> Result<Session, Failure> {
+    postgres::connect(cx, target).await.map_err(|failure| {
+        let passes = |line: &String| {
+            line.starts_with("the host name ") || line.contains("error communicating with the server")
+        };
+        if failure.chain().iter().any(passes) { failure.transient(true) } else { failure }
+    })
 }
 
 /// Where one server is.
@@ -161,7 +172,7 @@ impl SamePlace {
     pub(crate) async fn look(&self, cx: &Cx) -> Result<Look, Failure> {
         let mut sessions = Vec::new();
         for target in &self.0 {
-            sessions.push(postgres::connect(cx, target).await?);
+            sessions.push(connect(cx, target).await?);
         }
         let mut positions = Vec::new();
         for session in &sessions {

@@ -60,12 +60,13 @@ impl std::str::FromStr for Since {
 }
 
 impl Since {
-    /// The time that is meant when it is `now`.
+    /// The time that is meant when it is `now`, in whole seconds.
     pub(crate) fn at(self, now: OffsetDateTime) -> OffsetDateTime {
-        match self {
+        let time = match self {
             Self::Time(time) => time,
             Self::Ago(ago) => now - ago,
-        }
+        };
+        time.replace_nanosecond(0).unwrap_or(time)
     }
 }
 
@@ -104,11 +105,16 @@ impl LogLine {
         self.line.name()
     }
 
+    /// Since when a line counts.
+    pub(crate) fn since(&self) -> String {
+        self.since.format(&Rfc3339).unwrap_or_default()
+    }
+
     pub(crate) async fn look(&mut self, cx: &Cx) -> Result<Look, Failure> {
         if let Some(found) = &self.found {
             return Ok(Look::healthy(found.clone()));
         }
-        let since = self.since.format(&Rfc3339).unwrap_or_default();
+        let since = self.since();
         let mut token: Option<String> = None;
         loop {
             let sent = self

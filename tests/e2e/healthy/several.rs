@@ -45,3 +45,14 @@ async fn a_deadline_ends_all_of_them_with_what_each_lacks() {
         .expect(6)
         .says(&[&format!("{}: HTTP 502 Bad Gateway, want 200-299", bad.url), "run the same command again"]);
 }
+
+#[tokio::test]
+async fn a_wait_that_outlasts_its_job_says_how_it_goes_on() {
+    let bad = Web::start("502 Bad Gateway", "").await;
+    let job = [("GITHUB_ACTIONS", "true"), ("GITHUB_RUN_ID", "4711")];
+    let args = ["--url", &bad.url, "--interval", "50ms", "--timeout", "300ms"];
+    wait(&args, &job).await.expect(6).says(&["gh run rerun 4711 --failed"]);
+    let long = ["--url", &bad.url, "--timeout", "6h", "--dry-run"];
+    wait(&long, &job).await.expect(0).says(&["warning: a job on GitHub's runners is ended after 6 hours"]);
+    assert!(!wait(&long, &[]).await.expect(0).stderr.contains("warning"));
+}
