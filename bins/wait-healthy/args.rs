@@ -64,9 +64,17 @@ pub(crate) struct HealthyArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = positive)]
     pub(crate) request_timeout: Duration,
 
-    /// Open connections here instead of where the URL's host name leads; Host header and TLS name stay the URL's
+    /// Least number of days for which the server's certificate must go on to be valid
+    #[arg(long, value_name = "DAYS", requires = "url")]
+    pub(crate) min_tls_days: Option<u32>,
+
+    /// Open connections here instead of where the URL's host name leads; Host header and TLS name stay the URL's; may be repeated
     #[arg(long, value_name = "HOST:PORT", requires = "url")]
-    pub(crate) connect_to: Option<ConnectTo>,
+    pub(crate) connect_to: Vec<ConnectTo>,
+
+    /// Ask every address that the host name (or that of --connect-to) has, and all must answer as expected
+    #[arg(long)]
+    pub(crate) each_address: bool,
 
     /// Send `Authorization: Bearer` with the value of this environment variable
     #[arg(long, value_name = "VARIABLE", requires = "url")]

@@ -118,6 +118,9 @@ impl Plan for Shown<'_> {
             notes.extend(
                 endpoint.expect.lines().into_iter().map(|line| Note::Info(format!("wanted: {line}"))),
             );
+            notes.extend(endpoint.min_tls_days.map(|days| {
+                Note::Info(format!("wanted: a certificate that is valid for another {days} days"))
+            }));
             notes.extend(
                 endpoint
                     .headers
@@ -248,6 +251,36 @@ mod tests {
             warnings(&["--url", "https://rally.test/"], &[("HTTPS_PROXY", "http://proxy.test:3128")]),
             ["HTTPS_PROXY is set and not used: the endpoint is asked directly"]
         );
+    }
+
+    #[test]
+    fn each_place_is_asked_for_each_url() {
+        let argv = [
+            "--url",
+            "http://a.test/",
+            "--url",
+            "http://b.test/",
+            "--connect-to",
+            "x.test:1",
+            "--connect-to",
+            "y.test:2",
+        ];
+        let names: Vec<String> = plan(&argv, &[]).unwrap().http.iter().map(Endpoint::name).collect();
+        assert_eq!(
+            names,
+            [
+                "http://a.test/ at x.test:1",
+                "http://a.test/ at y.test:2",
+                "http://b.test/ at x.test:1",
+                "http://b.test/ at y.test:2"
+            ]
+        );
+        for argv in [
+            ["--url", "http://10.0.0.7/", "--each-address"],
+            ["--url", "http://a.test/", "--min-tls-days=30"],
+        ] {
+            assert_eq!(plan(&argv, &[]).unwrap_err().code(), Code::Usage, "{argv:?}");
+        }
     }
 
     #[test]

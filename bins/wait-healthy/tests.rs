@@ -396,10 +396,18 @@ async fn tls_is_checked_and_its_faults_are_named() {
     let place = good.place();
     let argv = ["--url", "https://rally.test/", "--connect-to", &place, "--once"];
     let with_ca = [&argv[..], &["--ca-file", ca]].concat();
+    let watch_at = async |place: &str| {
+        let argv = ["--url", "https://rally.test/", "--connect-to", place, "--once", "--ca-file", ca];
+        watch(&argv, &[], LONG).await
+    };
     assert_eq!(watch(&with_ca, &[], LONG).await.seen(), "HTTP 200 OK");
+    let days = |days: &'static str| [&with_ca[..], &["--min-tls-days", days]].concat();
+    assert_eq!(watch(&days("10000"), &[], LONG).await.seen(), "HTTP 200 OK");
+    let ends = watch(&days("1000000"), &[], LONG).await.reason();
+    assert!(ends.starts_with("its certificate ends on 2096-10-02, in "), "{ends}");
     assert_eq!(watch(&argv, &[("SSL_CERT_FILE", ca)], LONG).await.seen(), "HTTP 200 OK");
     assert_eq!(watch(&argv, &[("AWS_CA_BUNDLE", ca)], LONG).await.seen(), "HTTP 200 OK");
-    assert_eq!(good.heads().len(), 3);
+    assert_eq!(good.heads().len(), 5);
     let stranger = watch(&argv, &[], LONG).await;
     assert_eq!(stranger.reason(), "TLS: certificate's issuer is not trusted");
 
@@ -413,11 +421,11 @@ async fn tls_is_checked_and_its_faults_are_named() {
         (late, day("4100000000"), "TLS: certificate is not valid before 2096-10-02"),
     ] {
         let server = server(from, until).await;
-        let ended = watch(&[&with_ca[..], &["--connect-to", &server.place()]].concat(), &[], LONG).await;
+        let ended = watch_at(&server.place()).await;
         assert_eq!(ended.reason(), reason);
     }
     let plain = Server::start(vec![answer("400 Bad Request", "")]).await;
-    let ended = watch(&[&with_ca[..], &["--connect-to", &plain.place()]].concat(), &[], LONG).await;
+    let ended = watch_at(&plain.place()).await;
     assert_eq!(ended.reason(), format!("TLS: {} does not speak TLS", plain.place()));
 }
 

@@ -120,7 +120,7 @@ impl Probe {
     /// Looks once. A failure that is not transient says that further looks are of no use.
     pub(crate) async fn look(&mut self, cx: &Cx, limit: Duration) -> Result<Look, Failure> {
         match self {
-            Self::Http(http) => Ok(http.look(limit).await),
+            Self::Http(http) => http.look(cx.now(), limit).await,
             Self::RedisEmpty(redis) => redis.look(cx, limit).await,
             Self::Targets(targets) => in_time(limit, targets.look()).await,
             Self::Service(service) => in_time(limit, service.look(cx)).await,
