@@ -10,7 +10,7 @@ use kit::{Cx, Failure};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Look;
 
@@ -110,7 +110,7 @@ impl LogLine {
         self.since.format(&Rfc3339).unwrap_or_default()
     }
 
-    pub(crate) async fn look(&mut self, cx: &Cx) -> Result<Look, Failure> {
+    pub(crate) async fn look(&mut self, cx: &Cx, limit: Duration) -> Result<Look, Failure> {
         if let Some(found) = &self.found {
             return Ok(Look::healthy(found.clone()));
         }
@@ -126,7 +126,10 @@ impl LogLine {
                 .filter_pattern(self.line.pattern())
                 .set_next_token(token.take())
                 .send();
-            let answer = match sent.await {
+            let Ok(answer) = timeout(limit, sent).await else {
+                return Ok(Look::not_yet(format!("timed out after {limit:?}: no answer")));
+            };
+            let answer = match answer {
                 Ok(answer) => answer,
                 Err(error)
                     if error

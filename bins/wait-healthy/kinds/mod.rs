@@ -128,8 +128,8 @@ impl Probe {
             Self::Postgres(database) => in_time(limit, database.look(cx)).await,
             Self::PostgresSame(same) => in_time(limit, same.look(cx)).await,
             Self::Vault(vault) => Ok(vault.look(limit).await),
-            // Its pages are many where a log is long.
-            Self::Log(log) => log.look(cx).await,
+            // Its pages are many where a log is long: the time is for each.
+            Self::Log(log) => log.look(cx, limit).await,
         }
     }
 }

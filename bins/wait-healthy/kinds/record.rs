@@ -97,6 +97,9 @@ pub(crate) fn fits(leads: &Leads, answer: &[Record], of: &BTreeSet<IpAddr>) -> R
     let kept = format!("kept for another {ttl} s at most");
     match (&leads.to, cname) {
         (To::Name(wanted), Some((to, _))) if to == wanted => Ok(format!("CNAME {to}")),
+        (To::Addresses(_), Some((to, ttl))) if found.is_empty() => {
+            Err(format!("CNAME {to}, kept for another {ttl} s at most"))
+        }
         (To::Name(_), Some((to, ttl))) => Err(format!("CNAME {to}, kept for another {ttl} s at most")),
         (_, None) if found.is_empty() => Err("no such record".to_owned()),
         // A load balancer has more addresses than one answer holds.
@@ -230,6 +233,9 @@ mod tests {
         for other in [&["192.0.2.1"][..], &["192.0.2.1", "192.0.2.2", "192.0.2.3"], &["192.0.2.9"]] {
             assert!(fits(&leads, &answer(other), &set(&[])).is_err(), "{other:?}");
         }
+        let out_of_the_zone = [record("api.theboss.io", Data::Cname("page.test".into()))];
+        let said = fits(&leads, &out_of_the_zone, &set(&[])).unwrap_err();
+        assert_eq!(said, "CNAME page.test, kept for another 290 s at most");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kit::{Env, Failure};
 use probe::Asked;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 use vault::Health;
 
@@ -69,8 +69,20 @@ impl Server {
     }
 }
 
+/// What the health says beside what every edition of Vault has: an answer of an Enterprise server has these too.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Answered {
+    #[serde(flatten)]
+    health: Health,
+    #[serde(default)]
+    performance_standby: bool,
+    #[serde(default)]
+    replication_dr_mode: String,
+}
+
 /// Whether that is the wanted state.
-pub(crate) fn judge(wanted: Wanted, health: &Health) -> Look {
+pub(crate) fn judge(wanted: Wanted, answered: &Answered) -> Look {
+    let health = &answered.health;
     let state = match health {
         Health { initialized: false, .. } => {
             return Look::not_yet("it has never been initialised").help(
@@ -81,7 +93,11 @@ pub(crate) fn judge(wanted: Wanted, health: &Health) -> Look {
             return Look::not_yet("it is sealed")
                 .help("it waits for its key: `vault operator unseal`, or the key of its auto-unseal");
         }
+        _ if answered.replication_dr_mode == "secondary" => {
+            return Look::not_yet("it is a secondary for disaster recovery, which serves nobody");
+        }
         Health { standby: true, .. } => "standby",
+        _ if answered.performance_standby => "standby",
         _ => "active",
     };
     let version = kit::one_line(&health.version);
@@ -144,7 +160,7 @@ impl Unsealed {
             Ok(answer) => answer,
             Err(none) => return Look { help: none.help.map(str::to_owned), ..Look::not_yet(none.reason) },
         };
-        match serde_json::from_slice::<Health>(&answer.body) {
+        match serde_json::from_slice::<Answered>(&answer.body) {
             Ok(health) if answer.status == 200 => judge(self.server.wanted, &health),
             _ => Look::not_yet(format!("it does not answer as Vault does (HTTP {})", answer.status_line))
                 .help("write the address of the server, without /v1 or /ui"),
@@ -156,7 +172,7 @@ impl Unsealed {
 mod tests {
     use super::*;
 
-    fn health(text: &str) -> Health {
+    fn health(text: &str) -> Answered {
         serde_json::from_str(text).unwrap()
     }
 
@@ -177,6 +193,21 @@ mod tests {
             (Wanted::Unsealed, sealed, false),
             (Wanted::Standby, sealed, false),
             (Wanted::Unsealed, empty, false),
+            (
+                Wanted::Active,
+                &active.replace("\"version\"", "\"performance_standby\":true,\"version\""),
+                false,
+            ),
+            (
+                Wanted::Unsealed,
+                &active.replace("\"version\"", "\"replication_dr_mode\":\"secondary\",\"version\""),
+                false,
+            ),
+            (
+                Wanted::Active,
+                &active.replace("\"version\"", "\"replication_dr_mode\":\"primary\",\"version\""),
+                true,
+            ),
         ] {
             assert_eq!(judge(wanted, &health(text)).verdict.is_ok(), good, "{wanted:?} {text}");
         }
