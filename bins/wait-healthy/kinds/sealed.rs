@@ -146,8 +146,11 @@ impl Unsealed {
             timeout: limit,
             user_agent: concat!("cutover-wait-healthy/", env!("CARGO_PKG_VERSION")),
         };
-        let ca_file = ca_file.or_else(|| env.get("VAULT_CACERT").map(Path::new));
-        let probe = probe::Probe::new(asked, ca_file, env)?;
+        let own = env.get("VAULT_CACERT").map(Path::new).filter(|_| ca_file.is_none());
+        let probe = probe::Probe::new(asked, own.or(ca_file), env).map_err(|failure| match own {
+            Some(_) => failure.help("this file is what VAULT_CACERT names"),
+            None => failure,
+        })?;
         Ok(Self { server, probe })
     }
 
