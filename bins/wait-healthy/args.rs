@@ -6,9 +6,14 @@ use std::time::Duration;
 use aws::AwsArgs;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args};
+use dns::Server;
 use probe::{ConnectTo, CountIs, HeaderIs, JsonIs, StatusSet};
 
 use crate::kinds::http::HeaderFromEnv;
+use crate::kinds::log_line::{self, Line, Since};
+use crate::kinds::record::{self, Leads};
+use crate::kinds::service::{self, Steady};
+use crate::kinds::targets::{self, Group};
 
 /// Wait until everything that is asked is as wanted, or check once that it is
 #[derive(Args, Debug)]
@@ -59,9 +64,17 @@ pub(crate) struct HealthyArgs {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = positive)]
     pub(crate) request_timeout: Duration,
 
-    /// Open connections here instead of where the URL's host name leads; Host header and TLS name stay the URL's
+    /// Least number of days for which the server's certificate must go on to be valid
+    #[arg(long, value_name = "DAYS", requires = "url")]
+    pub(crate) min_tls_days: Option<u32>,
+
+    /// Open connections here instead of where the URL's host name leads; Host header and TLS name stay the URL's; may be repeated
     #[arg(long, value_name = "HOST:PORT", requires = "url")]
-    pub(crate) connect_to: Option<ConnectTo>,
+    pub(crate) connect_to: Vec<ConnectTo>,
+
+    /// Ask every address that the host name (or that of --connect-to) has, and all must answer as expected
+    #[arg(long)]
+    pub(crate) each_address: bool,
 
     /// Send `Authorization: Bearer` with the value of this environment variable
     #[arg(long, value_name = "VARIABLE", requires = "url")]
@@ -82,6 +95,50 @@ pub(crate) struct HealthyArgs {
     /// A Redis server and the keys that are to be gone, as in rediss://HOST:6379/0=WRITE-CUBOID*; may be repeated
     #[arg(long, value_name = "URL=PATTERN", group = "probe")]
     pub(crate) redis_empty: Vec<String>,
+
+    /// All registered targets of a target group (name or ARN) are healthy, N of them at least; may be repeated
+    #[arg(long, value_name = "NAME[=N]", group = "probe", value_parser = targets::parse_group)]
+    pub(crate) targets: Vec<Group>,
+
+    /// All instances of a classic load balancer are in service, N of them at least; may be repeated
+    #[arg(long, value_name = "NAME[=N]", group = "probe", value_parser = targets::parse_classic)]
+    pub(crate) classic_targets: Vec<Group>,
+
+    /// An ECS service is steady, and runs this revision if one is named; may be repeated
+    #[arg(long, value_name = "CLUSTER/SERVICE[=FAMILY:N]", group = "probe", value_parser = service::parse)]
+    pub(crate) ecs: Vec<Steady>,
+
+    /// A name leads to this name or these addresses, as in api.example.org=d111.cloudfront.net; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", group = "probe", value_parser = record::parse)]
+    pub(crate) dns: Vec<Leads>,
+
+    /// Name server of the zone to ask for --dns, as in ns-1.awsdns-01.org; may be repeated
+    #[arg(long, value_name = "SERVER", requires = "dns")]
+    pub(crate) name_server: Vec<Server>,
+
+    /// Resolver to ask for --dns; may be repeated [default: 1.1.1.1, 8.8.8.8 and 9.9.9.9, unless a --name-server is given]
+    #[arg(long, value_name = "SERVER", requires = "dns")]
+    pub(crate) resolver: Vec<Server>,
+
+    /// A PostgreSQL server is primary, standby, or accepting connections as either; may be repeated
+    #[arg(long, value_name = "URL=STATE", group = "probe")]
+    pub(crate) postgres: Vec<String>,
+
+    /// PostgreSQL servers that have written or replayed up to the same position: give it twice or more
+    #[arg(long, value_name = "URL", group = "probe")]
+    pub(crate) postgres_same: Vec<String>,
+
+    /// A Vault server is unsealed and active, or standby, or either (unsealed); may be repeated
+    #[arg(long, value_name = "URL[=STATE]", group = "probe")]
+    pub(crate) vault: Vec<String>,
+
+    /// A line with this text has come into a CloudWatch log group; may be repeated
+    #[arg(long, value_name = "GROUP[:STREAM]=TEXT", group = "probe", value_parser = log_line::parse)]
+    pub(crate) log: Vec<Line>,
+
+    /// Since when --log counts: a time as in 2026-11-22T02:00:00Z, or so long before now [default: the start]
+    #[arg(long, value_name = "TIME", requires = "log")]
+    pub(crate) log_since: Option<Since>,
 
     #[command(flatten)]
     pub(crate) aws: AwsArgs,

@@ -7,14 +7,23 @@ mod watch;
 
 use std::time::Duration;
 
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Step};
+use aws::Aws;
+use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
+use postgres::Target;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::args::HealthyArgs;
 use crate::kinds::Probe;
+use crate::kinds::database::{Database, SamePlace, Wanted};
 use crate::kinds::http::Http;
+use crate::kinds::log_line::{Line, LogLine, Since};
+use crate::kinds::record::{Answered, Leads};
 use crate::kinds::redis_empty::RedisEmpty;
-use crate::plan::Request;
+use crate::kinds::sealed::Unsealed;
+use crate::kinds::service::{Steady, SteadyService};
+use crate::kinds::targets::{Group, Targets};
+use crate::plan::{Request, Shown};
 use crate::watch::{Pace, Watch};
 
 /// The step.
@@ -45,7 +54,33 @@ pub const STEP: Step = Step {
             description: "JSON object of each --expect-count pointer to the number of members seen there; absent with several --url",
         },
     ],
-    permissions: &[],
+    permissions: &[
+        Permission {
+            action: "elasticloadbalancing:DescribeTargetHealth",
+            resource: "*",
+            when: "with --targets",
+        },
+        Permission {
+            action: "elasticloadbalancing:DescribeTargetGroups",
+            resource: "*",
+            when: "with --targets and a name",
+        },
+        Permission {
+            action: "elasticloadbalancing:DescribeInstanceHealth",
+            resource: "*",
+            when: "with --classic-targets",
+        },
+        Permission {
+            action: "ecs:DescribeServices",
+            resource: "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/SERVICE",
+            when: "with --ecs",
+        },
+        Permission {
+            action: "logs:FilterLogEvents",
+            resource: "arn:aws:logs:REGION:ACCOUNT:log-group:GROUP:*",
+            when: "with --log",
+        },
+    ],
     exit_codes: &[
         ExitCode { code: Code::Done, meaning: "everything is as wanted" },
         ExitCode { code: Code::Failed, meaning: "with --once: something is not as wanted" },
@@ -62,9 +97,15 @@ async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
     if cx.undo().is_some() {
         return Ok(Outcome::unchanged("nothing to take back: this step changes nothing"));
     }
-    let request = plan::request(&args, cx.env())?;
-    let probes = probes(&args, &request, &cx)?;
-    if let Go::Stop(outcome) = cx.show(&request)? {
+    let mut request = plan::request(&args, cx.env())?;
+    if !request.once {
+        let time = cx.deadline().saturating_duration_since(Instant::now());
+        // What is left is a little less than what was asked for.
+        request.warnings.extend(plan::too_long(time + Duration::from_mins(1), cx.env()));
+    }
+    let probes = probes(&args, &request, &cx).await?;
+    let shown = Shown { request: &request, probes: probes.iter().map(Probe::name).collect() };
+    if let Go::Stop(outcome) = cx.show(&shown)? {
         return Ok(outcome);
     }
     let mut watch = Watch::new(&cx, probes, pace(&request, &cx));
@@ -81,7 +122,7 @@ async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
     }))
 }
 
-fn probes(args: &HealthyArgs, request: &Request, cx: &Cx) -> Result<Vec<Probe>, Failure> {
+async fn probes(args: &HealthyArgs, request: &Request, cx: &Cx) -> Result<Vec<Probe>, Failure> {
     let (ca_file, env) = (args.ca_file.as_deref(), cx.env());
     let mut probes = Vec::new();
     for endpoint in &request.http {
@@ -89,6 +130,27 @@ fn probes(args: &HealthyArgs, request: &Request, cx: &Cx) -> Result<Vec<Probe>, 
     }
     for keys in &request.redis_empty {
         probes.push(Probe::RedisEmpty(RedisEmpty::new(keys.clone(), ca_file, env)?));
+    }
+    for server in &request.vault {
+        let limit = request.request_timeout;
+        probes.push(Probe::Vault(Unsealed::new(server.clone(), limit, ca_file, env)?));
+    }
+    let dns = |leads: &Leads| Answered::new(leads.clone(), &args.name_server, &args.resolver);
+    probes.extend(request.dns.iter().map(|leads| Probe::Dns(dns(leads))));
+    let database = |(target, wanted): &(Target, Wanted)| Database::new(target.clone(), *wanted);
+    probes.extend(request.postgres.iter().map(|server| Probe::Postgres(database(server))));
+    if !request.postgres_same.is_empty() {
+        probes.push(Probe::PostgresSame(SamePlace(request.postgres_same.clone())));
+    }
+    if request.asks_aws() {
+        let since = args.log_since.unwrap_or(Since::Ago(Duration::ZERO)).at(cx.now());
+        let aws = Aws::connect(cx, &args.aws).await?;
+        let targets = |group: &Group| Probe::Targets(Targets::new(group.clone(), aws.clone()));
+        probes.extend(request.targets.iter().map(targets));
+        let service = |steady: &Steady| Probe::Service(SteadyService::new(steady.clone(), aws.clone()));
+        probes.extend(request.ecs.iter().map(service));
+        let log = |line: &Line| Probe::Log(LogLine::new(line.clone(), since, aws.clone()));
+        probes.extend(request.log.iter().map(log));
     }
     Ok(probes)
 }
@@ -111,7 +173,7 @@ fn report(cx: &Cx, watch: &Watch<'_>) {
     cx.output("waited", watch.started.elapsed().as_secs().to_string());
     let mut endpoints = watch.probes.iter().filter_map(|watched| match &watched.probe {
         Probe::Http(http) => Some((http, watched.last.as_ref().is_some_and(Result::is_ok))),
-        Probe::RedisEmpty(_) => None,
+        _ => None,
     });
     let (Some((http, healthy)), None) = (endpoints.next(), endpoints.next()) else { return };
     if let Some(answer) = &http.answer {

@@ -3,17 +3,33 @@
 use std::time::Duration;
 
 use kit::{Action, Env, Failure, Note, Plan};
+use postgres::Target;
 use serde::Serialize;
 
 use crate::args::HealthyArgs;
+use crate::kinds::database::{self, Wanted};
 use crate::kinds::http::{self, Endpoint};
+use crate::kinds::log_line::Line;
+use crate::kinds::record::Leads;
 use crate::kinds::redis_empty::{self, Keys};
+use crate::kinds::sealed;
+use crate::kinds::service::Steady;
+use crate::kinds::targets::Group;
 
 /// What is asked, and when the answers are good enough.
 #[derive(Debug, Serialize)]
 pub(crate) struct Request {
     pub(crate) http: Vec<Endpoint>,
     pub(crate) redis_empty: Vec<Keys>,
+    pub(crate) targets: Vec<Group>,
+    pub(crate) ecs: Vec<Steady>,
+    pub(crate) dns: Vec<Leads>,
+    #[serde(skip)]
+    pub(crate) postgres: Vec<(Target, Wanted)>,
+    #[serde(skip)]
+    pub(crate) postgres_same: Vec<Target>,
+    pub(crate) vault: Vec<sealed::Server>,
+    pub(crate) log: Vec<Line>,
     pub(crate) once: bool,
     pub(crate) successes: u32,
     #[serde(serialize_with = "seconds", rename = "interval-seconds")]
@@ -26,6 +42,18 @@ pub(crate) struct Request {
 
 fn seconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_secs_f64())
+}
+
+/// How long a job on GitHub's own runners may take: <https://docs.github.com/en/actions/reference/limits>.
+const JOB: Duration = Duration::from_hours(6);
+
+/// What is to be thought of where the wait may take `time`.
+pub(crate) fn too_long(time: Duration, env: &Env) -> Option<String> {
+    (env.in_github_job() && time >= JOB).then(|| {
+        "a job on GitHub's runners is ended after 6 hours, in the middle of a longer --timeout: set it to less, 5h30m, and run the \
+         failed job again, which goes on waiting"
+            .to_owned()
+    })
 }
 
 /// The request that the arguments ask for. Whatever can't work is a usage error.
@@ -42,6 +70,13 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
             .iter()
             .map(|text| redis_empty::parse(text, env))
             .collect::<Result<_, _>>()?,
+        targets: args.targets.iter().chain(&args.classic_targets).cloned().collect(),
+        ecs: args.ecs.clone(),
+        dns: args.dns.clone(),
+        postgres: args.postgres.iter().map(|text| database::parse(text, env)).collect::<Result<_, _>>()?,
+        postgres_same: database::several(&args.postgres_same, env)?,
+        vault: args.vault.iter().map(|text| sealed::parse(text)).collect::<Result<_, _>>()?,
+        log: args.log.clone(),
         once: args.once,
         successes: args.successes,
         interval: args.interval,
@@ -56,14 +91,22 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
 }
 
 impl Request {
-    /// What is looked at, each as messages name it.
-    pub(crate) fn names(&self) -> Vec<String> {
-        let http = self.http.iter().map(Endpoint::name);
-        http.chain(self.redis_empty.iter().map(Keys::name)).collect()
+    /// Whether anything in AWS is asked.
+    pub(crate) fn asks_aws(&self) -> bool {
+        !(self.targets.is_empty() && self.ecs.is_empty() && self.log.is_empty())
     }
 }
 
-impl Plan for Request {
+/// The request with the names of what it asks, as the plan shows them.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown<'a> {
+    #[serde(flatten)]
+    pub(crate) request: &'a Request,
+    /// What is looked at, each as messages name it.
+    pub(crate) probes: Vec<String>,
+}
+
+impl Plan for Shown<'_> {
     fn actions(&self) -> Vec<Action> {
         Vec::new()
     }
@@ -71,10 +114,13 @@ impl Plan for Request {
     fn notes(&self) -> Vec<Note> {
         let mut notes = Vec::new();
         // The same expectations go for each URL.
-        if let Some(endpoint) = self.http.first() {
+        if let Some(endpoint) = self.request.http.first() {
             notes.extend(
                 endpoint.expect.lines().into_iter().map(|line| Note::Info(format!("wanted: {line}"))),
             );
+            notes.extend(endpoint.min_tls_days.map(|days| {
+                Note::Info(format!("wanted: a certificate that is valid for another {days} days"))
+            }));
             notes.extend(
                 endpoint
                     .headers
@@ -82,17 +128,17 @@ impl Plan for Request {
                     .map(|(name, _)| Note::Info(format!("sent: {name} from the environment"))),
             );
         }
-        notes.extend(self.warnings.iter().cloned().map(Note::Warning));
+        notes.extend(self.request.warnings.iter().cloned().map(Note::Warning));
         notes
     }
 
     fn unchanged(&self) -> String {
-        let names = self.names();
+        let (names, request) = (&self.probes, self.request);
         let what = if names.len() == 1 { "the answer is as wanted" } else { "all are as wanted" };
-        let when = match (self.once, self.successes) {
+        let when = match (request.once, request.successes) {
             (true, _) => "once".to_owned(),
-            (false, 1) => format!("every {:?} until {what}", self.interval),
-            (false, n) => format!("every {:?} until {what} {n} times in a row", self.interval),
+            (false, 1) => format!("every {:?} until {what}", request.interval),
+            (false, n) => format!("every {:?} until {what} {n} times in a row", request.interval),
         };
         format!("this step only looks at {} {when}", names.join(", "))
     }
@@ -104,6 +150,10 @@ mod tests {
     use crate::tests::args;
     use kit::Code;
     use probe::ConnectTo;
+
+    fn shown(request: &Request) -> Shown<'_> {
+        Shown { request, probes: Vec::new() }
+    }
 
     fn plan(argv: &[&str], env: &[(&str, &str)]) -> Result<Request, Failure> {
         request(&args(argv).unwrap(), &env.iter().copied().collect())
@@ -171,7 +221,8 @@ mod tests {
         let sent: Vec<(&str, &str)> =
             request.http[0].headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
         assert_eq!(sent, [("authorization", "Bearer tok-31337"), ("x-api-key", "key-31337")]);
-        let shown = serde_json::to_string(&request).unwrap() + &format!("{request:?} {:?}", request.notes());
+        let shown =
+            serde_json::to_string(&request).unwrap() + &format!("{request:?} {:?}", shown(&request).notes());
         assert!(!shown.contains("31337"), "{shown}");
         for env in [&[("KEY", "k")][..], &[("TOKEN", ""), ("KEY", "k")], &[("TOKEN", "a\nb"), ("KEY", "k")]] {
             let failure = plan(&argv, env).unwrap_err();
@@ -183,7 +234,7 @@ mod tests {
     #[test]
     fn what_deserves_a_second_thought_is_a_warning() {
         let warnings = |argv: &[&str], env: &[(&str, &str)]| -> Vec<String> {
-            let notes = plan(argv, env).unwrap().notes().into_iter();
+            let notes = shown(&plan(argv, env).unwrap()).notes().into_iter();
             notes.filter_map(|note| if let Note::Warning(text) = note { Some(text) } else { None }).collect()
         };
         let bearer = ["--bearer-env", "T", "--url"];
@@ -200,6 +251,44 @@ mod tests {
             warnings(&["--url", "https://rally.test/"], &[("HTTPS_PROXY", "http://proxy.test:3128")]),
             ["HTTPS_PROXY is set and not used: the endpoint is asked directly"]
         );
+    }
+
+    #[test]
+    fn each_place_is_asked_for_each_url() {
+        let argv = [
+            "--url",
+            "http://a.test/",
+            "--url",
+            "http://b.test/",
+            "--connect-to",
+            "x.test:1",
+            "--connect-to",
+            "y.test:2",
+        ];
+        let names: Vec<String> = plan(&argv, &[]).unwrap().http.iter().map(Endpoint::name).collect();
+        assert_eq!(
+            names,
+            [
+                "http://a.test/ at x.test:1",
+                "http://a.test/ at y.test:2",
+                "http://b.test/ at x.test:1",
+                "http://b.test/ at y.test:2"
+            ]
+        );
+        for argv in [
+            ["--url", "http://10.0.0.7/", "--each-address"],
+            ["--url", "http://a.test/", "--min-tls-days=30"],
+        ] {
+            assert_eq!(plan(&argv, &[]).unwrap_err().code(), Code::Usage, "{argv:?}");
+        }
+    }
+
+    #[test]
+    fn a_wait_that_is_longer_than_a_job_is_a_warning_in_one() {
+        let job: Env = [("GITHUB_ACTIONS", "true")].into_iter().collect();
+        assert!(too_long(Duration::from_hours(12), &job).unwrap().contains("after 6 hours"));
+        assert_eq!(too_long(Duration::from_mins(330), &job), None);
+        assert_eq!(too_long(Duration::from_hours(12), &Env::default()), None);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use testkit::tls::Authority;
 use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -166,7 +165,7 @@ async fn watch(argv: &[&str], env: &[(&str, &str)], time: Duration) -> Ended {
     let cx = kit::testing::cx_in(env.clone());
     let args = args(&[&["--interval", "10ms"], argv].concat()).unwrap();
     let request = plan::request(&args, &env).unwrap();
-    let probes = probes(&args, &request, &cx).unwrap();
+    let probes = probes(&args, &request, &cx).await.unwrap();
     let mut watch = Watch::new(&cx, probes, Pace { deadline: Instant::now() + time, ..pace(&request, &cx) });
     let result = watch.until_healthy().await;
     let Probe::Http(http) = &watch.probes[0].probe else { panic!("no endpoint") };
@@ -397,10 +396,18 @@ async fn tls_is_checked_and_its_faults_are_named() {
     let place = good.place();
     let argv = ["--url", "https://rally.test/", "--connect-to", &place, "--once"];
     let with_ca = [&argv[..], &["--ca-file", ca]].concat();
+    let watch_at = async |place: &str| {
+        let argv = ["--url", "https://rally.test/", "--connect-to", place, "--once", "--ca-file", ca];
+        watch(&argv, &[], LONG).await
+    };
     assert_eq!(watch(&with_ca, &[], LONG).await.seen(), "HTTP 200 OK");
+    let days = |days: &'static str| [&with_ca[..], &["--min-tls-days", days]].concat();
+    assert_eq!(watch(&days("10000"), &[], LONG).await.seen(), "HTTP 200 OK");
+    let ends = watch(&days("1000000"), &[], LONG).await.reason();
+    assert!(ends.starts_with("its certificate ends on 2096-10-02, in "), "{ends}");
     assert_eq!(watch(&argv, &[("SSL_CERT_FILE", ca)], LONG).await.seen(), "HTTP 200 OK");
     assert_eq!(watch(&argv, &[("AWS_CA_BUNDLE", ca)], LONG).await.seen(), "HTTP 200 OK");
-    assert_eq!(good.heads().len(), 3);
+    assert_eq!(good.heads().len(), 5);
     let stranger = watch(&argv, &[], LONG).await;
     assert_eq!(stranger.reason(), "TLS: certificate's issuer is not trusted");
 
@@ -414,34 +421,38 @@ async fn tls_is_checked_and_its_faults_are_named() {
         (late, day("4100000000"), "TLS: certificate is not valid before 2096-10-02"),
     ] {
         let server = server(from, until).await;
-        let ended = watch(&[&with_ca[..], &["--connect-to", &server.place()]].concat(), &[], LONG).await;
+        let ended = watch_at(&server.place()).await;
         assert_eq!(ended.reason(), reason);
     }
     let plain = Server::start(vec![answer("400 Bad Request", "")]).await;
-    let ended = watch(&[&with_ca[..], &["--connect-to", &plain.place()]].concat(), &[], LONG).await;
+    let ended = watch_at(&plain.place()).await;
     assert_eq!(ended.reason(), format!("TLS: {} does not speak TLS", plain.place()));
 }
 
 #[tokio::test]
 async fn certificates_that_cannot_be_read_stop_it_before_any_request() {
-    let probe = |argv: &[&str], env: &[(&str, &str)]| {
+    let probe = async |argv: &[&str], env: &[(&str, &str)]| {
         let env: Env = env.iter().copied().collect();
         let args = args(argv).unwrap();
         let request = plan::request(&args, &env).unwrap();
-        probes(&args, &request, &kit::testing::cx_in(env)).map(|_| ())
+        probes(&args, &request, &kit::testing::cx_in(env)).await.map(|_| ())
     };
     let missing = "/nonexistent/ca.pem";
     let https = ["--url", "https://rally.test/"];
-    let given = probe(&[&https[..], &["--ca-file", missing]].concat(), &[]).unwrap_err();
+    let given = probe(&[&https[..], &["--ca-file", missing]].concat(), &[]).await.unwrap_err();
     assert_eq!(given.code(), Code::Usage);
     for name in ["SSL_CERT_FILE", "AWS_CA_BUNDLE"] {
-        let failure = probe(&https, &[(name, missing)]).unwrap_err();
+        let failure = probe(&https, &[(name, missing)]).await.unwrap_err();
         assert_eq!(failure.code(), Code::Refused);
         assert!(failure.to_string().contains(name), "{failure}");
-        assert!(probe(&["--url", "http://127.0.0.1:1/"], &[(name, missing)]).is_ok(), "http needs none");
+        assert!(
+            probe(&["--url", "http://127.0.0.1:1/"], &[(name, missing)]).await.is_ok(),
+            "http needs none"
+        );
     }
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let no_pem = probe(&[&https[..], &["--ca-file", here.to_str().unwrap()]].concat(), &[]).unwrap_err();
+    let no_pem =
+        probe(&[&https[..], &["--ca-file", here.to_str().unwrap()]].concat(), &[]).await.unwrap_err();
     assert_eq!(no_pem.chain(), ["there is no certificate in it"]);
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use kit::{Cx, Failure, Poll, Wait};
+use kit::{Code, Cx, Failure, Poll, Wait};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -30,6 +30,8 @@ pub(crate) struct Watch<'a> {
     /// How many rounds of looks there were.
     pub(crate) attempts: u64,
     pub(crate) probes: Vec<Watched>,
+    /// Whether a look said that no further one will help.
+    fatal: bool,
 }
 
 /// One probe and what it saw so far.
@@ -60,7 +62,7 @@ impl<'a> Watch<'a> {
             seen: Vec::new(),
         };
         let probes = probes.into_iter().map(watched).collect();
-        Self { cx, pace, started: Instant::now(), attempts: 0, probes }
+        Self { cx, pace, started: Instant::now(), attempts: 0, probes, fatal: false }
     }
 
     /// Looks until all probes are as wanted, so often in a row as they must be, in the same round.
@@ -89,9 +91,33 @@ impl<'a> Watch<'a> {
             })
             .await
         };
-        let mut helps: Vec<&String> = self.probes.iter().filter_map(|probe| probe.help.as_ref()).collect();
+        result.map_err(|failure| self.advise(failure))
+    }
+
+    /// The failure with what may help: against what is not as wanted, and to go on waiting. One that ended the wait by itself has
+    /// its own.
+    fn advise(&self, failure: Failure) -> Failure {
+        let late = failure.code() == Code::Deadline;
+        if !late && !(self.pace.once && failure.code() == Code::Failed && !self.fatal) {
+            return failure;
+        }
+        let mut helps: Vec<String> = self.probes.iter().filter_map(|probe| probe.help.clone()).collect();
+        if late {
+            let since = self.probes.iter().find_map(|watched| match &watched.probe {
+                Probe::Log(log) => Some(log.since()),
+                _ => None,
+            });
+            helps.extend(since.map(|since| {
+                format!("run it again with --log-since {since}: lines that have come meanwhile count then")
+            }));
+            if self.cx.env().in_github_job()
+                && let Some(run) = self.cx.env().get("GITHUB_RUN_ID")
+            {
+                helps.push(format!("in a workflow, that is: gh run rerun {run} --failed"));
+            }
+        }
         helps.dedup();
-        result.map_err(|failure| helps.into_iter().fold(failure, Failure::help))
+        helps.into_iter().fold(failure, Failure::help)
     }
 
     /// What is watched, for messages.
@@ -112,7 +138,9 @@ impl<'a> Watch<'a> {
             watched.take(cx, looked, since.elapsed())
         });
         // All looks are taken in before one of them ends the run, so that the table is whole.
-        join_all(looks).await.into_iter().collect()
+        let ended: Result<(), Failure> = join_all(looks).await.into_iter().collect();
+        self.fatal = self.fatal || ended.is_err();
+        ended
     }
 
     /// What is not as wanted, or not often enough, a line each.

@@ -1,13 +1,17 @@
 //! An HTTP endpoint that answers as expected.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures::future::join_all;
 use kit::{Env, Failure, Secret};
-use probe::{Answer, Asked, ConnectTo, Expectations, is_header_name};
+use probe::{Answer, Asked, ConnectTo, Expectations, NoAnswer, is_header_name};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 use url::{Host, Url};
 
 use super::Look;
@@ -39,6 +43,8 @@ pub(crate) struct Endpoint {
     #[serde(serialize_with = "as_text")]
     pub(crate) url: Url,
     pub(crate) connect_to: Option<ConnectTo>,
+    pub(crate) each_address: bool,
+    pub(crate) min_tls_days: Option<u32>,
     pub(crate) follow_redirects: bool,
     /// Headers whose values come from the environment.
     #[serde(serialize_with = "names")]
@@ -70,26 +76,43 @@ pub(crate) fn endpoints(args: &HealthyArgs, env: &Env) -> Result<Vec<Endpoint>, 
     for HeaderFromEnv { header, variable } in &args.header_env {
         headers.push((header.clone(), secret(env, "--header-env", variable, "")?));
     }
-    args.url.iter().map(|url| endpoint(args, env, url, &headers)).collect()
+    let mut endpoints = Vec::new();
+    for url in &args.url {
+        if args.connect_to.is_empty() {
+            endpoints.push(endpoint(args, env, url, None, &headers)?);
+        }
+        for place in &args.connect_to {
+            endpoints.push(endpoint(args, env, url, Some(place), &headers)?);
+        }
+    }
+    Ok(endpoints)
 }
 
 fn endpoint(
     args: &HealthyArgs,
     env: &Env,
     url: &str,
+    connect_to: Option<&ConnectTo>,
     headers: &[(String, Secret)],
 ) -> Result<Endpoint, Failure> {
     let url = probe::endpoint("--url", url)?;
-    if let (Some(place), Some(Host::Ipv4(_) | Host::Ipv6(_))) = (&args.connect_to, url.host()) {
+    if let (Some(place), Some(Host::Ipv4(_) | Host::Ipv6(_))) = (connect_to, url.host()) {
         return Err(Failure::usage(format!("use --connect-to {place}"))
             .because(format!("{url} has an address, so there is no name to keep for the Host header and TLS"))
             .help("write the service's public name in --url, or the address of --connect-to itself"));
     }
     let mut warnings = Vec::new();
-    let nearby = args
-        .connect_to
-        .as_ref()
-        .map_or_else(|| probe::is_loopback(&url), |place| probe::loopback(&place.host));
+    if args.each_address && matches!(url.host(), Some(Host::Ipv4(_) | Host::Ipv6(_))) {
+        return Err(Failure::usage("use --each-address")
+            .because(format!("{url} has one address, and no name that could have several"))
+            .help("write the name in --url"));
+    }
+    if args.min_tls_days.is_some() && url.scheme() != "https" {
+        return Err(Failure::usage("use --min-tls-days")
+            .because(format!("{url} has no certificate: it is http://"))
+            .help("leave it out, or write https://"));
+    }
+    let nearby = connect_to.map_or_else(|| probe::is_loopback(&url), |place| probe::loopback(&place.host));
     if !headers.is_empty() && url.scheme() == "http" && !nearby {
         let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
         warnings.push(format!(
@@ -104,7 +127,9 @@ fn endpoint(
     }
     Ok(Endpoint {
         url,
-        connect_to: args.connect_to.clone(),
+        connect_to: connect_to.cloned(),
+        each_address: args.each_address,
+        min_tls_days: args.min_tls_days,
         follow_redirects: args.follow_redirects,
         headers: headers.to_vec(),
         expect: Expectations {
@@ -158,11 +183,23 @@ impl Endpoint {
     }
 }
 
+/// Why the certificate does not go on for long enough, if so.
+fn expires(ends: Option<OffsetDateTime>, now: OffsetDateTime, least: u32) -> Option<String> {
+    let Some(ends) = ends else { return Some("its certificate could not be read".to_owned()) };
+    let left = (ends - now).whole_days();
+    (left < i64::from(least))
+        .then(|| format!("its certificate ends on {}, in {left} days, want {least} at least", ends.date()))
+}
+
 /// A probe of one endpoint.
 #[derive(Debug)]
 pub(crate) struct Http {
     endpoint: Endpoint,
+    ca_file: Option<PathBuf>,
+    env: Env,
     probe: probe::Probe,
+    /// One for each address that the name had, with --each-address.
+    addresses: BTreeMap<SocketAddr, probe::Probe>,
     /// The last answer, whether as expected or not; none when the last look got none.
     pub(crate) answer: Option<Answer>,
     /// What the last answer that was as expected showed.
@@ -174,26 +211,96 @@ impl Http {
     /// Asks nothing yet. Certificates that can't be read are an error.
     pub(crate) fn new(endpoint: Endpoint, ca_file: Option<&Path>, env: &Env) -> Result<Self, Failure> {
         let probe = probe::Probe::new(endpoint.asked(), ca_file, env)?;
-        Ok(Self { endpoint, probe, answer: None, values: Map::new(), counts: Map::new() })
+        Ok(Self {
+            endpoint,
+            ca_file: ca_file.map(Path::to_owned),
+            env: env.clone(),
+            probe,
+            addresses: BTreeMap::new(),
+            answer: None,
+            values: Map::new(),
+            counts: Map::new(),
+        })
     }
 
     pub(crate) fn endpoint(&self) -> String {
         self.endpoint.name()
     }
 
-    pub(crate) async fn look(&mut self, limit: Duration) -> Look {
+    pub(crate) async fn look(&mut self, now: OffsetDateTime, limit: Duration) -> Result<Look, Failure> {
+        if self.endpoint.each_address {
+            return self.look_at_each(now, limit).await;
+        }
         let looked = self.probe.look(limit).await;
+        Ok(self.take(looked, now))
+    }
+
+    /// Looks at every address that the name has now: a name may lead to several places, and a client is sent to any of them.
+    async fn look_at_each(&mut self, now: OffsetDateTime, limit: Duration) -> Result<Look, Failure> {
+        let (host, port) = match &self.endpoint.connect_to {
+            Some(place) => (place.host.clone(), place.port),
+            None => (
+                self.endpoint.url.host_str().unwrap_or_default().to_owned(),
+                self.endpoint.url.port_or_known_default().unwrap_or_default(),
+            ),
+        };
+        let found = match tokio::net::lookup_host((host.as_str(), port)).await {
+            Ok(found) => found.collect::<BTreeSet<_>>(),
+            Err(error) => {
+                let why = kit::one_line(&error.to_string());
+                return Ok(Look::not_yet(format!("name {host} does not resolve: {why}")));
+            }
+        };
+        self.addresses.retain(|address, _| found.contains(address));
+        for address in &found {
+            if !self.addresses.contains_key(address) {
+                let place = ConnectTo { host: address.ip().to_string(), port };
+                let asked = Asked { connect_to: Some(&place), ..self.endpoint.asked() };
+                let probe = probe::Probe::new(asked, self.ca_file.as_deref(), &self.env)?;
+                self.addresses.insert(*address, probe);
+            }
+        }
+        let looks = self.addresses.iter().map(async |(address, probe)| (*address, probe.look(limit).await));
+        let looked = join_all(looks).await;
+        let (all, mut unmet, mut good) = (looked.len(), Vec::new(), None);
+        for (address, looked) in looked {
+            let look = self.take(looked, now);
+            match &look.verdict {
+                Ok(_) => good = Some(look),
+                Err(reason) => unmet.push(format!("{}: {reason}", address.ip())),
+            }
+        }
+        Ok(match good {
+            Some(look) if unmet.is_empty() => {
+                let seen = look.verdict.as_deref().unwrap_or_default();
+                Look { verdict: Ok(format!("{seen}, at each of {all} addresses")), ..look }
+            }
+            None if all == 0 => Look::not_yet(format!("name {host} has no address")),
+            _ => Look::not_yet(format!(
+                "{} of {all} addresses are as wanted; {}",
+                all - unmet.len(),
+                unmet.join("; ")
+            )),
+        })
+    }
+
+    /// Takes an answer in.
+    fn take(&mut self, looked: Result<Answer, NoAnswer>, now: OffsetDateTime) -> Look {
         let mut look = match &looked {
             Ok(answer) => {
                 let redirected = answer.redirect.as_ref().is_some_and(|redirect| redirect.held.is_empty());
-                match self.endpoint.expect.judge(answer) {
-                    Ok(healthy) => {
+                let least = self.endpoint.min_tls_days;
+                let expires = least.and_then(|least| expires(answer.certificate_ends, now, least));
+                match (self.endpoint.expect.judge(answer), expires) {
+                    (Ok(healthy), None) => {
                         (self.values, self.counts) = (healthy.values, healthy.counts);
                         Look::healthy(healthy.seen)
                     }
-                    Err(reason) if redirected => Look::not_yet(reason)
+                    (Ok(_), Some(expires)) => Look::not_yet(expires),
+                    (Err(reason), _) if redirected => Look::not_yet(reason)
                         .help("check the address, or follow redirects with --follow-redirects"),
-                    Err(reason) => Look::not_yet(reason),
+                    (Err(reason), None) => Look::not_yet(reason),
+                    (Err(reason), Some(expires)) => Look::not_yet(format!("{reason}; {expires}")),
                 }
             }
             Err(none) => Look { help: none.help.map(str::to_owned), ..Look::not_yet(none.reason.clone()) },
@@ -202,6 +309,9 @@ impl Http {
         if let Some(answer) = &self.answer {
             look.details.insert("status".to_owned(), answer.status.into());
             look.details.insert("final-url".to_owned(), answer.url.clone().into());
+            if let Some(ends) = answer.certificate_ends {
+                look.details.insert("certificate-ends".to_owned(), ends.date().to_string().into());
+            }
             match look.verdict {
                 Ok(_) => {
                     look.details.insert("values".to_owned(), self.values.clone().into());
@@ -211,5 +321,23 @@ impl Http {
             }
         }
         look
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_must_go_on_for_so_many_days() {
+        let at = |seconds: i64| OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+        let now = at(1_795_262_400);
+        let days = |days: i64| Some(at(1_795_262_400 + days * 86_400 + 3600));
+        assert_eq!(expires(days(30), now, 30), None);
+        assert_eq!(
+            expires(days(29), now, 30).as_deref(),
+            Some("its certificate ends on 2026-12-20, in 29 days, want 30 at least")
+        );
+        assert!(expires(None, now, 0).is_some());
     }
 }

@@ -5,8 +5,14 @@ use std::time::Duration;
 use kit::{Cx, Failure};
 use serde_json::{Map, Value};
 
+pub(crate) mod database;
 pub(crate) mod http;
+pub(crate) mod log_line;
+pub(crate) mod record;
 pub(crate) mod redis_empty;
+pub(crate) mod sealed;
+pub(crate) mod service;
+pub(crate) mod targets;
 
 /// What one look saw.
 #[derive(Debug)]
@@ -48,14 +54,28 @@ impl Look {
 pub(crate) enum Probe {
     Http(http::Http),
     RedisEmpty(redis_empty::RedisEmpty),
+    Targets(targets::Targets),
+    Service(service::SteadyService),
+    Dns(record::Answered),
+    Postgres(database::Database),
+    PostgresSame(database::SamePlace),
+    Vault(sealed::Unsealed),
+    Log(log_line::LogLine),
 }
 
 impl Probe {
-    /// What it is called in the table, in messages and in the output `probes`.
+    /// What it is called in the table, in messages and in the JSON document.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Http(http) => http.endpoint(),
             Self::RedisEmpty(redis) => redis.name(),
+            Self::Targets(targets) => targets.name(),
+            Self::Service(service) => service.name(),
+            Self::Dns(dns) => dns.name(),
+            Self::Postgres(database) => database.name(),
+            Self::PostgresSame(same) => same.name(),
+            Self::Vault(vault) => vault.name(),
+            Self::Log(log) => log.name(),
         }
     }
 
@@ -64,6 +84,12 @@ impl Probe {
         match self {
             Self::Http(_) => ("to be healthy", "is healthy"),
             Self::RedisEmpty(_) => ("to be gone", "are gone"),
+            Self::Targets(_) => ("to be in service", "are in service"),
+            Self::Service(_) => ("to be steady", "is steady"),
+            Self::Dns(_) => ("to be answered", "is answered"),
+            Self::Postgres(_) | Self::Vault(_) => ("to answer", "answers"),
+            Self::PostgresSame(_) => ("to be the same", "are the same"),
+            Self::Log(_) => ("to come", "has come"),
         }
     }
 
@@ -72,6 +98,14 @@ impl Probe {
         match self {
             Self::Http(_) => "url",
             Self::RedisEmpty(_) => "redis-empty",
+            Self::Targets(targets) if targets.is_classic() => "classic-targets",
+            Self::Targets(_) => "targets",
+            Self::Service(_) => "ecs",
+            Self::Dns(_) => "dns",
+            Self::Postgres(_) => "postgres",
+            Self::PostgresSame(_) => "postgres-same",
+            Self::Vault(_) => "vault",
+            Self::Log(_) => "log",
         }
     }
 
@@ -79,15 +113,33 @@ impl Probe {
     pub(crate) fn least_successes(&self) -> u32 {
         match self {
             Self::RedisEmpty(_) => redis_empty::SCANS,
-            Self::Http(_) => 1,
+            _ => 1,
         }
     }
 
     /// Looks once. A failure that is not transient says that further looks are of no use.
     pub(crate) async fn look(&mut self, cx: &Cx, limit: Duration) -> Result<Look, Failure> {
         match self {
-            Self::Http(http) => Ok(http.look(limit).await),
+            Self::Http(http) => http.look(cx.now(), limit).await,
             Self::RedisEmpty(redis) => redis.look(cx, limit).await,
+            Self::Targets(targets) => in_time(limit, targets.look()).await,
+            Self::Service(service) => in_time(limit, service.look(cx)).await,
+            Self::Dns(dns) => Ok(dns.look(limit).await),
+            Self::Postgres(database) => in_time(limit, database.look(cx)).await,
+            Self::PostgresSame(same) => in_time(limit, same.look(cx)).await,
+            Self::Vault(vault) => Ok(vault.look(limit).await),
+            // Its pages are many where a log is long: the time is for each.
+            Self::Log(log) => log.look(cx, limit).await,
         }
+    }
+}
+
+async fn in_time(
+    limit: Duration,
+    look: impl Future<Output = Result<Look, Failure>>,
+) -> Result<Look, Failure> {
+    match tokio::time::timeout(limit, look).await {
+        Ok(look) => look,
+        Err(_) => Ok(Look::not_yet(format!("timed out after {limit:?}: no answer"))),
     }
 }

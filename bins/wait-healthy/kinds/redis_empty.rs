@@ -157,9 +157,10 @@ impl RedisEmpty {
         let before = self.run.replace(scanned.after.run.clone());
         if before.is_some_and(|before| before != scanned.after.run) {
             cx.report().warn(&format!(
-                "{server} was started anew while this waited: keys that it had not on disk are gone, and not because they were worked off"
+                "{server} was started anew while this waited, or is another server now: keys that were not on disk, or not copied yet, are gone \
+                 without having been worked off"
             ));
-            return Ok(Look::not_yet("the server was started anew since the last look"));
+            return Ok(Look::not_yet("the server was started anew since the last look, or is another one"));
         }
         Ok(look)
     }

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 
 use crate::json::{self, CountIs, JsonIs};
 
@@ -31,6 +32,8 @@ pub struct Answer {
     pub url: String,
     /// Where a redirect that was not followed leads, and why it was not.
     pub redirect: Option<Redirect>,
+    /// When the server's certificate ends; none without TLS.
+    pub certificate_ends: Option<OffsetDateTime>,
 }
 
 /// A redirect that was not followed.
@@ -283,6 +286,7 @@ mod tests {
             cut: false,
             url: "http://rally.test/".into(),
             redirect: None,
+            certificate_ends: None,
         }
     }
 

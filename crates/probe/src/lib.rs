@@ -2,6 +2,7 @@
 //!
 //! Shared by the step that waits for a service and the one that shows that a maintenance page is seen.
 
+mod certificate;
 mod connect;
 mod expect;
 mod json;

@@ -11,12 +11,14 @@ use std::time::Duration;
 use kit::{Env, Failure, Secret};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::tls::TlsInfo;
 use reqwest::{Client, Response, redirect};
 use rustls::{CertificateError, InvalidMessage};
 use rustls_pki_types::UnixTime;
 use time::OffsetDateTime;
 use url::Url;
 
+use crate::certificate::not_after;
 use crate::expect::{Answer, BODY_LIMIT, Redirect, cut};
 use crate::place::ConnectTo;
 
@@ -89,6 +91,7 @@ impl Probe {
         let connect_timeout = request.timeout / 2;
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
+            .tls_info(true)
             .dns_resolver(Arc::new(Resolver(request.connect_to.cloned())))
             .no_proxy()
             .redirect(redirect::Policy::none())
@@ -205,7 +208,9 @@ impl Probe {
             }
         }
         let status = response.status();
+        let tls = response.extensions().get::<TlsInfo>().and_then(TlsInfo::peer_certificate);
         Ok(Answer {
+            certificate_ends: tls.and_then(not_after),
             status: status.as_u16(),
             status_line: match status.canonical_reason() {
                 Some(reason) => format!("{} {reason}", status.as_u16()),

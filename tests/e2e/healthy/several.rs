@@ -45,3 +45,61 @@ async fn a_deadline_ends_all_of_them_with_what_each_lacks() {
         .expect(6)
         .says(&[&format!("{}: HTTP 502 Bad Gateway, want 200-299", bad.url), "run the same command again"]);
 }
+
+#[tokio::test]
+async fn a_wait_that_outlasts_its_job_says_how_it_goes_on() {
+    let bad = Web::start("502 Bad Gateway", "").await;
+    let job = [("GITHUB_ACTIONS", "true"), ("GITHUB_RUN_ID", "4711")];
+    let args = ["--url", &bad.url, "--interval", "50ms", "--timeout", "300ms"];
+    wait(&args, &job).await.expect(6).says(&["gh run rerun 4711 --failed"]);
+    let long = ["--url", &bad.url, "--timeout", "6h", "--dry-run"];
+    wait(&long, &job).await.expect(0).says(&["warning: a job on GitHub's runners is ended after 6 hours"]);
+    assert!(!wait(&long, &[]).await.expect(0).stderr.contains("warning"));
+}
+
+#[tokio::test]
+async fn every_target_and_every_address_must_answer_as_expected() {
+    let (new, old) = (Web::start("200 OK", "v2.1.0").await, Web::start("200 OK", "v2.0.1").await);
+    let place = |web: &Web| web.url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let (at_new, at_old) = (place(&new), place(&old));
+    let args =
+        ["--once", "--url", "http://api.theboss.io/", "--expect-body", "v2.1.0", "--connect-to", &at_new];
+    wait(&args, &[]).await.expect(0);
+    let both = [&args[..], &["--connect-to", &at_old]].concat();
+    wait(&both, &[])
+        .await
+        .expect(1)
+        .says(&[&format!("http://api.theboss.io/ at {at_old}: body does not contain")]);
+
+    let port = place_on_every_address_of_localhost().await;
+    let url = format!("http://localhost:{port}/");
+    let args = ["--once", "--each-address", "--url", &url];
+    let ran = wait(&args, &[]).await.expect(0);
+    assert!(ran.stdout.contains(", at each of "), "{}", ran.stdout);
+    wait(&[&args[..], &["--expect-body", "v2.1.0"]].concat(), &[])
+        .await
+        .expect(1)
+        .says(&["127.0.0.1: body does not contain"]);
+}
+
+/// A port on which each address that the name `localhost` has here is served.
+async fn place_on_every_address_of_localhost() -> u16 {
+    let mut addresses: Vec<_> = tokio::net::lookup_host(("localhost", 0)).await.unwrap().collect();
+    addresses.sort();
+    addresses.dedup();
+    'ports: loop {
+        let mut listeners = Vec::new();
+        let mut port = 0;
+        for address in &addresses {
+            let Ok(listener) = tokio::net::TcpListener::bind((address.ip(), port)).await else {
+                continue 'ports;
+            };
+            port = listener.local_addr().unwrap().port();
+            listeners.push(listener);
+        }
+        for listener in listeners {
+            tokio::spawn(super::serve(listener, "200 OK", "v2.0.1"));
+        }
+        return port;
+    }
+}
