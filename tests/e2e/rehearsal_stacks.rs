@@ -228,7 +228,7 @@ async fn when_an_update_fails_the_page_stays_and_the_alerts_come_back() {
     });
     front(&aws, Method::POST, "/_front/faults", Some(denied)).await;
     let ran = rehearsal.rehearse(&[]).await.expect(1);
-    assert!(last(&ran).starts_with("PART-WAY: the release failed after 3 operations"), "{}", last(&ran));
+    assert!(last(&ran).starts_with("PART-WAY: the release failed after 2 operations"), "{}", ran.stdout);
     assert!(last(&ran).contains("api.theboss.io shows the page \"Down for Maintenance\""), "{}", last(&ran));
     assert!(ran.stdout.contains("alerts: 0 of 3 addresses are silenced"), "{}", ran.stdout);
     let ends = jobs(&ran);
@@ -289,7 +289,7 @@ async fn without_approval_nothing_runs() {
     );
     assert!(last(&ran).starts_with("STOPPED: "), "{}", ran.stdout);
     assert_eq!(rehearsal.operations(), [""; 0]);
-    assert_eq!(jobs(&ran)[..3], ["review success", "approve failure", "core skipped"]);
+    assert_eq!(jobs(&ran)[..3], ["review success", "approve failure", "close skipped"]);
 }
 
 #[tokio::test]

@@ -48,9 +48,15 @@ pub(super) struct Look {
     untouched: Vec<Seen>,
     items: Option<(String, u64)>,
     /// What is seen under the public name.
-    shown: Option<String>,
+    shown: Option<Shown>,
     /// Subscriptions of the topic, and how many of them get nothing.
     silenced: Option<(usize, usize)>,
+}
+
+/// What somebody sees who opens the public name.
+struct Shown {
+    line: String,
+    is_page: bool,
 }
 
 #[derive(PartialEq)]
@@ -83,7 +89,11 @@ impl Look {
             None => None,
         };
         let shown = match &world.maintenance {
-            Some(entry) => Some(format!("{} shows {}", entry.name, entry.seen("/ping/").await.trim())),
+            Some(entry) => {
+                let seen = entry.seen("/ping/").await;
+                let line = format!("{} shows {}", entry.name, seen.trim());
+                Some(Shown { line, is_page: seen.contains(&entry.text) })
+            }
             None => None,
         };
         let silenced = match &world.topic {
@@ -109,7 +119,7 @@ impl fmt::Display for Look {
         };
         let mut lines: Vec<String> = all().map(line).collect();
         lines.extend(self.items.iter().map(|(table, count)| format!("  items in {table}: {count}")));
-        lines.extend(self.shown.iter().map(|shown| format!("  {shown}")));
+        lines.extend(self.shown.iter().map(|shown| format!("  {}", shown.line)));
         lines.extend(
             self.silenced.map(|(all, silent)| format!("  alerts: {silent} of {all} addresses are silenced")),
         );
@@ -239,9 +249,9 @@ pub(super) fn verdict(before: &Look, after: &Look, ran: &[Ran], succeeded: bool)
     if let Some((_, silent @ 1..)) = after.silenced {
         return (format!("WRONG: {silent} addresses are still silenced"), false);
     }
-    if succeeded && before.shown != after.shown {
-        let shown = after.shown.as_deref().unwrap_or_default();
-        return (format!("WRONG: after the release {shown}"), false);
+    let closed = after.shown.as_ref().filter(|shown| shown.is_page);
+    if let (true, Some(shown)) = (succeeded, closed) {
+        return (format!("WRONG: after the release {}", shown.line), false);
     }
     let kept = match (&after.items, after.untouched.is_empty()) {
         (Some((table, count)), _) => format!("{table} still has all it had ({count})"),
@@ -260,8 +270,7 @@ pub(super) fn verdict(before: &Look, after: &Look, ran: &[Ran], succeeded: bool)
             (format!("STOPPED: no stack was created, changed or deleted; {kept}"), same)
         }
         (false, _) => {
-            let shown = after.shown.as_ref().filter(|_| before.shown != after.shown);
-            let shown = shown.map(|shown| format!("; {shown}")).unwrap_or_default();
+            let shown = closed.map(|shown| format!("; {}", shown.line)).unwrap_or_default();
             (format!("PART-WAY: the release failed after {operations} on stacks; {kept}{shown}"), true)
         }
     }
