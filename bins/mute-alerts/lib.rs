@@ -153,7 +153,7 @@ async fn take_back(
         match inverse {
             Inverse::Subscription(change) => {
                 let now = observe::policy(cx, world, &change.arn).await?.map(|now| now.policy);
-                present.policies.insert(change.arn.clone(), now);
+                present.policies.extend(now.map(|now| (change.arn.clone(), now)));
             }
             Inverse::Alarm(change) => {
                 let now = observe::alarm(cx, world, &change.name).await?;

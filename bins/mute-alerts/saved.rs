@@ -100,9 +100,8 @@ pub(crate) fn read(policy: Option<&str>) -> Reading {
     if map.len() > 1 {
         return Reading::Broken("other keys were added to it".to_owned());
     }
-    let text = match value.as_array().map(Vec::as_slice) {
-        Some([Value::String(text)]) => text,
-        _ => return Reading::Broken("it has not one saved state".to_owned()),
+    let Some([Value::String(text)]) = value.as_array().map(Vec::as_slice) else {
+        return Reading::Broken("it has not one saved state".to_owned());
     };
     match serde_json::from_str::<Saved>(text) {
         Ok(saved) if saved.v == 1 => Reading::Muted(saved),
@@ -160,7 +159,7 @@ mod tests {
         }
     }
 
-    /// SNS wants a policy to be an object of arrays, flat for the scope MessageAttributes, with five keys at most and values that
+    /// SNS wants a policy to be an object of arrays, flat for the scope `MessageAttributes`, with five keys at most and values that
     /// are strings, numbers, booleans or null.
     #[test]
     fn a_muting_policy_is_one_that_sns_accepts_in_either_scope() {

@@ -26,10 +26,10 @@ pub(crate) fn of(receipt: &Receipt) -> Result<Vec<(ActionRecord, Inverse)>, Fail
     receipt.undoable().into_iter().map(read).collect()
 }
 
-/// What is there now, by ARN; `None` for what is there no more.
+/// What is there now, by ARN. A subscription that is there no more has no policy here, and an alarm `None`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Present {
-    pub(crate) policies: BTreeMap<String, Option<Option<String>>>,
+    pub(crate) policies: BTreeMap<String, Option<String>>,
     pub(crate) alarms: BTreeMap<String, Option<Stand>>,
 }
 
@@ -79,7 +79,7 @@ fn subscription(
     present: &Present,
     back: &mut Back,
 ) -> Result<(), Failure> {
-    let Some(Some(now)) = present.policies.get(&change.arn) else {
+    let Some(now) = present.policies.get(&change.arn) else {
         back.settled.push(record.clone());
         return Ok(());
     };

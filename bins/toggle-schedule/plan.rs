@@ -86,7 +86,7 @@ pub(crate) struct Changes {
 }
 
 impl Change {
-    /// Whether EnableRule and DisableRule can put back the state that was found.
+    /// Whether `EnableRule` and `DisableRule` can put back the state that was found.
     pub(crate) fn comes_back(&self) -> bool {
         self.before.state == self.after.state || self.before.state == ENABLED || self.before.state == DISABLED
     }

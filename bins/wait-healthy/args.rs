@@ -92,7 +92,7 @@ pub(crate) struct HealthyArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
 
-    /// A Redis server and the keys that are to be gone, as in rediss://HOST:6379/0=WRITE-CUBOID*; may be repeated
+    /// A Redis server and the keys that are to be gone, as in `rediss://HOST:6379/0=WRITE-CUBOID*`; may be repeated
     #[arg(long, value_name = "URL=PATTERN", group = "probe")]
     pub(crate) redis_empty: Vec<String>,
 

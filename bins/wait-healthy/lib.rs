@@ -126,7 +126,7 @@ async fn probes(args: &HealthyArgs, request: &Request, cx: &Cx) -> Result<Vec<Pr
     let (ca_file, env) = (args.ca_file.as_deref(), cx.env());
     let mut probes = Vec::new();
     for endpoint in &request.http {
-        probes.push(Probe::Http(Http::new(endpoint.clone(), ca_file, env)?));
+        probes.push(Probe::Http(Box::new(Http::new(endpoint.clone(), ca_file, env)?)));
     }
     for keys in &request.redis_empty {
         probes.push(Probe::RedisEmpty(RedisEmpty::new(keys.clone(), ca_file, env)?));

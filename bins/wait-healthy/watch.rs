@@ -98,7 +98,8 @@ impl<'a> Watch<'a> {
     /// its own.
     fn advise(&self, failure: Failure) -> Failure {
         let late = failure.code() == Code::Deadline;
-        if !late && !(self.pace.once && failure.code() == Code::Failed && !self.fatal) {
+        let unmet = self.pace.once && failure.code() == Code::Failed && !self.fatal;
+        if !late && !unmet {
             return failure;
         }
         let mut helps: Vec<String> = self.probes.iter().filter_map(|probe| probe.help.clone()).collect();

@@ -250,7 +250,7 @@ mod tests {
             ("postgresql://127.0.0.1:5433/a".to_owned(), "postgresql://127.0.0.1:5434/a".to_owned());
         let same = "postgresql://you@127.0.0.1:5433/b".to_owned();
         assert_eq!(several(&[one.clone(), two], &env).unwrap().len(), 2);
-        assert_eq!(several(&[one.clone()], &env).unwrap_err().code(), Code::Usage);
+        assert_eq!(several(std::slice::from_ref(&one), &env).unwrap_err().code(), Code::Usage);
         assert_eq!(several(&[one, same], &env).unwrap_err().code(), Code::Usage);
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws::{Aws, failure};
 use aws_sdk_cloudwatchlogs::Client;
+use aws_sdk_cloudwatchlogs::operation::filter_log_events::FilterLogEventsError;
 use kit::{Cx, Failure};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -134,7 +135,7 @@ impl LogLine {
                 Err(error)
                     if error
                         .as_service_error()
-                        .is_some_and(|error| error.is_resource_not_found_exception()) =>
+                        .is_some_and(FilterLogEventsError::is_resource_not_found_exception) =>
                 {
                     // What writes a log makes it with its first line.
                     return Ok(Look::not_yet(format!(

@@ -52,7 +52,7 @@ impl Look {
 /// One thing to look at.
 #[derive(Debug)]
 pub(crate) enum Probe {
-    Http(http::Http),
+    Http(Box<http::Http>),
     RedisEmpty(redis_empty::RedisEmpty),
     Targets(targets::Targets),
     Service(service::SteadyService),

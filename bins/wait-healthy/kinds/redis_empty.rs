@@ -264,9 +264,10 @@ impl Session {
         } else {
             Look::not_yet(format!("{} closed the connection", self.server))
         };
-        not_yet(match self.tls {
-            false => look.help("a server that speaks TLS does that: write rediss:// then"),
-            true => look,
+        not_yet(if self.tls {
+            look
+        } else {
+            look.help("a server that speaks TLS does that: write rediss:// then")
         })
     }
 }

@@ -5,7 +5,11 @@
 
 use aws::{Arn, Aws, failure};
 use aws_sdk_elasticloadbalancing::Client as Classic;
+use aws_sdk_elasticloadbalancing::operation::describe_instance_health::DescribeInstanceHealthError;
 use aws_sdk_elasticloadbalancingv2::Client as V2;
+use aws_sdk_elasticloadbalancingv2::operation::describe_target_groups::DescribeTargetGroupsError;
+use aws_sdk_elasticloadbalancingv2::operation::describe_target_health::DescribeTargetHealthError;
+use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use kit::Failure;
 use serde::Serialize;
 
@@ -155,7 +159,10 @@ impl Targets {
         let attempt = format!("look at the {}", self.name());
         let answer =
             client.describe_target_health().target_group_arn(&arn).send().await.map_err(|error| {
-                if error.as_service_error().is_some_and(|error| error.is_target_group_not_found_exception()) {
+                if error
+                    .as_service_error()
+                    .is_some_and(DescribeTargetHealthError::is_target_group_not_found_exception)
+                {
                     return self.absent(&attempt);
                 }
                 failure(&attempt, "elasticloadbalancing:DescribeTargetHealth", "*", error)
@@ -173,7 +180,7 @@ impl Targets {
                 let text = health.and_then(|health| health.description()).unwrap_or_default();
                 Target {
                     id: target
-                        .and_then(|target| target.port())
+                        .and_then(TargetDescription::port)
                         .map_or(id.to_owned(), |port| format!("{id}:{port}")),
                     state: match state {
                         "healthy" => State::InService,
@@ -191,7 +198,10 @@ impl Targets {
         let name = &self.group.name;
         let attempt = format!("find the target group {name}");
         let answer = client.describe_target_groups().names(name).send().await.map_err(|error| {
-            if error.as_service_error().is_some_and(|error| error.is_target_group_not_found_exception()) {
+            if error
+                .as_service_error()
+                .is_some_and(DescribeTargetGroupsError::is_target_group_not_found_exception)
+            {
                 return self.absent(&attempt);
             }
             failure(&attempt, "elasticloadbalancing:DescribeTargetGroups", "*", error)
@@ -210,7 +220,10 @@ impl Targets {
         let client = Classic::new(&self.aws.config);
         let answer =
             client.describe_instance_health().load_balancer_name(name).send().await.map_err(|error| {
-                if error.as_service_error().is_some_and(|error| error.is_access_point_not_found_exception()) {
+                if error
+                    .as_service_error()
+                    .is_some_and(DescribeInstanceHealthError::is_access_point_not_found_exception)
+                {
                     return self.absent(&attempt);
                 }
                 failure(&attempt, "elasticloadbalancing:DescribeInstanceHealth", "*", error)

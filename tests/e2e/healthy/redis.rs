@@ -12,7 +12,7 @@ use crate::world::Ran;
 
 async fn start(settings: &[(&str, &str)]) -> Option<Redis> {
     if installation().is_none() {
-        eprintln!("skipped: there is no Redis server on this machine (make setup)");
+        testkit::inputs::skipped("there is no Redis server on this machine (make setup)");
         return None;
     }
     let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

@@ -172,7 +172,7 @@ async fn every_server_that_is_named_must_answer_as_wanted() {
         };
         Dns::start(shared_emulator().await.url(), options).await.unwrap()
     };
-    let (prompt, late) = (serve(Duration::ZERO).await, serve(Duration::from_secs(3600)).await);
+    let (prompt, late) = (serve(Duration::ZERO).await, serve(Duration::from_hours(1)).await);
     let (prompt, late) = (prompt.address().to_string(), late.address().to_string());
     let live = format!("{name}=live.test");
     let page = format!("{name}=page.test");
