@@ -10,9 +10,12 @@ use kit::{Env, Failure};
 use probe::StatusSet;
 use url::Url;
 
+use crate::listener::observe::Place;
+
 /// The arguments of `maintenance-toggle`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(about = "Lead a public name to its maintenance page and back", long_about = include_str!("help.md"))]
+#[command(group = clap::ArgGroup::new("entry").required(true))]
 pub struct Args {
     /// What to do
     #[arg(long, value_enum, value_name = "VERB")]
@@ -23,8 +26,12 @@ pub struct Args {
     pub(crate) name: String,
 
     /// The hosted zone that has the name's record, by its exact name or its ID
-    #[arg(long, value_name = "ZONE", value_parser = zone)]
-    pub(crate) zone: String,
+    #[arg(long, value_name = "ZONE", group = "entry", value_parser = zone)]
+    pub(crate) zone: Option<String>,
+
+    /// In place of a zone: the page as a rule of this listener of an application load balancer, by ARN or as NAME:PORT
+    #[arg(long, value_name = "LISTENER", group = "entry", value_parser = crate::listener::observe::place)]
+    pub(crate) listener: Option<Place>,
 
     /// The private zone of that name is meant
     #[arg(long)]
@@ -42,6 +49,14 @@ pub struct Args {
     #[arg(long, value_name = "NAME", group = "page", value_parser = name)]
     pub(crate) to_name: Option<String>,
 
+    /// With --listener: the page is this file, sent with 503; at most 1,024 characters
+    #[arg(long, value_name = "FILE", group = "page", requires = "listener")]
+    pub(crate) page_file: Option<PathBuf>,
+
+    /// With --listener: the page is served by this target group, by its exact name or ARN
+    #[arg(long, value_name = "NAME", group = "page", requires = "listener", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) to_target_group: Option<String>,
+
     /// on: TTL of the page's CNAME, as in 60s; the lower, the sooner `off` is seen
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = ttl)]
     pub(crate) ttl: Duration,
@@ -54,7 +69,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", value_parser = holder)]
     pub(crate) release: Option<String>,
 
-    /// off: delete the saved state and leave the record as it is now
+    /// off: delete the saved state and leave the record, or the other rules, as they are now
     #[arg(long)]
     pub(crate) leave_record: bool,
 
@@ -121,13 +136,23 @@ pub(crate) struct Request {
 impl Args {
     /// What can't work is found here, before any call.
     pub(crate) fn check(self, env: &Env) -> Result<Request, Failure> {
-        let has_page =
+        let by_name =
             self.to_distribution.is_some() || self.to_load_balancer.is_some() || self.to_name.is_some();
+        if by_name && self.listener.is_some() {
+            return Err(Failure::usage("use --listener")
+                .because("a rule leads to no other name")
+                .help("say what the page is with --page-file or --to-target-group"));
+        }
+        let has_page = by_name || self.page_file.is_some() || self.to_target_group.is_some();
         if self.action == Act::On {
             if !has_page {
                 return Err(Failure::usage("switch the maintenance page on")
                     .because("it is not said where the page is")
-                    .help("add --to-distribution, --to-load-balancer or --to-name"));
+                    .help(if self.listener.is_some() {
+                        "add --page-file or --to-target-group"
+                    } else {
+                        "add --to-distribution, --to-load-balancer or --to-name"
+                    }));
             }
             if self.page_contains.is_none() && !self.no_fetch {
                 return Err(Failure::usage("switch the maintenance page on")
@@ -154,6 +179,10 @@ impl Args {
                     self.name
                 ))
                 .help("leave it out, or write an address on that name"));
+        }
+        if self.listener.is_some() && self.release.as_ref().is_some_and(|release| release.contains('#')) {
+            return Err(Failure::usage("use --release with --listener")
+                .because("it is kept in a tag of the rule, where AWS allows no #"));
         }
         let holder = match &self.release {
             Some(release) => release.clone(),

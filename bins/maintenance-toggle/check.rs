@@ -158,11 +158,7 @@ impl Check<'_> {
     }
 
     fn resolvers(&self) -> Vec<Server> {
-        let given = &self.request.args.resolver;
-        if !given.is_empty() || self.zone.private {
-            return given.clone();
-        }
-        RESOLVERS.iter().filter_map(|server| server.parse().ok()).collect()
+        resolvers(self.request)
     }
 
     /// The addresses of these names, as the resolvers or the system know them.
@@ -276,12 +272,41 @@ async fn look(
     })
 }
 
+/// Waits until the page, or the service, is fetched from this host under the public name.
+pub(crate) async fn answers_at(cx: &Cx, request: &Request, host: &str) -> Result<(), Failure> {
+    if request.args.no_fetch {
+        return Ok(());
+    }
+    let what = match request.args.action {
+        Act::On => format!("the maintenance page to be seen at {}", request.url),
+        _ => format!("the service to answer at {}", request.url),
+    };
+    let resolvers = resolvers(request);
+    let names = [host.to_owned()];
+    let expect = expectations(request);
+    cx.wait(Wait::until(&what, EVERY), async || {
+        let places = addresses(&resolvers, &names).await;
+        Ok(match look(cx, request, &expect, &places).await? {
+            Ok(()) => Poll::Ready(()),
+            Err(why) => Poll::Pending(why),
+        })
+    })
+    .await
+    .map_err(unseen)
+}
+
+/// Those of the arguments, else public ones; none for a private zone.
+fn resolvers(request: &Request) -> Vec<Server> {
+    let given = &request.args.resolver;
+    if given.is_empty() && !request.args.private_zone {
+        return RESOLVERS.iter().filter_map(|server| server.parse().ok()).collect();
+    }
+    given.clone()
+}
+
 /// Looks at the page in its own place, before anybody is led there.
 pub(crate) async fn page_is_there(cx: &Cx, request: &Request, target: &str) -> Result<(), Failure> {
-    let mut resolvers = request.args.resolver.clone();
-    if resolvers.is_empty() && !request.args.private_zone {
-        resolvers = RESOLVERS.iter().filter_map(|server| server.parse().ok()).collect();
-    }
+    let resolvers = resolvers(request);
     let names = [target.to_owned()];
     let mut why = String::new();
     for _ in 0..SILENT {

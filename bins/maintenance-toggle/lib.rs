@@ -4,6 +4,7 @@ mod answers;
 mod apply;
 mod args;
 mod check;
+mod listener;
 mod marker;
 mod observe;
 mod page;
@@ -26,6 +27,8 @@ use crate::record_set::{same, shown};
 use crate::undo::Inverse;
 
 const ZONE: &str = "arn:aws:route53:::hostedzone/ZONE";
+const LISTENER: &str = "arn:aws:elasticloadbalancing:REGION:ACCOUNT:listener/app/NAME/*";
+const RULE: &str = "arn:aws:elasticloadbalancing:REGION:ACCOUNT:listener-rule/app/NAME/*";
 
 const fn permission(action: &'static str, resource: &'static str, when: &'static str) -> Permission {
     Permission { action, resource, when }
@@ -63,7 +66,15 @@ pub const STEP: Step = Step {
         permission("route53:ChangeResourceRecordSets", ZONE, "--action on, off"),
         permission("route53:GetChange", "arn:aws:route53:::change/*", "--action on, off"),
         permission("cloudfront:ListDistributions", "*", "--to-distribution"),
-        permission("elasticloadbalancing:DescribeLoadBalancers", "*", "--to-load-balancer"),
+        permission("elasticloadbalancing:DescribeLoadBalancers", "*", "--to-load-balancer, --listener"),
+        permission("elasticloadbalancing:DescribeListeners", "*", "--listener"),
+        permission("elasticloadbalancing:DescribeRules", "*", "--listener"),
+        permission("elasticloadbalancing:DescribeTags", "*", "--listener"),
+        permission("elasticloadbalancing:DescribeTargetGroups", "*", "--to-target-group"),
+        permission("elasticloadbalancing:CreateRule", LISTENER, "--listener, --action on"),
+        permission("elasticloadbalancing:AddTags", RULE, "--listener, --action on"),
+        permission("elasticloadbalancing:SetRulePriorities", RULE, "--listener, where rules have to move"),
+        permission("elasticloadbalancing:DeleteRule", RULE, "--listener, --action off"),
         permission(
             "cloudformation:DescribeStackResources",
             "*",
@@ -86,9 +97,16 @@ pub const STEP: Step = Step {
 async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     let request = args.check(cx.env())?;
     let world = World::connect(&cx, &request).await?;
+    let balancers = aws_sdk_elasticloadbalancingv2::Client::new(&world.aws.config);
+    if let Some(receipt) = cx.undo().filter(|receipt| listener::is_of(receipt)) {
+        return listener::take_back(&cx, &balancers, receipt).await;
+    }
     if let Some(receipt) = cx.undo() {
         let found = undo::of(receipt)?;
         return take_back(&cx, &world, found).await;
+    }
+    if let Some(place) = &request.args.listener {
+        return listener::run(&cx, &request, &balancers, place).await;
     }
     let seen = observe(&cx, &world, &request).await?;
     cx.observed(&seen);

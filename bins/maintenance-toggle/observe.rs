@@ -33,7 +33,8 @@ impl World {
 /// Everything that the decision needs.
 pub(crate) async fn observe(cx: &Cx, world: &World, request: &Request) -> Result<Seen, Failure> {
     let args = &request.args;
-    let zone = zone(cx, world, &args.zone, args.private_zone).await?;
+    let wanted = args.zone.as_deref().unwrap_or_default();
+    let zone = zone(cx, world, wanted, args.private_zone).await?;
     if args.name != zone.name && !args.name.ends_with(&format!(".{}", zone.name)) {
         return Err(Failure::refused(format!("find {} in the zone {}", args.name, zone.name))
             .because("the name does not end in the zone's")
