@@ -3,6 +3,7 @@
 //! The record and its TTL of 300 are those of `BossDB`'s entry (runbook steps B4 and B32); its service and its page stand here
 //! as two servers on loopback.
 
+mod listener;
 mod stage;
 
 use std::collections::BTreeSet;
