@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -127,7 +128,10 @@ impl Receipt {
     /// Reads a receipt that a step wrote.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let name = path.display();
-        let text = fs::read_to_string(path).map_err(|error| {
+        // A device such as /dev/full or /dev/zero never ends.
+        let endless = fs::metadata(path).is_ok_and(|found| found.file_type().is_char_device());
+        let text = if endless { Err(io::Error::other("it is a device")) } else { fs::read_to_string(path) };
+        let text = text.map_err(|error| {
             Failure::usage(format!("read the receipt {name}"))
                 .because(error)
                 .help("--undo takes the file that --receipt named in the run to take back")
@@ -323,6 +327,10 @@ mod tests {
         fs::write(&path, "mine").unwrap();
         assert_eq!(Journal::open(path.clone(), blank("x", "1")).unwrap_err().code(), Code::Usage);
         assert_eq!(fs::read_to_string(path).unwrap(), "mine");
+        for device in ["/dev/full", "/dev/zero"] {
+            let refused = Journal::open(device.into(), blank("x", "1")).unwrap_err();
+            assert_eq!((refused.code(), refused.chain()), (Code::Usage, vec!["it is a device".to_owned()]));
+        }
     }
 
     #[test]
