@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws::{Aws, failure};
+use aws::failure;
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, LoadBalancerTypeEnum, Rule as Described, RuleCondition,

@@ -190,10 +190,6 @@ impl Listener {
         let others = self.rules.iter().filter(|rule| Some(rule.arn.as_str()) != except);
         others.filter(|rule| rule.hosts.takes(name)).map(|rule| rule.priority).min()
     }
-
-    fn by_priority(&self) -> BTreeMap<u32, &Rule> {
-        self.rules.iter().map(|rule| (rule.priority, rule)).collect()
-    }
 }
 
 /// Where the new rule is made, and which rules move then: their ARNs with the priorities that they have.
@@ -212,8 +208,8 @@ pub(crate) fn place(listener: &Listener, name: &str) -> Option<(u32, Priorities)
         return Some((free, Priorities::new()));
     }
     let gap = (first..=LAST).find(|number| !used.contains(number))?;
-    let moved = listener.by_priority().range(first..gap).map(|(number, rule)| (rule.arn.clone(), *number));
-    Some((gap, moved.collect()))
+    let moves = listener.rules.iter().filter(|rule| (first..gap).contains(&rule.priority));
+    Some((gap, moves.map(|rule| (rule.arn.clone(), rule.priority)).collect()))
 }
 
 /// Those that move go on by one, and the page's rule takes the place of the first.
