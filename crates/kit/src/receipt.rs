@@ -329,7 +329,8 @@ mod tests {
         assert_eq!(fs::read_to_string(path).unwrap(), "mine");
         for device in ["/dev/full", "/dev/zero"] {
             let refused = Journal::open(device.into(), blank("x", "1")).unwrap_err();
-            assert_eq!((refused.code(), refused.chain()), (Code::Usage, vec!["it is a device".to_owned()]));
+            assert_eq!(refused.code(), Code::Usage);
+            assert!(refused.chain()[0].contains("it is a device"), "{:?}", refused.chain());
         }
     }
 
