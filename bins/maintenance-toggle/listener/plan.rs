@@ -282,8 +282,14 @@ fn on(
     if saved.by != wish.holder {
         return Err(Failure::refused(attempt)
             .because(format!("another release has the maintenance page on: {}", since(&saved)))
-            .help("wait for it to end")
-            .help(format!("if that release is gone, act in its name: --release '{}'", saved.by)));
+            .help(if wish.now < saved.until {
+                format!(
+                    "wait for it to end; if that release is gone, act in its name: --release '{}'",
+                    saved.by
+                )
+            } else {
+                "its time is over: --action off takes it off first".to_owned()
+            }));
     }
     if rule.page.as_ref() != Some(page) {
         return Err(Failure::refused(attempt)
@@ -342,6 +348,8 @@ fn off(
     }
     let moved = at(listener, &saved, 1);
     let back = still(listener, &saved);
+    // Where the page's rule is when it is deleted.
+    let mut gap = rule.priority;
     if !wish.leave && back.len() != saved.moved.len() {
         if moved.len() != saved.moved.len() {
             let was: Vec<String> =
@@ -360,7 +368,7 @@ fn off(
                 ))
                 .help("--leave-record takes the page off and leaves the other rules as they are now"));
         }
-        let gap = moved.values().max().copied().unwrap_or(rule.priority);
+        gap = moved.values().max().copied().unwrap_or(gap);
         let mut from = moved.clone();
         from.insert(rule.arn.clone(), rule.priority);
         let mut to: Priorities = moved.iter().map(|(arn, number)| (arn.clone(), number - 1)).collect();
@@ -369,7 +377,7 @@ fn off(
     }
     switch.changes.push(Change::Delete {
         arn: rule.arn.clone(),
-        priority: rule.priority,
+        priority: gap,
         page: rule.page.clone(),
         saved,
     });

@@ -16,7 +16,8 @@ const CREATE: &str = "elasticloadbalancing:CreateRule";
 const MOVE: &str = "elasticloadbalancing:SetRulePriorities";
 const DELETE: &str = "elasticloadbalancing:DeleteRule";
 const NAME: &str = "api.theboss.io";
-const PAGE: &str = "<h1>Down for Maintenance</h1>";
+/// No markup: the emulator would put it into its answers as it stands.
+const PAGE: &str = "Down for Maintenance";
 
 async fn elb(form: &[(&str, &str)]) -> String {
     let form = [&[("Version", "2015-12-01")], form].concat();
@@ -65,7 +66,7 @@ impl Balancer {
         for (priority, host) in rules {
             balancer.rule(*priority, host).await;
         }
-        std::fs::write(balancer.world.dir.path().join("page.html"), PAGE).unwrap();
+        std::fs::write(balancer.world.dir.path().join("page.txt"), PAGE).unwrap();
         balancer.world.front.forget();
         balancer
     }
@@ -122,7 +123,7 @@ impl Balancer {
     }
 
     async fn on(&self, more: &[&str]) -> Ran {
-        run(self.command("on", &[&["--page-file", "page.html"], more].concat())).await
+        run(self.command("on", &[&["--page-file", "page.txt"], more].concat())).await
     }
 
     async fn off(&self, more: &[&str]) -> Ran {
@@ -193,7 +194,7 @@ async fn killed_at_any_call_of_a_listener_the_next_run_ends_right() {
                 .world
                 .front
                 .hold(at.as_str(), if after { When::AfterEffect } else { When::BeforeForward });
-            let page: &[&str] = if action == "on" { &["--page-file", "page.html"] } else { &[] };
+            let page: &[&str] = if action == "on" { &["--page-file", "page.txt"] } else { &[] };
             let mut command = balancer.command(action, page);
             let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             hold.arrived().await;
@@ -240,8 +241,12 @@ async fn what_a_user_gets_wrong_about_a_listener_is_said() {
         (&["--page-file", "gone.html"], 2, "gone.html"),
         (&["--to-name", "page.test"], 2, "a rule leads to no other name"),
         (&[], 2, "--page-file or --to-target-group"),
-        (&["--to-target-group", "no-such-group"], 1, "no-such-group"),
-        (&["--page-file", "page.html", "--listener", "no-such-balancer:443"], 2, "--listener"),
+        (&["--to-target-group", "no-such-group"], 3, "find the target group no-such-group"),
+        (
+            &["--page-file", "page.txt", "--listener", "no-such-balancer:443"],
+            1,
+            "check --listener and the region",
+        ),
     ] {
         run(balancer.command("on", args)).await.expect(code).says(&[says]);
     }
@@ -249,7 +254,7 @@ async fn what_a_user_gets_wrong_about_a_listener_is_said() {
     let listener = format!("{}:81", balancer.name);
     let wrong =
         ["maintenance-toggle", "--action", "on", "--name", NAME, "--url", &url, "--listener", &listener];
-    let wrong = [&wrong[..], &["--page-file", "page.html", "--no-fetch"]].concat();
+    let wrong = [&wrong[..], &["--page-file", "page.txt", "--no-fetch"]].concat();
     run(balancer.world.command(&wrong)).await.expect(3).says(&["it has listeners on the ports"]);
     balancer.world.front.set_faults([Fault::access_denied(CREATE)]);
     balancer.on(&[]).await.expect(1).says(&["elasticloadbalancing:CreateRule", "nothing was changed"]);
