@@ -77,10 +77,10 @@ pub(crate) async fn create(
             let ours = all.into_iter().find(|rule| rule.tags == saved.tags());
             Ok::<_, Failure>(ours.map(|rule| rule.arn))
         };
-        if taken || failed.is_transient() {
-            if let Some(arn) = there().await? {
-                return Ok(arn);
-            }
+        if (taken || failed.is_transient())
+            && let Some(arn) = there().await?
+        {
+            return Ok(arn);
         }
         if taken {
             return Err(in_between(&attempt, &failed));

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use aws::failure;
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{
-    Action, ActionTypeEnum, LoadBalancerTypeEnum, Rule as Described, RuleCondition,
+    Action, ActionTypeEnum, HostHeaderConditionConfig, Listener as SdkListener, LoadBalancerTypeEnum,
+    Rule as Described, RuleCondition,
 };
 use kit::{Cx, Failure};
 
@@ -78,7 +79,7 @@ pub(crate) async fn listener(cx: &Cx, client: &Client, wanted: &Place) -> Result
             let found = all.iter().find(|one| one.port() == Some(i32::from(*port)));
             let Some(found) = found else {
                 let ports: Vec<String> =
-                    all.iter().filter_map(|one| one.port()).map(|port| port.to_string()).collect();
+                    all.iter().filter_map(SdkListener::port).map(|port| port.to_string()).collect();
                 return Err(Failure::refused(&attempt)
                     .because(format!("it has listeners on the ports {}", ports.join(", ")))
                     .help("correct --listener"));
@@ -165,7 +166,7 @@ fn hosts(conditions: &[RuleCondition]) -> Hosts {
         let config = condition.host_header_config();
         let expressions =
             condition.regex_values().len() + config.map_or(0, |config| config.regex_values().len());
-        let values = config.map(|config| config.values()).filter(|values| !values.is_empty());
+        let values = config.map(HostHeaderConditionConfig::values).filter(|values| !values.is_empty());
         let values = values.unwrap_or_else(|| condition.values());
         if expressions == 0 && !values.is_empty() {
             return Hosts::Like(values.to_vec());

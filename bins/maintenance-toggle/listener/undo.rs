@@ -31,13 +31,12 @@ impl Plan for Back {
     fn actions(&self) -> Vec<Action> {
         let does = |(record, inverse, way): &(ActionRecord, Inverse, Way)| {
             let text = match (way, &inverse.change) {
-                (Way::Settled, _) => return None,
                 (Way::Create, Change::Delete { priority, .. }) => {
                     format!("add the page's rule of {} with priority {priority} again", self.name)
                 }
                 (Way::Delete(arn), _) => format!("delete the page's rule {arn}"),
                 (Way::Move(to), _) => format!("give {} rules the priorities that they had", to.len()),
-                (Way::Create, _) => return None,
+                (Way::Settled | Way::Create, _) => return None,
             };
             Some(Action::irreversible(&record.id, text, "run the step again instead"))
         };
