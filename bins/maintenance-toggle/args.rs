@@ -66,7 +66,7 @@ pub struct Args {
     pub(crate) expires: Duration,
 
     /// Whose maintenance it is [default: in a GitHub job its workflow run; elsewhere `a terminal`]
-    #[arg(long, value_name = "TEXT", value_parser = holder)]
+    #[arg(long, value_name = "TEXT", value_parser = kit::parse_release)]
     pub(crate) release: Option<String>,
 
     /// off: delete the saved state and leave the record, or the other rules, as they are now
@@ -180,30 +180,9 @@ impl Args {
                 ))
                 .help("leave it out, or write an address on that name"));
         }
-        if self.listener.is_some() && self.release.as_ref().is_some_and(|release| release.contains('#')) {
-            return Err(Failure::usage("use --release with --listener")
-                .because("it is kept in a tag of the rule, where AWS allows no #"));
-        }
-        let holder = match &self.release {
-            Some(release) => release.clone(),
-            None => run_of(env).unwrap_or_else(|| "a terminal".to_owned()),
-        };
+        let holder = env.release(self.release.as_deref());
         Ok(Request { args: self, url, holder })
     }
-}
-
-/// The workflow run, the same in every job and attempt. Numbers alone: a repository's name can be a person's.
-///
-/// Source: <https://docs.github.com/en/actions/reference/workflows-and-actions/variables>
-fn run_of(env: &Env) -> Option<String> {
-    if !env.in_github_job() {
-        return None;
-    }
-    let run = env.get("GITHUB_RUN_ID")?;
-    Some(match env.get("GITHUB_REPOSITORY_ID") {
-        Some(repository) => format!("run {run} of repository {repository}"),
-        None => format!("run {run}"),
-    })
 }
 
 fn name(text: &str) -> Result<String, String> {
@@ -238,12 +217,4 @@ fn ttl(text: &str) -> Result<Duration, String> {
         return Err("it must be whole seconds, and at least one".to_owned());
     }
     Ok(time)
-}
-
-fn holder(text: &str) -> Result<String, String> {
-    let plain = |char: char| char.is_ascii_alphanumeric() || " ._:/#+-".contains(char);
-    if text.is_empty() || text.len() > 100 || !text.chars().all(plain) || text.trim() != text {
-        return Err("write up to 100 letters, digits, blanks and ._:/#+-, as in v2.1.0".to_owned());
-    }
-    Ok(text.to_owned())
 }

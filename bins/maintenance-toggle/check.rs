@@ -168,24 +168,9 @@ impl Check<'_> {
 
     /// Fetches the page, or the service, at the place where the name leads now.
     async fn by_fetch(&self) -> Result<(), Failure> {
-        let request = self.request;
-        let what = match request.args.action {
-            Act::On => format!("the maintenance page to be seen at {}", request.url),
-            _ => format!("the service to answer at {}", request.url),
-        };
-        let expect = expectations(request);
         let mut names = leads_to(self.sets);
         names.dedup();
-        self.cx
-            .wait(Wait::until(&what, EVERY), async || {
-                let places = plain(self.sets).union(&self.addresses(&names).await).copied().collect();
-                Ok(match look(self.cx, request, &expect, &places).await? {
-                    Ok(()) => Poll::Ready(()),
-                    Err(why) => Poll::Pending(why),
-                })
-            })
-            .await
-            .map_err(unseen)
+        answers_at(self.cx, self.request, &plain(self.sets), &names).await
     }
 }
 
@@ -272,20 +257,21 @@ async fn look(
     })
 }
 
-/// Waits until the page, or the service, is fetched from this host under the public name.
-pub(crate) async fn answers_at(cx: &Cx, request: &Request, host: &str) -> Result<(), Failure> {
-    if request.args.no_fetch {
-        return Ok(());
-    }
+/// Waits until the page, or the service, is fetched under the public name from these places and those that the names have.
+pub(crate) async fn answers_at(
+    cx: &Cx,
+    request: &Request,
+    places: &BTreeSet<IpAddr>,
+    names: &[String],
+) -> Result<(), Failure> {
     let what = match request.args.action {
         Act::On => format!("the maintenance page to be seen at {}", request.url),
         _ => format!("the service to answer at {}", request.url),
     };
     let resolvers = resolvers(request);
-    let names = [host.to_owned()];
     let expect = expectations(request);
     cx.wait(Wait::until(&what, EVERY), async || {
-        let places = addresses(&resolvers, &names).await;
+        let places = places.union(&addresses(&resolvers, names).await).copied().collect();
         Ok(match look(cx, request, &expect, &places).await? {
             Ok(()) => Poll::Ready(()),
             Err(why) => Poll::Pending(why),

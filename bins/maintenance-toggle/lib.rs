@@ -14,7 +14,7 @@ mod undo;
 
 use std::time::Duration;
 
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
+use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step, clock};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ pub use crate::args::Args;
 use crate::args::{Act, Request};
 use crate::check::{Check, in_sync, page_is_there};
 use crate::observe::{World, observe};
-use crate::plan::{SWITCH, Seen, Stand, Toggle, Wish, Zone, clock};
+use crate::plan::{SWITCH, Seen, Stand, Toggle, Wish, Zone};
 use crate::record_set::{same, shown};
 use crate::undo::Inverse;
 

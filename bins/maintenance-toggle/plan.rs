@@ -1,6 +1,6 @@
 //! What is to be done, from what was asked for and what was seen. Pure.
 
-use kit::{Action, Failure, Note, Plan};
+use kit::{Action, Failure, Note, Plan, clock};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
@@ -165,12 +165,6 @@ pub(crate) fn plan(wish: &Wish, seen: &Seen) -> Result<Toggle, Failure> {
 
 fn since(marker: &Marker) -> String {
     format!("{}, since {}, until {}", marker.by, clock(marker.since), clock(marker.until))
-}
-
-/// The time as people read it, to the second.
-pub(crate) fn clock(time: OffsetDateTime) -> String {
-    let time = time.to_offset(time::UtcOffset::UTC);
-    format!("{} {:02}:{:02}:{:02} UTC", time.date(), time.hour(), time.minute(), time.second())
 }
 
 /// The help for somebody who has to act for a release that is gone.

@@ -29,7 +29,7 @@ pub struct Args {
     pub(crate) alarm_prefix: Vec<String>,
 
     /// on: whose silence it is, for people who find it [default: in a GitHub job its workflow run; elsewhere `a terminal`]
-    #[arg(long, value_name = "TEXT", value_parser = holder)]
+    #[arg(long, value_name = "TEXT", value_parser = kit::parse_release)]
     pub(crate) release: Option<String>,
 
     #[command(flatten)]
@@ -61,31 +61,6 @@ impl Args {
                 .because("it names the address of a topic's subscription")
                 .help("add --topic, or leave --keep out"));
         }
-        Ok(self.release.clone().or_else(|| run_of(env)).unwrap_or_else(|| "a terminal".to_owned()))
+        Ok(env.release(self.release.as_deref()))
     }
-}
-
-/// The workflow run, the same in every job and attempt. Numbers alone: a repository's name can be a person's.
-///
-/// Source: <https://docs.github.com/en/actions/reference/workflows-and-actions/variables>
-fn run_of(env: &Env) -> Option<String> {
-    if !env.in_github_job() {
-        return None;
-    }
-    let run = env.get("GITHUB_RUN_ID")?;
-    Some(match env.get("GITHUB_REPOSITORY_ID") {
-        Some(repository) => format!("run {run} of repository {repository}"),
-        None => format!("run {run}"),
-    })
-}
-
-/// What the value of a tag may hold.
-///
-/// Source: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Tag.html>
-fn holder(text: &str) -> Result<String, String> {
-    let plain = |char: char| char.is_ascii_alphanumeric() || " ._:/+-".contains(char);
-    if text.is_empty() || text.len() > 100 || !text.chars().all(plain) || text.trim() != text {
-        return Err("write up to 100 letters, digits, blanks and ._:/+-, as in v2.1.0".to_owned());
-    }
-    Ok(text.to_owned())
 }

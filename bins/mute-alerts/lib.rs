@@ -12,8 +12,7 @@ mod undo;
 
 use std::time::Duration;
 
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Poll, Step, Wait};
-use tokio::time::Instant;
+use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Poll, Step};
 
 use crate::args::Act;
 pub use crate::args::Args;
@@ -103,17 +102,9 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     Ok(if count == 0 { Outcome::unchanged(headline) } else { Outcome::changed(headline) })
 }
 
-/// How long an attribute that was set may be read as it was.
-const READ_BACK: Duration = Duration::from_mins(1);
-
 /// Reads back what was set, until it is so.
 async fn prove(cx: &Cx, world: &World, changes: &Changes) -> Result<(), Failure> {
-    let wait = Wait {
-        what: "the changes to be read back",
-        every: Duration::from_secs(2),
-        deadline: Some(Instant::now() + READ_BACK),
-    };
-    let proven = cx.wait(wait, async || {
+    cx.read_back(async || {
         for change in &changes.subscriptions {
             // Deleted meanwhile, it sends nothing to anybody.
             let Some(now) = observe::policy(cx, world, &change.arn).await? else { continue };
@@ -129,15 +120,8 @@ async fn prove(cx: &Cx, world: &World, changes: &Changes) -> Result<(), Failure>
             }
         }
         Ok(Poll::Ready(()))
-    });
-    proven.await.map_err(|failure| {
-        if failure.code() != Code::Deadline {
-            return failure;
-        }
-        Failure::unverified("read back what was set")
-            .because(failure.chain().join(": "))
-            .help("somebody else may have changed it: see --action status")
     })
+    .await
 }
 
 async fn take_back(
@@ -169,10 +153,10 @@ async fn take_back(
         cx.mark_undone(record)?;
     }
     for change in &back.changes.subscriptions {
-        take_one(cx, &back, &change.id, apply::set_policy(cx, world, change)).await?;
+        cx.act_undo_all(&change.id, back.records(&change.id), apply::set_policy(cx, world, change)).await?;
     }
     for change in &back.changes.alarms {
-        take_one(cx, &back, &change.id, apply::set_alarm(cx, world, change)).await?;
+        cx.act_undo_all(&change.id, back.records(&change.id), apply::set_alarm(cx, world, change)).await?;
     }
     prove(cx, world, &back.changes).await?;
     let count = back.changes.subscriptions.len() + back.changes.alarms.len();
@@ -181,23 +165,4 @@ async fn take_back(
         1 => Outcome::changed("1 change of that run is taken back"),
         n => Outcome::changed(format!("{n} changes of that run are taken back")),
     })
-}
-
-async fn take_one(
-    cx: &Cx,
-    back: &undo::Back,
-    id: &str,
-    call: impl Future<Output = Result<(), Failure>>,
-) -> Result<(), Failure> {
-    let records = back.takes.get(id).map_or(&[][..], Vec::as_slice);
-    let Some((first, others)) = records.split_first() else {
-        return Err(
-            Failure::failed(format!("take {id} back")).because("no record has it; this is a bug in the step")
-        );
-    };
-    cx.act_undo(id, first, call).await?;
-    for record in others {
-        cx.mark_undone(record)?;
-    }
-    Ok(())
 }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use kit::{Action, Failure, Note, Plan};
+use kit::{Action, Failure, Note, Plan, clock};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Act;
-use crate::saved::{LARGEST, Mark, Reading, Saved, clock, present, read, same};
+use crate::saved::{LARGEST, Mark, Reading, Saved, present, read, same};
 
 /// What was seen.
 #[derive(Clone, Debug, Serialize)]

@@ -189,7 +189,7 @@ fn nobody_left_and_another_release_are_warned_of() {
     other.mark.by = "a terminal".into();
     let again = plan(&other, &applied(&before, &on)).unwrap();
     assert!(
-        warnings(&again).contains("silenced already, since 2026-11-21 22:00 UTC by run 12"),
+        warnings(&again).contains("silenced already, since 2026-11-21 22:00:00 UTC by run 12"),
         "{:?}",
         again.notes
     );

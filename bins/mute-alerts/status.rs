@@ -1,10 +1,10 @@
 //! What is silenced, for people and for the next job.
 
-use kit::{Cx, Outcome};
+use kit::{Cx, Outcome, clock};
 use serde_json::json;
 
 use crate::plan::{Seen, words};
-use crate::saved::{Mark, Reading, clock, read};
+use crate::saved::{Mark, Reading, read};
 
 /// The counts, and one line that says them.
 #[derive(Debug)]

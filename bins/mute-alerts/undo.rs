@@ -41,6 +41,13 @@ pub(crate) struct Back {
     pub(crate) settled: Vec<ActionRecord>,
 }
 
+impl Back {
+    /// What a change takes back.
+    pub(crate) fn records(&self, id: &str) -> &[ActionRecord] {
+        self.takes.get(id).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// Goes through the records, last first. What is there must be what a record left, or what it found; one record after
 /// another of the same thing, as a continued receipt has them, are taken back in one change.
 pub(crate) fn plan(records: &[(ActionRecord, Inverse)], present: &Present) -> Result<Back, Failure> {

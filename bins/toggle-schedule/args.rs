@@ -29,7 +29,7 @@ pub struct Args {
     pub(crate) no_save: bool,
 
     /// Whose change it is [default: in a GitHub job its workflow run; elsewhere `a terminal`]
-    #[arg(long, value_name = "TEXT", value_parser = holder)]
+    #[arg(long, value_name = "TEXT", value_parser = kit::parse_release)]
     pub(crate) release: Option<String>,
 
     #[command(flatten)]
@@ -83,22 +83,8 @@ impl Args {
                 .because("--no-save belongs to --action enable and disable")
                 .help("leave --no-save out"));
         }
-        Ok(self.release.clone().or_else(|| run_of(env)).unwrap_or_else(|| "a terminal".to_owned()))
+        Ok(env.release(self.release.as_deref()))
     }
-}
-
-/// The workflow run, the same in every job and attempt. Numbers alone: a repository's name can be a person's.
-///
-/// Source: <https://docs.github.com/en/actions/reference/workflows-and-actions/variables>
-fn run_of(env: &Env) -> Option<String> {
-    if !env.in_github_job() {
-        return None;
-    }
-    let run = env.get("GITHUB_RUN_ID")?;
-    Some(match env.get("GITHUB_REPOSITORY_ID") {
-        Some(repository) => format!("run {run} of repository {repository}"),
-        None => format!("run {run}"),
-    })
 }
 
 /// Source: <https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_DescribeRule.html>
@@ -106,17 +92,6 @@ fn rule(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
         return Err("write the rule's name, not its ARN: up to 64 letters, digits and ._-".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-/// What the value of a tag may hold.
-///
-/// Source: <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-tagging.html>
-fn holder(text: &str) -> Result<String, String> {
-    let plain = |char: char| char.is_ascii_alphanumeric() || " ._:/+-".contains(char);
-    if text.is_empty() || text.len() > 100 || !text.chars().all(plain) || text.trim() != text {
-        return Err("write up to 100 letters, digits, blanks and ._:/+-, as in v2.1.0".to_owned());
     }
     Ok(text.to_owned())
 }

@@ -12,15 +12,14 @@ mod undo;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Poll, Step, Wait};
+use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Poll, Step, clock};
 use serde_json::json;
-use tokio::time::Instant;
 
 use crate::args::Act;
 pub use crate::args::Args;
 use crate::observe::{World, observe};
 use crate::plan::{Change, Changes, Rule, Wish};
-use crate::saved::{Saved, clock};
+use crate::saved::Saved;
 
 const RULE: &str = "arn:aws:events:REGION:ACCOUNT:rule/NAME";
 
@@ -96,17 +95,9 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     Ok(Outcome::changed(headline(&after)))
 }
 
-/// How long a state that was set may be read as it was.
-const READ_BACK: Duration = Duration::from_mins(1);
-
 /// Reads back what was set, until it is so.
 async fn prove(cx: &Cx, world: &World, changes: &Changes) -> Result<(), Failure> {
-    let wait = Wait {
-        what: "the changes to be read back",
-        every: Duration::from_secs(2),
-        deadline: Some(Instant::now() + READ_BACK),
-    };
-    let proven = cx.wait(wait, async || {
+    cx.read_back(async || {
         for Change { name, bus, after, .. } in &changes.rules {
             let now = observe::rule(cx, world, bus, name).await?.map(|rule| rule.stand);
             if now.as_ref() != Some(after) {
@@ -115,15 +106,8 @@ async fn prove(cx: &Cx, world: &World, changes: &Changes) -> Result<(), Failure>
             }
         }
         Ok(Poll::Ready(()))
-    });
-    proven.await.map_err(|failure| {
-        if failure.code() != Code::Deadline {
-            return failure;
-        }
-        Failure::unverified("read back what was set")
-            .because(failure.chain().join(": "))
-            .help("somebody else may have changed it: see --action status")
     })
+    .await
 }
 
 fn headline(rules: &[Rule]) -> String {
@@ -183,15 +167,7 @@ async fn take_back(
         cx.mark_undone(record)?;
     }
     for change in &back.changes.rules {
-        let records = back.takes.get(&change.id).map_or(&[][..], Vec::as_slice);
-        let Some((first, others)) = records.split_first() else {
-            return Err(Failure::failed(format!("take {} back", change.id))
-                .because("no record has it; this is a bug in the step"));
-        };
-        cx.act_undo(&change.id, first, apply::set(cx, world, change)).await?;
-        for record in others {
-            cx.mark_undone(record)?;
-        }
+        cx.act_undo_all(&change.id, back.records(&change.id), apply::set(cx, world, change)).await?;
     }
     prove(cx, world, &back.changes).await?;
     Ok(match back.changes.rules.len() {

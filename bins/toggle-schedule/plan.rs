@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use kit::{Action, Failure, Note, Plan};
+use kit::{Action, Failure, Note, Plan, clock};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::args::{Act, Expect};
-use crate::saved::{KEY, Saved, clock};
+use crate::saved::{KEY, Saved};
 
 pub(crate) const ENABLED: &str = "ENABLED";
 pub(crate) const DISABLED: &str = "DISABLED";

@@ -61,7 +61,9 @@ fn what_another_release_saved_is_refused_and_told() {
         assert_eq!(refused.code(), Code::Refused);
         let why = refused.chain().join("");
         assert!(
-            why.contains("run 1, since 2026-11-21 22:00 UTC, has it DISABLED and saved that it was ENABLED"),
+            why.contains(
+                "run 1, since 2026-11-21 22:00:00 UTC, has it DISABLED and saved that it was ENABLED"
+            ),
             "{why}"
         );
     }

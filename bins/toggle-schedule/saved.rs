@@ -45,12 +45,6 @@ impl Saved {
     }
 }
 
-/// A time for people.
-pub(crate) fn clock(time: OffsetDateTime) -> String {
-    let time = time.to_offset(time::UtcOffset::UTC);
-    format!("{} {:02}:{:02} UTC", time.date(), time.hour(), time.minute())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,13 @@ pub(crate) struct Back {
     pub(crate) settled: Vec<ActionRecord>,
 }
 
+impl Back {
+    /// What a change takes back.
+    pub(crate) fn records(&self, id: &str) -> &[ActionRecord] {
+        self.takes.get(id).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// Goes through the records, last first; `present` is what is there now, by ARN, without the rules that are gone. Several
 /// records of one rule, as a continued receipt has them, are taken back in one change.
 pub(crate) fn plan(

@@ -6,13 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kit::{Action, Failure, Note, Plan};
+use kit::{Action, Failure, Note, Plan, clock};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::saved::{Saved, id_of};
 use crate::args::Act;
-use crate::plan::clock;
 
 pub(crate) const CREATE: &str = "create-rule";
 pub(crate) const MOVE: &str = "set-priorities";

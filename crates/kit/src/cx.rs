@@ -262,6 +262,22 @@ impl Cx {
         Ok(value)
     }
 
+    /// [`Cx::act_undo`] where one call takes back several actions of the receipt, as of a run that was continued.
+    pub async fn act_undo_all<T: Serialize>(
+        &self,
+        id: &str,
+        taken_back: &[crate::ActionRecord],
+        call: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        if taken_back.is_empty() {
+            return Err(Failure::failed(format!("take {id} back"))
+                .because("no action of the receipt has it; this is a bug in the step"));
+        }
+        let value = self.act(id, &Value::Null, call).await?;
+        taken_back.iter().try_for_each(|action| self.mark_undone(action))?;
+        Ok(value)
+    }
+
     /// Takes back what an action of this very run made, as when it was made to be looked at. A run of which everything was
     /// taken back has changed nothing.
     pub async fn put_back<T>(

@@ -29,6 +29,9 @@ pub struct Wait<'a> {
 /// How long without a change before the last line is said again, so that a quiet job is seen to be alive.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
+/// How long a value that was set may be read as it was.
+const READ_BACK: Duration = Duration::from_mins(1);
+
 impl<'a> Wait<'a> {
     /// Looks every `every` until the step's deadline.
     pub fn until(what: &'a str, every: Duration) -> Self {
@@ -73,6 +76,27 @@ impl Cx {
             }
             self.or_cancelled(self.pause(pause)).await?;
         }
+    }
+
+    /// [`Cx::wait`] for a minute, in which what was just set may still be read as it was. What is not read back then was not
+    /// proven.
+    pub async fn read_back(
+        &self,
+        poll: impl AsyncFnMut() -> Result<Poll<()>, Failure>,
+    ) -> Result<(), Failure> {
+        let wait = Wait {
+            what: "the changes to be read back",
+            every: Duration::from_secs(2),
+            deadline: Some(Instant::now() + READ_BACK),
+        };
+        self.wait(wait, poll).await.map_err(|failure| {
+            if failure.code() != Code::Deadline {
+                return failure;
+            }
+            Failure::unverified("read back what was set")
+                .because(failure.chain().join(": "))
+                .help("somebody else may have changed it: see --action status")
+        })
     }
 }
 

@@ -381,6 +381,11 @@ pub async fn reset(options: &StateOptions) -> io::Result<()> {
     std::fs::remove_dir_all(&options.state)
 }
 
+fn port_of(url: &str) -> io::Result<u16> {
+    let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    port.ok_or_else(|| io::Error::other(format!("{url} has no port")))
+}
+
 /// A closed standard output must not end the world.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");

@@ -17,7 +17,7 @@ use testkit::templates::{self, Derived};
 
 use super::folder::Folder;
 use super::traffic::Entry;
-use super::{Aws, Fail, PATIENCE};
+use super::{Aws, Fail, PATIENCE, port_of};
 
 /// AWS's account for documentation, which the recorded templates name too.
 pub(super) const ACCOUNT: &str = "123456789012";
@@ -240,11 +240,7 @@ impl<'a> Making<'a> {
 
     /// Runs as long as the world, at these URLs.
     pub(super) fn beside(&mut self, urls: &[&str], running: impl Send + 'static) -> io::Result<()> {
-        let port = |url: &&str| {
-            let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-            port.ok_or_else(|| io::Error::other(format!("{url} has no port")))
-        };
-        self.ports = urls.iter().map(port).collect::<io::Result<_>>()?;
+        self.ports = urls.iter().map(|url| port_of(url)).collect::<io::Result<_>>()?;
         self.beside = Some(Box::new(running));
         Ok(())
     }
@@ -276,9 +272,7 @@ impl<'a> Making<'a> {
             .port(same_port(kept.map_or(0, |kept| kept.front_port)).await?)
             .start()
             .await?;
-        let port = front.url().rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        let port = port.ok_or_else(|| io::Error::other(format!("{} has no port", front.url())))?;
-        self.folder.keep(&Kept { front_port: port, ports: self.ports })?;
+        self.folder.keep(&Kept { front_port: front.port(), ports: self.ports })?;
         let aws =
             Aws { endpoint: front.url().to_owned(), account: ACCOUNT.to_owned(), region: REGION.to_owned() };
         let mut description =

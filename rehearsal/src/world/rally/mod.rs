@@ -24,7 +24,7 @@ use self::definition::Definition;
 pub use self::description::{Backups, Database, Github, Pids, Registry, Release, Service, World};
 use super::folder::Folder;
 use super::traffic::Traffic;
-use super::{Aws, PATIENCE, ReleaseOptions, Variant};
+use super::{Aws, PATIENCE, ReleaseOptions, Variant, port_of};
 
 /// Ports and passwords.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,11 +66,6 @@ impl Kept {
             ..self
         })
     }
-}
-
-fn port_of(url: &str) -> io::Result<u16> {
-    let port = url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    port.ok_or_else(|| io::Error::other(format!("{url} has no port")))
 }
 
 /// Everything that runs. Fields are dropped in this order: what serves ends before what it needs.
