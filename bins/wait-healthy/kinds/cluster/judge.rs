@@ -173,10 +173,12 @@ pub(crate) fn judge(wanted: &Wanted, seen: &Seen) -> Look {
         let mut line = format!("it is {}, want {want}", kit::one_line(&health.status));
         if health.unassigned_shards > 0 {
             let all = health.active_shards + health.initializing_shards + health.unassigned_shards;
-            line.push_str(&format!(": {} of {all} shards are unassigned", health.unassigned_shards));
+            let lacks = health.unassigned_shards;
+            line.push_str(&format!(": {lacks} of {all} shards {} unassigned", is(lacks)));
         }
         if health.initializing_shards > 0 {
-            line.push_str(&format!(", {} are starting", health.initializing_shards));
+            let starting = health.initializing_shards;
+            line.push_str(&format!(", {starting} {} starting", is(starting)));
         }
         // Red ones first: their data can't be had.
         let mut names: Vec<(&String, &String)> = seen.lacking.iter().collect();
@@ -189,8 +191,9 @@ pub(crate) fn judge(wanted: &Wanted, seen: &Seen) -> Look {
         unmet.extend(seen.explained.clone());
     } else if wanted.state == State::Settled {
         let moving = [(health.relocating_shards, "being moved"), (health.initializing_shards, "starting")];
-        let moving = moving.into_iter().filter(|(count, _)| *count > 0);
-        let moving: Vec<String> = moving.map(|(count, what)| format!("{count} shards are {what}")).collect();
+        let moving = moving.iter().filter(|(count, _)| *count > 0);
+        let moving: Vec<String> =
+            moving.map(|(count, what)| format!("{count} shard{} {} {what}", s(*count), is(*count))).collect();
         if !moving.is_empty() {
             unmet.push(moving.join(", "));
         }
@@ -208,8 +211,7 @@ fn members(wanted: &Wanted, seen: &Seen) -> Vec<String> {
     let count = seen.health.number_of_nodes;
     if let Some(want) = wanted.nodes.filter(|want| *want != count) {
         let names = some(&there);
-        unmet
-            .push(format!("it has {count} node{} ({names}), want {want}", if count == 1 { "" } else { "s" }));
+        unmet.push(format!("it has {count} node{} ({names}), want {want}", s(count)));
     }
     if wanted.names.is_empty() {
         return unmet;
@@ -232,6 +234,14 @@ fn members(wanted: &Wanted, seen: &Seen) -> Vec<String> {
     unmet
 }
 
+fn is(count: u64) -> &'static str {
+    if count == 1 { "is" } else { "are" }
+}
+
+fn s(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
 /// Some of many names.
 pub(crate) fn some(names: &[impl AsRef<str>]) -> String {
     let mut shown: Vec<String> = names.iter().take(NAMED).map(|name| name.as_ref().to_owned()).collect();
@@ -246,11 +256,12 @@ fn line(seen: &Seen) -> String {
     let health = &seen.health;
     let nodes = health.number_of_nodes;
     let mut line = format!(
-        "{} is {}, {nodes} node{}, {} shards",
+        "{} is {}, {nodes} node{}, {} shard{}",
         kit::one_line(&health.cluster_name),
         health.status,
-        if nodes == 1 { "" } else { "s" },
-        health.active_shards
+        s(nodes),
+        health.active_shards,
+        s(health.active_shards)
     );
     for (count, what) in [
         (health.unassigned_shards, "unassigned"),

@@ -174,7 +174,7 @@ mod tests {
         }
         for (bad, why) in [
             ("es.test:9200", "no scheme"),
-            ("https://es.test=red", "\"red\" is no state"),
+            ("https://es.test=red", "is no state"),
             ("https://es.test/_cluster/health", "names one of the cluster's APIs"),
             ("https://elastic:hunter22@es.test", "user name or password"),
             ("https://elastic:hunter22@es.test=red", "no state"),
