@@ -162,7 +162,7 @@ pub(crate) struct HealthyArgs {
     pub(crate) es_header_env: Vec<HeaderFromEnv>,
 
     /// set-replicas: how many copies of each shard there are to be beside the first
-    #[arg(long, value_name = "N", requires = "es")]
+    #[arg(long, value_name = "N", requires = "es", allow_negative_numbers = true)]
     pub(crate) replicas: Option<u32>,
 
     /// set-replicas: an index, by its exact name; may be repeated [default: all open ones but hidden ones, the cluster's own, and those that count their copies themselves]

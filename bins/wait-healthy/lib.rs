@@ -120,14 +120,14 @@ async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
         request.warnings.extend(plan::too_long(time + Duration::from_mins(1), cx.env()));
     }
     let probes = probes(&args, &request, &cx).await?;
-    let mut changed = false;
+    let mut replicas_set = None;
     if let ([Probe::Cluster(cluster)], true) = (probes.as_slice(), args.action != Act::Wait) {
         let wish = replicas::Wish { act: args.action, replicas: args.replicas, named: args.es_index.clone() };
         match replicas::change(&cx, cluster.client(), wish, request.request_timeout, &request.warnings)
             .await?
         {
             replicas::Then::Stop(outcome) => return Ok(outcome),
-            replicas::Then::Wait { changed: indexes } => changed = indexes,
+            replicas::Then::Wait { changed, headline } => replicas_set = Some((changed, headline)),
         }
     } else {
         let shown = Shown { request: &request, probes: probes.iter().map(Probe::name).collect() };
@@ -147,7 +147,10 @@ async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
         }
         _ => format!("{} are as wanted (after {looks})", watch.what()),
     };
-    Ok(if changed { Outcome::changed(headline) } else { Outcome::unchanged(headline) })
+    Ok(match replicas_set {
+        None => Outcome::unchanged(headline),
+        Some((changed, set)) => Outcome { changed, headline: format!("{set}; {headline}") },
+    })
 }
 
 async fn probes(args: &HealthyArgs, request: &Request, cx: &Cx) -> Result<Vec<Probe>, Failure> {

@@ -34,8 +34,8 @@ pub(crate) struct Wish {
 pub(crate) enum Then {
     /// Nothing: a dry run, or a run that took another one back.
     Stop(Outcome),
-    /// The cluster is waited for.
-    Wait { changed: bool },
+    /// The cluster is waited for; what is so before that.
+    Wait { changed: bool, headline: String },
 }
 
 /// Makes the changes that the wish asks for, or takes back those of the receipt.
@@ -71,8 +71,15 @@ pub(crate) async fn change(
         cx.act(id, change, apply::make(client, world.keeper, change, limit)).await?;
     }
     prove(cx, client, &world, &changes, limit).await?;
-    cx.output("indexes", changes.indexes().to_string());
-    Ok(Then::Wait { changed: !changes.changes.is_empty() })
+    let count = changes.indexes();
+    cx.output("indexes", count.to_string());
+    let many = if count == 1 { "1 index".to_owned() } else { format!("{count} indexes") };
+    let headline = match wish.replicas {
+        _ if changes.changes.is_empty() => changes.unchanged,
+        Some(replicas) => format!("number_of_replicas of {many} was set to {replicas}"),
+        None => format!("number_of_replicas of {many} was restored"),
+    };
+    Ok(Then::Wait { changed: !changes.changes.is_empty(), headline })
 }
 
 async fn take_back(

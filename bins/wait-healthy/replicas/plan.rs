@@ -98,6 +98,7 @@ fn es(count: usize) -> &'static str {
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Changes {
     pub(super) cluster: String,
+    #[serde(serialize_with = "with_ids")]
     pub(super) changes: Vec<(String, Change)>,
     #[serde(skip)]
     pub(super) notes: Vec<Note>,
@@ -106,6 +107,16 @@ pub(super) struct Changes {
     /// They take a run back, and are not taken back themselves.
     #[serde(skip)]
     pub(super) last: bool,
+}
+
+fn with_ids<S: serde::Serializer>(changes: &[(String, Change)], serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        id: &'a str,
+        #[serde(flatten)]
+        change: &'a Change,
+    }
+    serializer.collect_seq(changes.iter().map(|(id, change)| Shown { id, change }))
 }
 
 impl Plan for Changes {

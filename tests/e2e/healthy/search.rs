@@ -243,6 +243,28 @@ async fn an_answer_that_is_lost_is_looked_for_and_a_servers_error_stops_it_part_
 }
 
 #[tokio::test]
+async fn whoever_is_there_at_the_same_moment_is_not_overruled() {
+    let search = Search::start("7.17.0", 5, &INDEXES).await;
+    search.state().fault = Some(Fault::Outrun(1));
+    Terminal::new()
+        .set(&search, "2")
+        .await
+        .expect(7)
+        .says(&["another run has saved or dropped some meanwhile", "nothing was changed"]);
+    assert_eq!(search.replicas(), counts(&INDEXES));
+    search.state().templates.clear();
+    search.state().writes.clear();
+    search.state().fault = Some(Fault::Meddled(1));
+    Terminal::new().set(&search, "2").await.expect(7).says(&[
+        "somebody has changed it meanwhile: award has 3",
+        "done: save the numbers of copies",
+        "not done: set number_of_replicas of 2 indexes from 1 to 2",
+    ]);
+    assert_eq!(search.replicas()["award"], "3");
+    Terminal::new().set(&search, "2").await.expect(3).says(&["award has 3, and had 1"]);
+}
+
+#[tokio::test]
 async fn what_would_lose_data_or_never_end_is_refused() {
     let search = Search::start("8.17.0", 2, &INDEXES).await;
     let terminal = Terminal::new();

@@ -29,6 +29,10 @@ pub(super) enum Fault {
     Lost(usize),
     /// 503, and no effect.
     Unavailable(usize),
+    /// It has its effect, and then somebody gives the index `award` three copies.
+    Meddled(usize),
+    /// Another run saves its own a moment earlier.
+    Outrun(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -219,6 +223,18 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>, held: &Notify) {
                     "failed to process cluster event within 30s",
                 ),
             ),
+            Some(Fault::Meddled(_)) => {
+                let answer = state.answer(&asked);
+                let award = state.indexes.get_mut("award").unwrap();
+                award.settings.insert("index.number_of_replicas".to_owned(), "3".to_owned());
+                (None, answer)
+            }
+            Some(Fault::Outrun(_)) => {
+                let other = asked.body.to_string().replace("a terminal", "run 4711");
+                let name = asked.path.rsplit('/').next().unwrap().to_owned();
+                state.templates.insert(name, serde_json::from_str(&other).unwrap());
+                (None, state.answer(&asked))
+            }
             _ => (fault, state.answer(&asked)),
         }
     };

@@ -64,11 +64,10 @@ fn parse(text: &str) -> Result<(Url, State), Failure> {
                 .help("write URL, URL=yellow, URL=green or URL=settled, as in https://es.example.org:9200=yellow"));
         }
     };
-    let mut url = probe::endpoint("--es", address)
-        .map_err(|failure| if text.contains('@') { failure.help(CREDENTIALS) } else { failure })?;
+    let mut url = probe::endpoint("--es", address)?;
     url.set_query(None);
     let path = url.path().trim_end_matches('/').to_owned();
-    if path.rsplit('/').next().is_some_and(|last| last.starts_with('_')) {
+    if path.split('/').any(|part| part.starts_with('_')) {
         return Err(Failure::usage(format!("use --es {url}"))
             .because("it names one of the cluster's APIs")
             .help("write the address of the cluster, as in https://es.example.org:9200"));
@@ -76,8 +75,6 @@ fn parse(text: &str) -> Result<(Url, State), Failure> {
     url.set_path(&path);
     Ok((url, state))
 }
-
-const CREDENTIALS: &str = "for a cluster it is --es-header-env authorization=VARIABLE, whose value begins with ApiKey, Basic or Bearer";
 
 /// A probe of one cluster.
 #[derive(Debug)]
