@@ -208,9 +208,12 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>, held: &Notify) {
             state.writes.push(format!("{} {}", asked.method, asked.path));
             let nth = state.writes.len();
             fault = state.fault.filter(|fault| match fault {
-                Fault::HoldBefore(n) | Fault::HoldAfter(n) | Fault::Lost(n) | Fault::Unavailable(n) => {
-                    *n == nth
-                }
+                Fault::HoldBefore(n)
+                | Fault::HoldAfter(n)
+                | Fault::Lost(n)
+                | Fault::Unavailable(n)
+                | Fault::Meddled(n)
+                | Fault::Outrun(n) => *n == nth,
             });
         }
         match fault {
