@@ -21,7 +21,7 @@ use crate::kinds::targets::{self, Group};
 #[command(group = ArgGroup::new("probe").required(true).multiple(true))]
 #[command(group = ArgGroup::new("site").multiple(true))]
 pub(crate) struct HealthyArgs {
-    /// Look and wait, or first set or restore how many copies the indexes of --es have
+    /// Look and wait; or first set or restore how many copies the indexes of --es have, or forget what they had
     #[arg(long, value_enum, value_name = "VERB", default_value = "wait")]
     pub(crate) action: Act,
 
@@ -195,6 +195,8 @@ pub(crate) enum Act {
     SetReplicas,
     /// Put back how many copies they had, and wait for the cluster
     RestoreReplicas,
+    /// Drop what is saved and leave the indexes as they are
+    ForgetReplicas,
 }
 
 fn positive(text: &str) -> Result<Duration, String> {

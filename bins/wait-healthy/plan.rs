@@ -115,7 +115,8 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
 fn replicas_alone(args: &HealthyArgs) -> Result<(), Failure> {
     let (setting, verb) = match args.action {
         Act::SetReplicas => (true, "--action set-replicas"),
-        _ => (false, "--action restore-replicas"),
+        Act::ForgetReplicas => (false, "--action forget-replicas"),
+        Act::Wait | Act::RestoreReplicas => (false, "--action restore-replicas"),
     };
     let wrong =
         |why: &str, help: &str| Err(Failure::usage(format!("use {verb}")).because(why.to_owned()).help(help));
@@ -148,7 +149,7 @@ fn replicas_alone(args: &HealthyArgs) -> Result<(), Failure> {
     }
     match (setting, args.replicas) {
         (true, None) => wrong("nothing says how many", "add --replicas N, as in --replicas 2"),
-        (false, Some(_)) => wrong("it puts back what was saved", "leave --replicas out"),
+        (false, Some(_)) => wrong("it is about what is saved", "leave --replicas out"),
         _ => Ok(()),
     }
 }
@@ -200,6 +201,8 @@ impl Plan for Shown<'_> {
                 notes.push(Note::Info(format!("wanted of {}: {}", named.address, wanted.join("; "))));
             }
         }
+        let lag = self.request.indexer.iter().find_map(|named| named.most_lag);
+        notes.extend(lag.map(|lag| Note::Info(format!("wanted: a lag of {lag:?} at most"))));
         notes.extend(self.request.warnings.iter().cloned().map(Note::Warning));
         notes
     }

@@ -61,6 +61,7 @@ pub(crate) async fn change(
             let set = Set { replicas, named: &wish.named, by: cx.env().release(None), since };
             plan::set(&set, &world)?
         }
+        _ if wish.act == Act::ForgetReplicas => plan::forget(&world),
         _ => plan::restore(&world)?,
     };
     changes.notes.extend(warnings.iter().cloned().map(Note::Warning));
@@ -71,6 +72,13 @@ pub(crate) async fn change(
         cx.act(id, change, apply::make(client, world.keeper, change, limit)).await?;
     }
     prove(cx, client, &world, &changes, limit).await?;
+    if wish.act == Act::ForgetReplicas {
+        return Ok(Then::Stop(if changes.changes.is_empty() {
+            Outcome::unchanged(changes.unchanged)
+        } else {
+            Outcome::changed(format!("what was saved in {} is dropped", world.cluster))
+        }));
+    }
     let count = changes.indexes();
     cx.output("indexes", count.to_string());
     let many = if count == 1 { "1 index".to_owned() } else { format!("{count} indexes") };

@@ -189,7 +189,7 @@ pub(super) fn set(wish: &Set<'_>, world: &World) -> Result<Changes, Failure> {
                 saved.replicas,
                 kit::clock(saved.since)
             ))
-            .help("put that back first: --action restore-replicas"));
+            .help("put that back first (--action restore-replicas), or leave it so for good (--action forget-replicas)"));
     }
     let mut notes = Vec::new();
     let targets = targets(wish.named, world, &refused, &mut notes)?;
@@ -340,9 +340,11 @@ pub(super) fn restore(world: &World) -> Result<Changes, Failure> {
             alone("it is there no more".to_owned());
             continue;
         };
+        if index.uuid == was.uuid && index.replicas == was.replicas {
+            continue;
+        }
         if index.uuid != was.uuid {
             alone(format!("it was made anew since, with {}", index.replicas));
-        } else if index.replicas == was.replicas {
         } else if let Some(range) = &index.auto_expand {
             alone(format!("it chooses its number of copies itself now ({range})"));
         } else if index.replicas == saved.replicas {
@@ -362,7 +364,7 @@ pub(super) fn restore(world: &World) -> Result<Changes, Failure> {
                 saved.replicas,
                 some(&foreign)
             ))
-            .help("set these to what they had by hand, and run it again"));
+            .help("set these to what they had by hand and run it again, or leave all as it is: --action forget-replicas"));
     }
     if !lowers.is_empty() {
         never_when_red(world, &lowers)?;
@@ -381,6 +383,17 @@ pub(super) fn restore(world: &World) -> Result<Changes, Failure> {
     }
     changes.push(("drop".to_owned(), Change::Saved { before: Some(saved.clone()), after: None }));
     Ok(Changes { changes, notes, ..plan })
+}
+
+/// Drops what is saved.
+pub(super) fn forget(world: &World) -> Changes {
+    let forgotten = |saved: &Saved| Change::Saved { before: Some(saved.clone()), after: None };
+    Changes {
+        cluster: world.cluster.clone(),
+        changes: world.saved.iter().map(|saved| ("drop".to_owned(), forgotten(saved))).collect(),
+        unchanged: format!("no number of copies is saved in {}", world.cluster),
+        ..Changes::default()
+    }
 }
 
 /// A shard whose first copy is lost may have its last one among those that would be dropped.

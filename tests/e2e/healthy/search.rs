@@ -291,6 +291,13 @@ async fn what_would_lose_data_or_never_end_is_refused() {
         .says(&["a terminal has set them to 0 at ", "--action restore-replicas"]);
     terminal.restore(&search).await.expect(0);
     assert_eq!(search.replicas(), counts(&INDEXES));
+    // What is meant to stay is not in the way of the next release.
+    terminal.set(&search, "1").await.expect(0);
+    let forget = ["--action", "forget-replicas", "--es", &search.url];
+    terminal.run(&forget).await.expect(0).says(&["drop the saved numbers of copies of 1 index"]);
+    terminal.run(&forget).await.expect(0).says(&["no number of copies is saved in v37-cluster"]);
+    assert_eq!(search.replicas(), counts(&[("award", "1"), ("experiment", "1"), ("snp", "1")]));
+    terminal.set(&search, "0").await.expect(0);
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ pub(crate) struct Wanted {
 }
 
 /// `GET /_cluster/health`: these fields are the same from Elasticsearch 1 to 9 and in OpenSearch, but for the last two, which say
-/// whether there is a master (7.14, and under its other name OpenSearch 2).
+/// whether there is a master: OpenSearch alone has them, the one from 1.0 and the other from 2.0 on.
 ///
 /// Source: <https://www.elastic.co/guide/en/elasticsearch/reference/5.6/cluster-health.html>,
 /// <https://docs.opensearch.org/latest/api-reference/cluster-api/cluster-health/>

@@ -42,7 +42,7 @@ fn a_colour_and_what_is_behind_it() {
     let moving = [&green[..], &[("relocating_shards", json!(2))]].concat();
     assert!(verdict(State::Green, &moving).unwrap().contains("2 being moved"));
     assert_eq!(verdict(State::Settled, &moving).unwrap_err(), "2 shards are being moved");
-    // OpenSearch has both names of the field, Elasticsearch the first.
+    // OpenSearch 2 has both names of the field, 1 the first alone, and Elasticsearch neither.
     let lost =
         [&green[..], &[("discovered_master", json!(false)), ("discovered_cluster_manager", json!(false))]]
             .concat();

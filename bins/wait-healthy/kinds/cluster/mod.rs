@@ -1,5 +1,6 @@
 //! A search cluster that is healthy: Elasticsearch 1 to 9 or OpenSearch.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -135,7 +136,7 @@ impl Cluster {
         })?;
         let nodes = self.client.get("/_nodes?filter_path=nodes.*.name,nodes.*.version", left()).await?;
         let mut seen =
-            Seen { health, nodes: judge::nodes(&nodes), lacking: Default::default(), explained: None };
+            Seen { health, nodes: judge::nodes(&nodes), lacking: BTreeMap::new(), explained: None };
         if seen.health.status != "green" {
             let path = "/_cluster/health?level=indices&filter_path=indices.*.status";
             // Without these the verdict is the same, only with fewer words.

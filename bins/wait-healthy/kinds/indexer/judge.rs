@@ -2,7 +2,9 @@
 //!
 //! Its answer is written by `status_app` and filled by `run` in
 //! <https://github.com/ENCODE-DCC/snovault/blob/4fac66c11fa8a76ff396cd26bcbcfe6bf539c264/src/snovault/elasticsearch/es_index_listener.py>;
-//! what stands in `results` and `last_result` is what the view `index` of `indexer.py` beside it returns.
+//! what stands in `results` and `last_result` is what the view `index` of `indexer.py` beside it returns, which names some fields
+//! otherwise in later versions, as in
+//! <https://github.com/codyde/snovault/blob/191d8828901656b2e47ad8629e81fe6070191521/src/snovault/elasticsearch/indexer.py>.
 
 use std::time::Duration;
 
@@ -36,9 +38,9 @@ pub(crate) struct Cycle {
     timestamp: String,
     /// How many objects were indexed.
     indexed: u64,
-    /// From the first transaction that it took in to its end: `lag`, and from 2017 on `txn_lag`.
+    /// From the first transaction that it took in to its end: `lag`, in later versions `txn_lag`.
     lag: Option<Duration>,
-    /// How long it took, from 2017 on.
+    /// How long it took; later versions say so.
     took: Option<Duration>,
     /// Objects that could not be indexed, and what the first of them failed with.
     left_out: usize,
@@ -307,7 +309,7 @@ fn cycle(value: &Value) -> Cycle {
     let errors = value.get("errors").and_then(Value::as_array);
     let first = errors.and_then(|errors| errors.first());
     let error = first.map(|error| {
-        // `error_message` from 2017 on.
+        // `error_message` in later versions.
         [text(error, "error_message"), text(error, "error")].into_iter().find(|text| !text.is_empty())
     });
     Cycle {

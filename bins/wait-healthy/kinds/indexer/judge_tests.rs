@@ -84,7 +84,7 @@ fn a_start_that_waits_and_a_look_that_failed_are_not_idle() {
 fn the_first_indexing_is_done_when_something_was_indexed_and_nothing_left_out() {
     let nothing = verdict(State::Indexed, &[("/results", json!([]))]).unwrap_err();
     assert!(nothing.starts_with("it has indexed nothing since it started"), "{nothing}");
-    // Of December 2016, and of 2018.
+    // Of the earlier versions, and of the later ones.
     for field in ["error", "error_message"] {
         let errors = json!([{field: "TransportError(500)", "timestamp": "x", "uuid": "u-1"}, {field: "b", "uuid": "u-2"}]);
         let look = judge(State::Indexed, None, &with(&[("/results/1/errors", errors.clone())]));

@@ -37,12 +37,8 @@ pub(crate) struct Named {
     #[serde(flatten)]
     pub(crate) place: Place,
     pub(crate) wanted: State,
-    #[serde(rename = "max-lag-seconds", serialize_with = "seconds")]
+    #[serde(skip)]
     pub(crate) most_lag: Option<Duration>,
-}
-
-fn seconds<S: serde::Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    time.map(|time| time.as_secs_f64()).serialize(serializer)
 }
 
 /// The indexers that the arguments name.
