@@ -16,6 +16,10 @@ pub(crate) mod sealed;
 pub(crate) mod service;
 pub(crate) mod targets;
 
+/// How much is read of an answer that has to be read whole: settings of thousands of indexes, what an indexer did to thousands of
+/// objects.
+pub(crate) const WHOLE: usize = 32 * 1024 * 1024;
+
 /// What one look saw.
 #[derive(Debug)]
 pub(crate) struct Look {

@@ -85,6 +85,7 @@ pub struct Probe {
     headers: HeaderMap,
     follow: bool,
     connect_timeout: Duration,
+    body_limit: usize,
 }
 
 impl Probe {
@@ -122,7 +123,14 @@ impl Probe {
             headers,
             follow: request.follow_redirects,
             connect_timeout,
+            body_limit: BODY_LIMIT,
         })
+    }
+
+    /// Reads so many bytes of each body, and not the 1 MiB that is enough for a page.
+    #[must_use]
+    pub fn body_limit(self, bytes: usize) -> Self {
+        Self { body_limit: bytes, ..self }
     }
 
     /// Asks once and reads the answer, redirects included, within `limit`.
@@ -242,7 +250,7 @@ impl Probe {
             let why = self.why(url, &error);
             NoAnswer { reason: format!("the body ended early: {}", why.reason), ..why }
         })? {
-            let room = BODY_LIMIT - body.len();
+            let room = self.body_limit - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
             read.set(Some(body.len()));
             if chunk.len() > room {

@@ -90,6 +90,17 @@ async fn the_first_indexing_is_waited_for() {
 }
 
 #[tokio::test]
+async fn an_indexer_that_lists_all_that_it_did_is_read_whole() {
+    let mut long = status("waiting", 1, "6000:6000:");
+    let uuids: Vec<String> = (0..40_000).map(|n| format!("4cead359-10e9-49a8-9d20-{n:012}")).collect();
+    long["results"][0]["updated"] = json!(uuids);
+    long["results"][1]["errors"] = json!([{"error": "TransportError(500)", "uuid": uuids[39_999]}]);
+    let indexer = Indexer::start(vec![long]).await;
+    let indexed = format!("{}=indexed", indexer.url);
+    wait(&["--once", "--indexer", &indexed], &[]).await.expect(0);
+}
+
+#[tokio::test]
 async fn snapshots_agree_in_two_rounds_of_both_and_not_in_one_that_is_read_twice() {
     let at = |minute| status("waiting", minute, "6000:6000:");
     // The new one is behind at first; then both stay where they are, and only their second round there counts.

@@ -10,6 +10,8 @@ use probe::{Answer, Asked, NoAnswer, Write};
 use serde_json::Value;
 use url::Url;
 
+use crate::kinds::WHOLE;
+
 /// How much of a foreign text is shown, in characters.
 const SHOWN: usize = 240;
 
@@ -47,7 +49,8 @@ impl Client {
             timeout: limit,
             user_agent: concat!("cutover-wait-healthy/", env!("CARGO_PKG_VERSION")),
         };
-        Ok(Self { probe: probe::Probe::new(asked, ca_file, env)?, base: base.clone() })
+        let probe = probe::Probe::new(asked, ca_file, env)?.body_limit(WHOLE);
+        Ok(Self { probe, base: base.clone() })
     }
 
     pub(crate) fn base(&self) -> &Url {
@@ -102,7 +105,7 @@ fn judge(answer: &Answer) -> Result<Value, Trouble> {
     match (answer.status, body) {
         (200..=299, Some(body)) => Ok(body),
         (200..=299, None) if answer.cut => {
-            trouble(format!("HTTP {line}, with more than 1 MiB, which is more than this step reads"), None)
+            trouble(format!("HTTP {line}, with more than 32 MiB, which is more than this step reads"), None)
         }
         (200..=299, None) => trouble(
             format!("HTTP {line}, and no JSON: it does not answer as Elasticsearch does"),
@@ -215,7 +218,7 @@ mod tests {
         let page = judge(&answer(200, "200 OK", "<html>Kibana</html>")).unwrap_err();
         assert!(page.reason.contains("does not answer as Elasticsearch"), "{}", page.reason);
         let cut = Answer { cut: true, ..answer(200, "200 OK", "{\"a\":") };
-        assert!(judge(&cut).unwrap_err().reason.contains("more than 1 MiB"));
+        assert!(judge(&cut).unwrap_err().reason.contains("more than 32 MiB"));
     }
 
     #[test]

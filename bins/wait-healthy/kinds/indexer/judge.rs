@@ -6,6 +6,7 @@
 //! otherwise in later versions, as in
 //! <https://github.com/codyde/snovault/blob/191d8828901656b2e47ad8629e81fe6070191521/src/snovault/elasticsearch/indexer.py>.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -42,9 +43,10 @@ pub(crate) struct Cycle {
     lag: Option<Duration>,
     /// How long it took; later versions say so.
     took: Option<Duration>,
-    /// Objects that could not be indexed, and what the first of them failed with.
-    left_out: usize,
-    error: String,
+    /// Objects that could not be indexed, by their UUIDs, with what each failed with.
+    errors: Vec<(String, String)>,
+    /// Objects that were changed, or asked for by their UUIDs; none where all were indexed.
+    updated: Vec<String>,
 }
 
 /// The whole answer.
@@ -122,12 +124,26 @@ impl Listener {
         Ok(())
     }
 
-    /// Objects that recent indexing left out, and why the first of them.
+    /// Objects that recent indexing left out and that none has taken in since, and why the first of them.
     fn left_out(&self) -> Option<String> {
-        let worst = self.results.iter().find(|cycle| cycle.left_out > 0)?;
-        let all: usize = self.results.iter().map(|cycle| cycle.left_out).sum();
-        let error = if worst.error.is_empty() { String::new() } else { format!(": {}", short(&worst.error)) };
-        Some(format!("{all} object{} could not be indexed{error}", if all == 1 { "" } else { "s" }))
+        let mut since: BTreeSet<&str> = BTreeSet::new();
+        let mut left_out: Vec<&(String, String)> = Vec::new();
+        for cycle in &self.results {
+            left_out.extend(cycle.errors.iter().filter(|(uuid, _)| !since.contains(uuid.as_str())));
+            let failed = |uuid: &&str| cycle.errors.iter().any(|(failed, _)| failed == uuid);
+            since.extend(cycle.updated.iter().map(String::as_str).filter(|uuid| !failed(uuid)));
+        }
+        let (uuid, error) = left_out.first()?;
+        let mut named: Vec<&str> = left_out.iter().map(|(uuid, _)| uuid.as_str()).collect();
+        named.sort_unstable();
+        named.dedup();
+        let all = named.len();
+        Some(format!(
+            "{all} object{} could not be indexed, {}{uuid}: {}",
+            if all == 1 { "" } else { "s" },
+            if all == 1 { "" } else { "such as " },
+            short(error)
+        ))
     }
 
     /// How far it is behind: no time at all where its last look found no transaction that was new to it.
@@ -176,7 +192,7 @@ impl Listener {
                     "indexed": cycle.indexed,
                     "lag-seconds": seconds(&cycle.lag),
                     "took-seconds": seconds(&cycle.took),
-                    "left-out": cycle.left_out,
+                    "left-out": cycle.errors.iter().map(|(uuid, _)| uuid).collect::<Vec<_>>(),
                 })
             })
             .collect();
@@ -237,7 +253,7 @@ fn unmet(wanted: State, most_lag: Option<Duration>, listener: &Listener) -> Resu
 }
 
 const AGAIN: &str = "put right what failed and index these objects again, as /_indexer_state?reindex=UUID,UUID of ENCODE does; \
-                     an indexer that is started anew forgets them";
+                     one that is started anew forgets what it left out";
 
 /// One indexer's place, for the comparison of several.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -306,19 +322,20 @@ impl Agreed {
 }
 
 fn cycle(value: &Value) -> Cycle {
-    let errors = value.get("errors").and_then(Value::as_array);
-    let first = errors.and_then(|errors| errors.first());
-    let error = first.map(|error| {
+    let list = |field: &str| value.get(field).and_then(Value::as_array).into_iter().flatten();
+    let error = |error: &Value| {
         // `error_message` in later versions.
-        [text(error, "error_message"), text(error, "error")].into_iter().find(|text| !text.is_empty())
-    });
+        let said =
+            [text(error, "error_message"), text(error, "error")].into_iter().find(|text| !text.is_empty());
+        (text(error, "uuid"), said.unwrap_or_default())
+    };
     Cycle {
         timestamp: text(value, "timestamp"),
         indexed: value.get("indexed").and_then(Value::as_u64).unwrap_or(0),
         lag: ["txn_lag", "lag"].into_iter().find_map(|field| timedelta(value.get(field)?.as_str()?)),
         took: value.get("cycle_took").and_then(Value::as_str).and_then(timedelta),
-        left_out: errors.map_or(0, Vec::len),
-        error: error.flatten().unwrap_or_default(),
+        errors: list("errors").map(error).collect(),
+        updated: list("updated").filter_map(Value::as_str).map(str::to_owned).collect(),
     }
 }
 

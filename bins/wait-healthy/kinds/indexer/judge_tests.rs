@@ -88,10 +88,22 @@ fn the_first_indexing_is_done_when_something_was_indexed_and_nothing_left_out() 
     for field in ["error", "error_message"] {
         let errors = json!([{field: "TransportError(500)", "timestamp": "x", "uuid": "u-1"}, {field: "b", "uuid": "u-2"}]);
         let look = judge(State::Indexed, None, &with(&[("/results/1/errors", errors.clone())]));
-        assert!(look.verdict.unwrap_err().starts_with("2 objects could not be indexed: TransportError(500)"));
+        let said = look.verdict.unwrap_err();
+        assert!(
+            said.starts_with("2 objects could not be indexed, such as u-1: TransportError(500)"),
+            "{said}"
+        );
         assert!(look.help.unwrap().contains("/_indexer_state?reindex="));
-        let idle = verdict(State::Idle, &[("/results/1/errors", errors)]).unwrap();
+        let idle = verdict(State::Idle, &[("/results/1/errors", errors.clone())]).unwrap();
         assert!(idle.contains("2 objects could not be indexed"), "said where it is not asked for: {idle}");
+        // Asked for again, as by /_indexer_state?reindex=, they are among what a later round updated.
+        let mut later = waiting();
+        later["results"][1]["errors"] = errors;
+        later["results"][0]["updated"] = json!(["u-2", "u-1"]);
+        assert!(judge(State::Indexed, None, &Listener::read(&later).unwrap()).verdict.is_ok());
+        later["results"][0]["errors"] = json!([{field: "again", "uuid": "u-2"}]);
+        let said = judge(State::Indexed, None, &Listener::read(&later).unwrap()).verdict.unwrap_err();
+        assert!(said.starts_with("1 object could not be indexed, u-2: again"), "{said}");
     }
 }
 

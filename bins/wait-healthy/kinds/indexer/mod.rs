@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::Look;
+use super::{Look, WHOLE};
 use crate::args::HealthyArgs;
 use crate::kinds::http;
 
@@ -128,7 +128,8 @@ impl Source {
             timeout: limit,
             user_agent: concat!("cutover-wait-healthy/", env!("CARGO_PKG_VERSION")),
         };
-        Ok(Self { address: place.address.clone(), probe: probe::Probe::new(asked, ca_file, env)? })
+        let probe = probe::Probe::new(asked, ca_file, env)?.body_limit(WHOLE);
+        Ok(Self { address: place.address.clone(), probe })
     }
 
     async fn read(&self, limit: Duration) -> Result<Listener, Look> {
@@ -142,6 +143,9 @@ impl Source {
             let to =
                 answer.redirect.map(|redirect| format!(", a redirect to {}", kit::one_line(&redirect.to)));
             return Err(Look::not_yet(format!("HTTP {}{}", answer.status_line, to.unwrap_or_default())));
+        }
+        if answer.cut {
+            return Err(Look::not_yet("its answer has more than 32 MiB, which is more than this step reads"));
         }
         let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
         body.as_ref().and_then(Listener::read).ok_or_else(|| {
