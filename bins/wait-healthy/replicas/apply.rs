@@ -6,8 +6,8 @@ use std::time::Duration;
 use kit::Failure;
 use serde_json::json;
 
+use super::change::{Change, Named};
 use super::observe::{Index, failure, indexes, saved};
-use super::plan::{Change, Named};
 use super::saved::{Keeper, Saved};
 use crate::kinds::cluster::Client;
 use crate::kinds::cluster::client::segment;

@@ -8,6 +8,7 @@ use crate::args::Act;
 use crate::kinds::cluster::Client;
 
 mod apply;
+mod change;
 mod observe;
 mod plan;
 #[cfg(test)]
@@ -15,8 +16,9 @@ mod plan_tests;
 mod saved;
 mod undo;
 
+use change::{Change, Changes};
 use observe::World;
-use plan::{Change, Changes, Set};
+use plan::Set;
 
 /// How long a value that was set may be read as it was.
 const READ_BACK: Duration = Duration::from_mins(1);

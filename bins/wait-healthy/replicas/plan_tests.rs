@@ -4,8 +4,9 @@ use kit::{ActionRecord, ActionState, Code};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::change::{Change, Changes, Named};
 use super::observe::{Index, World};
-use super::plan::{Change, Changes, Named, Set, batches, restore, set};
+use super::plan::{Set, batches, restore, set};
 use super::saved::{Keeper, Saved, Was};
 use super::undo;
 
@@ -192,6 +193,12 @@ fn a_run_is_taken_back_last_change_first_also_where_it_was_continued() {
     let outcome: BTreeMap<String, String> =
         back.changes.outcome().into_iter().map(|(index, replicas)| (index.name, replicas)).collect();
     assert_eq!(outcome, [("award", "1"), ("snp", "0")].map(|(a, b)| (a.into(), b.into())).into());
+    let red = World { status: "red".into(), ..set_world };
+    assert_eq!(
+        undo::plan(&records(&first, "1"), &red).unwrap_err().code(),
+        Code::Refused,
+        "copies would be dropped"
+    );
     let mut foreign = end;
     foreign.indexes.get_mut("award").unwrap().replicas = "4".into();
     assert_eq!(undo::plan(&all, &foreign).unwrap_err().code(), Code::Refused);

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use kit::{ActionRecord, Failure, Receipt};
 
+use super::change::{Change, Changes, Named};
 use super::observe::World;
-use super::plan::{Change, Changes, Named};
+use super::plan::{never_when_red, number};
 
 /// The changes of a run, last first, with their records.
 pub(super) fn of(receipt: &Receipt) -> Result<Vec<(ActionRecord, Change)>, Failure> {
@@ -56,6 +57,9 @@ pub(super) fn plan(records: &[(ActionRecord, Change)], world: &World) -> Result<
                             index.replicas
                         ))
                         .help("somebody has changed it since: set it by hand"));
+                    }
+                    if number(before) < number(after) {
+                        never_when_red(world, &[named.name.as_str()])?;
                     }
                     index.replicas.clone_from(before);
                     moved.push(named.clone());
