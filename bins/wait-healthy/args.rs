@@ -149,6 +149,10 @@ pub(crate) struct HealthyArgs {
     #[arg(long, value_name = "URL[=STATE]", group = "probe")]
     pub(crate) es: Vec<String>,
 
+    /// Name of the cluster of --es: another one is not looked at, and not changed
+    #[arg(long, value_name = "NAME", requires = "es", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) es_cluster: Option<String>,
+
     /// How many nodes the cluster of --es has, no fewer and no more
     #[arg(long, value_name = "N", requires = "es", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) es_nodes: Option<u64>,

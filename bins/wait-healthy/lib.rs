@@ -122,7 +122,12 @@ async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
     let probes = probes(&args, &request, &cx).await?;
     let mut replicas_set = None;
     if let ([Probe::Cluster(cluster)], true) = (probes.as_slice(), args.action != Act::Wait) {
-        let wish = replicas::Wish { act: args.action, replicas: args.replicas, named: args.es_index.clone() };
+        let wish = replicas::Wish {
+            act: args.action,
+            replicas: args.replicas,
+            named: args.es_index.clone(),
+            cluster: args.es_cluster.clone(),
+        };
         match replicas::change(&cx, cluster.client(), wish, request.request_timeout, &request.warnings)
             .await?
         {

@@ -193,10 +193,11 @@ impl Plan for Shown<'_> {
             );
         }
         for named in &self.request.es {
+            let cluster = named.wanted.cluster.as_ref().map(|cluster| format!("the cluster {cluster}"));
             let nodes = named.wanted.nodes.map(|nodes| format!("{nodes} nodes"));
             let names = &named.wanted.names;
             let names = (!names.is_empty()).then(|| format!("the nodes {}", names.join(", ")));
-            let wanted: Vec<String> = nodes.into_iter().chain(names).collect();
+            let wanted: Vec<String> = cluster.into_iter().chain(nodes).chain(names).collect();
             if !wanted.is_empty() {
                 notes.push(Note::Info(format!("wanted of {}: {}", named.address, wanted.join("; "))));
             }

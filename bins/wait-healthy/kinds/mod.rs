@@ -146,7 +146,7 @@ impl Probe {
             Self::Vault(vault) => Ok(vault.look(limit).await),
             // Its pages are many where a log is long: the time is for each.
             Self::Log(log) => log.look(cx, limit).await,
-            Self::Cluster(cluster) => Ok(cluster.look(limit).await),
+            Self::Cluster(cluster) => cluster.look(limit).await,
             Self::Indexer(indexer) => Ok(indexer.look(limit).await),
             Self::IndexerSame(same) => Ok(same.look(limit).await),
         }

@@ -6,6 +6,7 @@ use kit::{Code, Cx, Failure, Go, Note, Outcome, Poll, Wait};
 
 use crate::args::Act;
 use crate::kinds::cluster::Client;
+use crate::kinds::cluster::judge::meant;
 
 mod apply;
 mod change;
@@ -29,6 +30,8 @@ pub(crate) struct Wish {
     pub(crate) act: Act,
     pub(crate) replicas: Option<u32>,
     pub(crate) named: Vec<String>,
+    /// The name of the cluster that is meant.
+    pub(crate) cluster: Option<String>,
 }
 
 /// What comes then.
@@ -54,6 +57,7 @@ pub(crate) async fn change(
     }
     let world = cx.in_time("look at the cluster", observe::world(client, limit)).await??;
     cx.observed(&world);
+    meant(wish.cluster.as_deref(), &world.cluster, client.base().as_str())?;
     if let Some(records) = taken_back {
         return take_back(cx, client, &world, &records, limit).await.map(Then::Stop);
     }

@@ -345,6 +345,12 @@ async fn a_dry_run_and_a_template_of_somebody_else_change_nothing() {
     let search = Search::start("7.17.0", 5, &INDEXES).await;
     let terminal = Terminal::new();
     let set = ["--action", "set-replicas", "--es", &search.url, "--replicas", "2"];
+    let other = [&set[..], &["--es-cluster", "v37-test-cluster"]].concat();
+    terminal.run(&other).await.expect(3).says(&["it is the cluster v37-cluster, want v37-test-cluster"]);
+    wait(&["--once", "--es", &search.url, "--es-cluster", "v37-test-cluster"], &[])
+        .await
+        .expect(3)
+        .says(&["it is the cluster v37-cluster, want v37-test-cluster"]);
     let ran = terminal.run(&[&set[..], &["--dry-run"]].concat()).await.expect(0);
     assert!(ran.stdout.contains("dry run: 3 changes would be made"), "{}", ran.stdout);
     let foreign: Value = serde_json::from_str(r#"{"template":{},"_meta":{"owner":"somebody"}}"#).unwrap();

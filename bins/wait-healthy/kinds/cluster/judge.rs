@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kit::Failure;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -27,6 +28,8 @@ pub(crate) enum State {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Wanted {
     pub(crate) state: State,
+    /// The cluster's name.
+    pub(crate) cluster: Option<String>,
     /// Exactly so many nodes.
     pub(crate) nodes: Option<u64>,
     /// Exactly the nodes of these names.
@@ -155,6 +158,17 @@ fn deciders(answer: &Value) -> Option<String> {
         format!("{why} ({decider}, {nodes} node{})", if *nodes == 1 { "" } else { "s" })
     };
     (!reasons.is_empty()).then(|| reasons.iter().take(2).map(line).collect::<Vec<_>>().join("; "))
+}
+
+/// Whether it is the cluster that is meant: what another one is like says nothing of it.
+///
+/// # Errors
+/// It is another one.
+pub(crate) fn meant(cluster: Option<&str>, name: &str, address: &str) -> Result<(), Failure> {
+    let Some(cluster) = cluster.filter(|cluster| *cluster != name) else { return Ok(()) };
+    Err(Failure::refused(format!("use the cluster at {address}"))
+        .because(format!("it is the cluster {}, want {cluster}", kit::one_line(name)))
+        .help("correct --es, or --es-cluster"))
 }
 
 /// Whether the cluster is as wanted.

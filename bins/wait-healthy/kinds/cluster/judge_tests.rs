@@ -16,7 +16,7 @@ fn health(changes: &[(&str, Value)]) -> Health {
 }
 
 fn verdict(state: State, changes: &[(&str, Value)]) -> Result<String, String> {
-    let wanted = Wanted { state, nodes: None, names: Vec::new() };
+    let wanted = Wanted { state, cluster: None, nodes: None, names: Vec::new() };
     let node = Node { name: "node-0".into(), version: "5.6.16".into() };
     let seen = Seen { health: health(changes), nodes: vec![node], lacking: BTreeMap::new(), explained: None };
     judge(&wanted, &seen).verdict
@@ -57,7 +57,7 @@ fn red_indexes_are_named_before_yellow_ones() {
         "d": {"status": "yellow"}, "e": {"status": "yellow"}, "f": {"status": "yellow"}, "g": {"status": "yellow"},
     }});
     let seen = Seen { health: health(&[]), nodes: Vec::new(), lacking: lacking(&answer), explained: None };
-    let wanted = Wanted { state: State::Green, nodes: None, names: Vec::new() };
+    let wanted = Wanted { state: State::Green, cluster: None, nodes: None, names: Vec::new() };
     let said = judge(&wanted, &seen).verdict.unwrap_err();
     assert!(said.ends_with("(c red, a yellow, d yellow, e yellow, f yellow, and 1 more)"), "{said}");
 }

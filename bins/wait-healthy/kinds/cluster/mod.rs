@@ -44,7 +44,12 @@ pub(crate) fn named(args: &HealthyArgs, env: &Env) -> Result<Vec<Named>, Failure
         named.push(Named {
             warning: http::in_clear("--es", &url, None, &headers),
             address: url.as_str().trim_end_matches('/').to_owned(),
-            wanted: Wanted { state, nodes: args.es_nodes, names: args.es_node.clone() },
+            wanted: Wanted {
+                state,
+                cluster: args.es_cluster.clone(),
+                nodes: args.es_nodes,
+                names: args.es_node.clone(),
+            },
             headers: headers.clone(),
         });
     }
@@ -110,16 +115,25 @@ impl Cluster {
         format!("the search cluster at {} as {state}", self.named.address)
     }
 
-    pub(crate) async fn look(&self, limit: Duration) -> Look {
+    /// Looks once.
+    ///
+    /// # Errors
+    /// It is another cluster than the one that is meant.
+    pub(crate) async fn look(&self, limit: Duration) -> Result<Look, Failure> {
         let until = Instant::now() + limit;
-        match self.see(until, limit).await {
-            Ok(seen) => judge::judge(&self.named.wanted, &seen),
+        let wanted = &self.named.wanted;
+        Ok(match self.see(until, limit).await {
+            Ok(seen) => {
+                let name = &seen.health.cluster_name;
+                judge::meant(wanted.cluster.as_deref(), name, &self.named.address)?;
+                judge::judge(wanted, &seen)
+            }
             Err(trouble) => {
                 let silent = trouble.status.is_none() && trouble.reason.starts_with("timed out");
                 let help = trouble.help.or_else(|| silent.then(|| NO_MASTER.to_owned()));
                 Look { help, ..Look::not_yet(trouble.reason) }
             }
-        }
+        })
     }
 
     /// Asks for the health and the nodes; where shards are missing, for which and why, as far as the time reaches.
