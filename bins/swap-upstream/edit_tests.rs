@@ -79,8 +79,8 @@ fn a_server_is_found_by_grammar() {
         "upstream a\n{\n  server\n    @\n  ;\n}",
         "stream { upstream a { server @; } }",
         // Variables with braces, and words with them inside.
-        "http { map $x $y { default ${x}; ~^{2}$ 1; } upstream a { server @; } }",
-        "http { server { location ~ ^/a{2}$ { return 200 \"}${x}\"; } } } upstream a { server @; }",
+        "http { map $x $y { default ${x}; \"~^{2}$\" 1; } upstream a { server @; } }",
+        "http { server { location ~ \"^/a{2}$\" { return 200 \"}${x}\"; } } } upstream a { server @; }",
         "http { server { if ($http_x = \"a\") { return 405; } } upstream a { server @; } }",
         // Another upstream's server of that name.
         "http { upstream b { server old; } upstream a { server older; server @; } }",

@@ -80,7 +80,7 @@ fn decoded(text: &str) -> Result<String, String> {
 }
 
 fn path(text: &str) -> Result<String, String> {
-    if text.ends_with('/') || text.chars().any(char::is_control) {
+    if !text.starts_with('/') || text.ends_with('/') || text.chars().any(char::is_control) {
         return Err(format!("name the configuration file; {WRITE}"));
     }
     Ok(text.to_owned())
