@@ -1,0 +1,173 @@
+//! Killed between any two commands, and run again.
+
+use super::*;
+use crate::world::scrubbed;
+
+/// Programs that stand before `sh` and `ssh`: they count, and where they are told to, kill the step that called them.
+struct Switchman {
+    folder: PathBuf,
+}
+
+impl Switchman {
+    fn new(world: &World) -> Self {
+        let folder = world.dir.path().join("front");
+        fs::create_dir_all(&folder).unwrap();
+        for name in ["sh", "ssh"] {
+            let path = folder.join(name);
+            let script = format!(
+                "#!/bin/sh\ncd {folder}\nn=$(($(cat count) + 1))\necho $n >count\nread -r when <when\n[ \"$when\" != \"before $n\" ] || {{ kill -9 $PPID; exit 1; }}\n[ \"$when\" != \"edit $n\" ] || . ./edit\nPATH=/usr/bin:/bin:$PATH {name} \"$@\"\ncode=$?\n[ \"$when\" != \"after $n\" ] || kill -9 $PPID\nexit $code\n",
+                folder = folder.display()
+            );
+            fs::write(&path, script).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        Self { folder }
+    }
+
+    /// Runs the step; the switchman does what `when` says. Returns the number of commands with the run.
+    async fn run(&self, world: &World, args: &[String], when: &str) -> (Ran, u32) {
+        fs::write(self.folder.join("count"), "0").unwrap();
+        fs::write(self.folder.join("when"), format!("{when}\n")).unwrap();
+        let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), world.dir.path());
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", self.folder.display())).arg("swap-upstream").args(args);
+        let ran = run(command).await;
+        (ran, fs::read_to_string(self.folder.join("count")).unwrap().trim().parse().unwrap())
+    }
+}
+
+/// The switch back, so that the next one begins as the first did.
+async fn back(world: &World, before: &[String]) {
+    let mut args = world.places();
+    args.push(format!("--swap=production={}..{}", world.new.server(), world.old.server()));
+    args.extend(["--no-fetch", "--release=v37"].map(str::to_owned));
+    world.cutover(&args, &[]).await.expect(0);
+    assert_eq!(world.texts(), before);
+    assert_eq!(world.versions().await, ["v31", "v31"]);
+}
+
+async fn killed_anywhere(far: &[bool], every: usize) {
+    let Some(world) = World::start(far).await else { return };
+    let switchman = Switchman::new(&world);
+    let before = world.texts();
+    let wanted: Vec<String> = before.iter().map(|text| world.swapped(text)).collect();
+    let (ran, commands) = switchman.run(&world, &world.args(), "never").await;
+    ran.expect(0);
+    assert!(commands > 15, "{commands}");
+    let points = (1..=commands).flat_map(|n| [format!("before {n}"), format!("after {n}")]);
+    for point in points.step_by(every) {
+        back(&world, &before).await;
+        let (ran, _) = switchman.run(&world, &world.args(), &point).await;
+        assert_eq!(ran.code, -1, "killed {point}: {ran:?}");
+        // No receipt of it is needed: what is there tells the rest.
+        let again = world.cutover(&world.args(), &[]).await;
+        assert_eq!(again.code, 0, "killed {point}: {again:?}");
+        assert_eq!(world.texts(), wanted, "killed {point}");
+        assert_eq!(world.versions().await, ["v37", "v37"], "killed {point}");
+        for proxy in &world.proxies {
+            let rest: Vec<String> = proxy.files().into_iter().filter(|name| !is_left_over(name)).collect();
+            assert_eq!(rest, [".nginx.conf.cutover-before"], "killed {point}");
+        }
+        let marks: Vec<_> = world.proxies.iter().map(Proxy::mark).collect();
+        world.cutover(&world.args(), &[]).await.expect(0);
+        assert_eq!(world.proxies.iter().map(Proxy::mark).collect::<Vec<_>>(), marks, "killed {point}");
+    }
+}
+
+/// A temporary file of a script that was cut off: it is never read.
+fn is_left_over(name: &str) -> bool {
+    name.strip_prefix(".nginx.conf.cutover-").is_some_and(|rest| rest.len() == 6 && rest != "before")
+}
+
+#[tokio::test]
+async fn killed_before_or_after_any_command_and_run_again_it_ends_right() {
+    killed_anywhere(&[false, false], 1).await;
+}
+
+#[tokio::test]
+async fn killed_over_ssh_and_run_again_it_ends_right() {
+    killed_anywhere(&[true, true], 7).await;
+}
+
+/// A release that is killed between the two proxies, and whose next run fails: the first proxy, which that next run never
+/// edited, goes back too.
+#[tokio::test]
+async fn what_a_killed_run_began_is_put_back_with_the_rest() {
+    let Some(world) = World::start(&[false, false]).await else { return };
+    let switchman = Switchman::new(&world);
+    let before = world.texts();
+    let mut point = 0;
+    // The first instant at which one file is new and the other is not.
+    loop {
+        point += 1;
+        let (ran, _) = switchman.run(&world, &world.args(), &format!("after {point}")).await;
+        assert_eq!(ran.code, -1);
+        if world.texts()[0] != before[0] {
+            break;
+        }
+    }
+    assert_eq!(world.texts()[1], before[1]);
+    let mut args = world.args();
+    args.extend(["--url=http://www.encode.test/fixed", "--settle=1s"].map(str::to_owned));
+    world
+        .cutover(&args, &[])
+        .await
+        .expect(5)
+        .says(&["as the run that did not end has edited it", "on stanford has its former bytes again"]);
+    assert_eq!(world.texts(), before);
+    assert_eq!(world.versions().await, ["v31", "v31"]);
+    assert_eq!(world.proxies[0].files(), [".nginx.conf.cutover-before"]);
+}
+
+/// Another release may not go on where one is at work, until its time is over.
+#[tokio::test]
+async fn the_lock_of_a_killed_run_keeps_other_releases_out_until_it_is_over() {
+    let Some(world) = World::start(&[false, false]).await else { return };
+    let switchman = Switchman::new(&world);
+    let (_, commands) = switchman.run(&world, &world.args(), "never").await;
+    let before = {
+        let mut args = world.places();
+        args.push(format!("--swap=production={}..{}", world.new.server(), world.old.server()));
+        args.push("--no-fetch".to_owned());
+        world.cutover(&args, &[]).await.expect(0);
+        world.texts()
+    };
+    // The last command takes the last lock away.
+    switchman.run(&world, &world.args(), &format!("before {commands}")).await;
+    let lock = world.proxies[1].beside(".nginx.conf.cutover-lock");
+    assert!(lock.exists());
+    let other = ["--release=v38"];
+    let texts = world.texts();
+    world
+        .cutover(&world.args(), &other)
+        .await
+        .expect(3)
+        .says(&["backup: the release \"v37\" is editing it, or did not end", "nothing was changed"]);
+    assert_eq!(world.texts(), texts);
+    let text = fs::read_to_string(&lock).unwrap();
+    let expires = text.lines().find(|line| line.starts_with("expires: ")).unwrap().to_owned();
+    fs::write(&lock, text.replace(&expires, "expires: 1")).unwrap();
+    world.cutover(&world.args(), &other).await.expect(0).says(&["its lock is taken over"]);
+    assert!(!lock.exists());
+    assert_ne!(world.texts(), before);
+}
+
+/// Somebody edits the file between the look and the write: his bytes stay, and the other proxy's file goes back.
+#[tokio::test]
+async fn a_change_by_somebody_else_in_between_is_not_overwritten() {
+    let Some(world) = World::start(&[false, false]).await else { return };
+    let switchman = Switchman::new(&world);
+    let before = world.texts();
+    let second = &world.proxies[1].nginx.config;
+    fs::write(switchman.folder.join("edit"), format!("echo '# by hand' >>{}\n", second.display())).unwrap();
+    // After three looks and one lock for each of the two, the second proxy's file is the eighth... of what is written.
+    let (ran, _) = switchman.run(&world, &world.args(), "edit 9").await;
+    ran.expect(7).says(&[
+        "edit ",
+        "somebody has changed it meanwhile",
+        "on stanford has its former bytes again",
+    ]);
+    assert_eq!(world.texts(), [before[0].clone(), format!("{}# by hand\n", before[1])]);
+    assert_eq!(world.versions().await, ["v31", "v31"]);
+    assert!(!world.proxies[1].beside(".nginx.conf.cutover-lock").exists());
+}
