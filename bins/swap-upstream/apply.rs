@@ -18,7 +18,7 @@ use crate::plan::{Switch, Target, Work, held};
 use crate::script::{Answer, Kind, Script};
 
 /// How often the processes of a reloading nginx are looked at.
-const EVERY: Duration = Duration::from_millis(300);
+const EVERY: Duration = Duration::from_millis(200);
 
 /// How long the way back waits for the workers: it has to end, even when nobody waits any more.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -358,7 +358,7 @@ fn notes(seen: &[Seen], targets: &[Target]) -> Vec<Note> {
         if let Some(first) = first
             && let Some(text) = unlike(first, target)
         {
-            notes.push(Note::Warning(text));
+            notes.push(Note::Info(text));
         }
     }
     notes

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use tokio::net::TcpStream;
 
 pub use crate::debian::Machine;
@@ -81,6 +81,13 @@ impl Nginx {
     /// The master's process ID.
     pub fn pid(&self) -> u32 {
         self.server.pid()
+    }
+
+    /// Has it read its configuration again, as `nginx -s reload` does.
+    pub fn reload(&self) {
+        if let Some(pid) = server::pid(self.server.pid()) {
+            let _ = kill_process(pid, Signal::HUP);
+        }
     }
 }
 

@@ -105,7 +105,7 @@ async fn a_reload_that_does_nothing_is_noticed() {
     world.cutover(&args, &[]).await.expect(5).says(&[
         "see nginx on backup run the configuration that was reloaded",
         "2 workers with the former configuration go on",
-        "its error log says why",
+        "its error log says why it did not take it",
     ]);
     put_back(&world, &before).await;
 }
