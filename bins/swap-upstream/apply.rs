@@ -300,9 +300,9 @@ impl<'a> Switching<'a> {
         let mut todo: Vec<_> = self.working().filter(|(target, reached)| touched(target, reached)).collect();
         todo.reverse();
         let reloaded = todo.iter().any(|(_, reached)| reached.reloaded.get());
-        let why = failure.chain().into_iter().next().unwrap_or_default();
         if !todo.is_empty() {
-            cx.report().warn(&format!("{failure}: {why}; putting all back"));
+            let why: Vec<String> = [failure.to_string()].into_iter().chain(failure.chain()).collect();
+            cx.report().warn(&format!("putting all back: {}", why.join(": ")));
         }
         let mut states = Vec::new();
         let mut left = Vec::new();

@@ -80,21 +80,28 @@ fn decide(left: &Left, seen: &Seen) -> Result<Target, String> {
     };
     let mut text = seen.content.clone();
     let mut at = seen.sum.clone();
-    for (_, inverse) in &left.records {
+    let wrong = |at: &str, inverse: &Inverse| {
+        format!(
+            "{} is not as that run left it (its SHA-256 is {at}, not {}), nor as it found it",
+            seen.proxy.path, inverse.after
+        )
+    };
+    let mut records = left.records.iter().map(|(_, inverse)| inverse).peekable();
+    let last = records.peek().copied();
+    // The newest may be taken back already.
+    while records.next_if(|inverse| at != inverse.after && at != inverse.before).is_some() {}
+    if records.peek().is_none() {
+        return Err(last.map_or_else(String::new, |last| wrong(&at, last)));
+    }
+    for inverse in records {
         if at == inverse.before {
             continue;
         }
-        let wrong = || {
-            format!(
-                "{} is not as that run left it (its SHA-256 is {at}, not {}), nor as it found it",
-                seen.proxy.path, inverse.after
-            )
-        };
         if at != inverse.after || seen.real != inverse.real {
-            return Err(wrong());
+            return Err(wrong(&at, inverse));
         }
-        text =
-            revert(&text, &inverse.replaced).filter(|text| sum(text) == inverse.before).ok_or_else(wrong)?;
+        let before = revert(&text, &inverse.replaced).filter(|text| sum(text) == inverse.before);
+        text = before.ok_or_else(|| wrong(&at, inverse))?;
         at.clone_from(&inverse.before);
     }
     if at != seen.sum {
