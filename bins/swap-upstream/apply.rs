@@ -213,7 +213,7 @@ impl<'a> Switching<'a> {
     }
 
     async fn workers(&self, target: &Target) -> Result<Vec<i64>, Failure> {
-        match workers(self.cx, self.request, &target.proxy, &target.pid_file).await? {
+        match workers(self.cx, self.request, &target.proxy, &target.running()).await? {
             Ok(found) => Ok(found.active.iter().map(|(pid, _)| *pid).collect()),
             Err(why) => {
                 Err(Failure::failed(format!("see the workers of nginx on {}", target.proxy.name))
@@ -257,7 +257,7 @@ impl<'a> Switching<'a> {
     ) -> Result<(), Failure> {
         let name = &target.proxy.name;
         loop {
-            let why = match workers(self.cx, self.request, &target.proxy, &target.pid_file).await? {
+            let why = match workers(self.cx, self.request, &target.proxy, &target.running()).await? {
                 Ok(found) => {
                     let stale = found.active.iter().filter(|(pid, _)| old.contains(pid)).count();
                     if stale == 0 && !found.active.is_empty() {

@@ -10,6 +10,12 @@ use crate::place::Proxy;
 use crate::script::{Answer, Kind, Script};
 use crate::tree;
 
+impl Nginx {
+    pub(crate) fn main(&self) -> &str {
+        self.files.first().map_or("", String::as_str)
+    }
+}
+
 /// What was seen of one proxy.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Seen {
@@ -49,6 +55,8 @@ pub(crate) struct Nginx {
     #[serde(skip)]
     pub(crate) upstreams: Vec<(String, String)>,
     pub(crate) pid_file: String,
+    /// The configuration that it is started with when it is not told another.
+    pub(crate) default: String,
     /// What runs, or why nothing is seen to.
     pub(crate) workers: Result<Workers, String>,
 }
@@ -61,6 +69,8 @@ pub(crate) struct Workers {
     pub(crate) active: Vec<(i64, i64)>,
     /// How many still finish what they had begun under an earlier configuration.
     pub(crate) leaving: usize,
+    /// The configuration that the master was started with, where that is another one.
+    pub(crate) started_with: Option<String>,
 }
 
 fn as_text<S: Serializer>(proxy: &Proxy, serializer: S) -> Result<S::Ok, S::Error> {
@@ -151,20 +161,27 @@ async fn nginx(cx: &Cx, request: &Request, proxy: &Proxy, whole: bool) -> Result
     let complaint = complaint(&answer, request.nginx(proxy));
     let main = answer.bytes("main").unwrap_or_default();
     let build = answer.text("build");
+    let files = answer.texts("file");
+    let main_file = files.first().cloned().unwrap_or_default();
+    let default = built(&build, "--conf-path=").unwrap_or_default();
     let pid_file = request.pid_file(proxy).map_or_else(|| pid_file(&main, &build), str::to_owned);
     let workers = match complaint {
         Some(_) => Err("its configuration is not sound".to_owned()),
-        None => workers(cx, request, proxy, &pid_file).await?,
+        None => {
+            workers(cx, request, proxy, &Running { pid_file: &pid_file, main: &main_file, default: &default })
+                .await?
+        }
     };
     let upstream = |text: &String| {
         text.split_once(' ').map(|(name, file)| (name.trim_matches(['"', '\'']).to_owned(), file.to_owned()))
     };
     Ok(Nginx {
         complaint,
-        files: answer.texts("file"),
+        files,
         loaded: answer.get("loaded") == Some("yes"),
         upstreams: answer.texts("upstream").iter().filter_map(upstream).collect(),
         pid_file,
+        default,
         workers,
     })
 }
@@ -198,18 +215,30 @@ pub(crate) fn complaint(answer: &Answer, nginx: &str) -> Option<String> {
 ///
 /// Source: <https://nginx.org/en/docs/ngx_core_module.html#pid>
 fn pid_file(main: &[u8], build: &str) -> String {
-    let built = |name: &str| {
-        let rest = build.split_once(name)?.1;
-        Some(rest.split_whitespace().next().unwrap_or_default().trim_matches('\'').to_owned())
-    };
     let path = tree::pid(&tree::read(main).unwrap_or_default())
-        .or_else(|| built("--pid-path="))
+        .or_else(|| built(build, "--pid-path="))
         .unwrap_or_else(|| "logs/nginx.pid".to_owned());
     if path.starts_with('/') {
         return path;
     }
-    let prefix = built("--prefix=").unwrap_or_else(|| "/usr/local/nginx".to_owned());
+    let prefix = built(build, "--prefix=").unwrap_or_else(|| "/usr/local/nginx".to_owned());
     format!("{}/{path}", prefix.trim_end_matches('/'))
+}
+
+/// A path that nginx was built with.
+fn built(build: &str, name: &str) -> Option<String> {
+    let rest = build.split_once(name)?.1;
+    Some(rest.split_whitespace().next().unwrap_or_default().trim_matches('\'').to_owned())
+}
+
+/// How the running nginx is found, and known for the one that is meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running<'a> {
+    pub(crate) pid_file: &'a str,
+    /// The main configuration, which loads the file.
+    pub(crate) main: &'a str,
+    /// What it was started with where its command does not say.
+    pub(crate) default: &'a str,
 }
 
 /// The processes that run now.
@@ -217,9 +246,12 @@ pub(crate) async fn workers(
     cx: &Cx,
     request: &Request,
     proxy: &Proxy,
-    pid_file: &str,
+    running: &Running<'_>,
 ) -> Result<Result<Workers, String>, Failure> {
-    let script = Script::new(Kind::Workers).with("PIDFILE", pid_file);
+    let script = Script::new(Kind::Workers)
+        .with("PIDFILE", running.pid_file)
+        .with("MAIN", running.main)
+        .with("DEFAULT", running.default);
     let answer = request.reach.run(cx, proxy, &script).await?;
     if answer.outcome() != "done" {
         return Ok(Err(answer.why()));
@@ -232,6 +264,7 @@ pub(crate) async fn workers(
         master: answer.number("master").unwrap_or_default(),
         active: answer.all("worker").iter().filter_map(pair).collect(),
         leaving: answer.all("leaving").len(),
+        started_with: answer.bytes("started").map(|_| answer.text("started")),
     }))
 }
 

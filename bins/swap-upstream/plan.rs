@@ -6,7 +6,7 @@ use similar::TextDiff;
 
 use crate::edit::{Edited, Replaced, Swap, Unfit, edit, servers};
 use crate::lock::Found;
-use crate::observe::{Seen, Workers, sum};
+use crate::observe::{Running, Seen, Workers, sum};
 use crate::place::Proxy;
 
 /// Seconds by which a worker may be older than the file that it has read: it is started within a moment of the edit, and both ages
@@ -45,6 +45,9 @@ pub(crate) struct Target {
     pub(crate) replaced: Vec<Replaced>,
     pub(crate) whole: bool,
     pub(crate) pid_file: String,
+    /// The main configuration, and the one that nginx is started with when it is not told any.
+    pub(crate) main: String,
+    pub(crate) default: String,
     /// The sum of the lock that is there now.
     pub(crate) lock: Option<String>,
 }
@@ -88,6 +91,10 @@ impl Target {
 
     pub(crate) fn reload_id(&self) -> String {
         format!("reload-{}", self.proxy.name)
+    }
+
+    pub(crate) fn running(&self) -> Running<'_> {
+        Running { pid_file: &self.pid_file, main: &self.main, default: &self.default }
     }
 
     pub(crate) fn inverse(&self) -> Inverse {
@@ -173,6 +180,10 @@ pub(crate) fn unsound(seen: &Seen, release: &str) -> Vec<String> {
     }
     match &nginx.workers {
         Err(reason) => why.push(format!("nginx does not run there: {reason}")),
+        Ok(Workers { started_with: Some(other), .. }) => why.push(format!(
+            "the nginx that runs there was started with {other}, and not with {}, which would be tested",
+            nginx.main()
+        )),
         Ok(workers) if workers.active.is_empty() => {
             why.push(format!("nginx (process {}) has no workers that are seen", workers.master));
         }
@@ -310,6 +321,8 @@ fn decide(seen: &Seen, swaps: &[Swap]) -> Result<Target, Unfit> {
         replaced: edited.replaced,
         whole: seen.whole,
         pid_file: seen.nginx.pid_file.clone(),
+        main: seen.nginx.main().to_owned(),
+        default: seen.nginx.default.clone(),
         lock: seen.lock.as_ref().map(|found| found.sum.clone()),
     };
     let edited = edit(&seen.content, swaps)?;

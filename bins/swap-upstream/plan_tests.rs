@@ -32,7 +32,13 @@ fn seen(name: &str, text: &str) -> Seen {
             loaded: true,
             upstreams: Vec::new(),
             pid_file: "/run/nginx.pid".into(),
-            workers: Ok(Workers { master: 1, active: vec![(2, 900), (3, 900)], leaving: 0 }),
+            default: "/etc/nginx/nginx.conf".into(),
+            workers: Ok(Workers {
+                master: 1,
+                active: vec![(2, 900), (3, 900)],
+                leaving: 0,
+                started_with: None,
+            }),
         },
     }
 }
@@ -90,7 +96,8 @@ fn a_file_that_is_younger_than_a_worker_is_loaded() {
     let aged = |file: i64, worker: i64| {
         let mut one = seen("x", NEW);
         one.age = file;
-        one.nginx.workers = Ok(Workers { master: 1, active: vec![(2, 5), (3, worker)], leaving: 0 });
+        one.nginx.workers =
+            Ok(Workers { master: 1, active: vec![(2, 5), (3, worker)], leaving: 0, started_with: None });
         works(&[one])
     };
     assert_eq!(aged(100, 103), [Work::Reload]);
@@ -147,6 +154,11 @@ fn whatever_is_wrong_on_any_is_told_of_all() {
     assert!(with(|one| one.nginx.loaded = false).contains("y: nginx does not load /etc/nginx/nginx.conf"));
     assert!(with(|one| one.nginx.workers = Err("gone".into())).contains("y: nginx does not run there: gone"));
     assert!(with(|one| one.nginx.workers = Ok(Workers::default())).contains("no workers that are seen"));
+    assert!(
+        with(|one| one.nginx.workers =
+            Ok(Workers { started_with: Some("/b.conf".into()), ..Workers::default() }))
+        .contains("was started with /b.conf, and not with /etc/nginx/nginx.conf")
+    );
     assert!(with(|one| one.links = 2).contains("y: /etc/nginx/nginx.conf has 2 names"));
     assert!(with(|one| one.replaceable = Err("not ours".into())).contains("y: not ours"));
     let all = why(&[seen("x", "upstream b {}"), seen("y", "upstream a { server v30; }")]);

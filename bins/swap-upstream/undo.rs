@@ -76,6 +76,8 @@ fn decide(left: &Left, seen: &Seen) -> Result<Target, String> {
         replaced: Vec::new(),
         whole: seen.whole,
         pid_file: seen.nginx.pid_file.clone(),
+        main: seen.nginx.main().to_owned(),
+        default: seen.nginx.default.clone(),
         lock: seen.lock.as_ref().map(|found: &Found| found.sum.clone()),
     };
     let mut text = seen.content.clone();

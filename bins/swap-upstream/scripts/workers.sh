@@ -10,6 +10,17 @@ main() {
         *) fail no-master "process $master, of $PIDFILE, is no master of nginx" ;;
     esac
     say master "$master"
+    # `nginx: master process /usr/sbin/nginx -c /etc/nginx/nginx.conf`: with which configuration it was started.
+    started=$DEFAULT
+    case $title in
+        *' -c '*)
+            started=${title#* -c }
+            started=${started%% *}
+            ;;
+    esac
+    case $started in
+        /*) [ "$(readlink -f -- "$started")" = "$(readlink -f -- "$MAIN")" ] || text started "$started" ;;
+    esac
     ticks=$(getconf CLK_TCK 2>/dev/null) || ticks=100
     read -r up _ </proc/uptime
     for stat in /proc/[0-9]*/stat; do

@@ -75,6 +75,16 @@ async fn an_nginx_that_is_not_sound_is_not_touched() {
     let args: Vec<String> =
         args.into_iter().filter(|arg| !arg.starts_with("--nginx=stanford")).chain([main.clone()]).collect();
     refused(&world, &args, 3, &["stanford: nginx does not load"]).await;
+    // A copy of the configuration with which nothing runs.
+    let copy = near.machine.write("nginx/copy.conf", &near.text()).unwrap();
+    let copied = place(&world.args(), format!("--proxy=stanford={}", copy.display()));
+    refused(
+        &world,
+        &copied,
+        3,
+        &["stanford: the nginx that runs there was started with", "copy.conf, which would be tested"],
+    )
+    .await;
     // A main configuration that includes what has the upstream.
     let part = near.machine.write("nginx/part.conf", "upstream elsewhere { server 127.0.0.1:9; }\n").unwrap();
     let text = near.text();
