@@ -280,8 +280,7 @@ impl<'a> Switching<'a> {
                 return Err(Failure::unverified(format!(
                     "see nginx on {name} run the configuration that was reloaded"
                 ))
-                .because(why)
-                .help("its error log says why it did not take it"));
+                .because(format!("{why}; its error log says why it did not take it")));
             }
             if forward {
                 self.cx.or_cancelled(self.cx.pause(EVERY)).await?;

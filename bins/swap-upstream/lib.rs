@@ -1,5 +1,6 @@
 #![doc = include_str!("help.md")]
 
+mod ahead;
 mod apply;
 mod args;
 mod check;
@@ -80,6 +81,7 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     if switch.targets.iter().any(plan::Target::edits) {
         let warnings = check::before(&cx, &request).await?;
         switch.notes.extend(warnings.into_iter().map(Note::Warning));
+        switch.notes.extend(ahead::all(&cx, &request, &switch.targets).await?);
     }
     if let Go::Stop(outcome) = cx.show(&switch)? {
         return Ok(outcome);

@@ -8,7 +8,7 @@ use kit::{Cx, Failure, one_line};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use crate::place::Proxy;
+use crate::place::{Proxy, Ssh};
 use crate::script::{Answer, Script};
 
 /// How long one script may take: `nginx -t` resolves every name of the configuration.
@@ -41,31 +41,40 @@ const DEFAULTS: [&str; 5] = [
 impl Reach {
     fn command(&self, proxy: &Proxy) -> Command {
         let shell: &[&str] = if self.sudo { &["sudo", "-n", "sh"] } else { &["sh"] };
-        let mut command = match &proxy.ssh {
+        let command = match &proxy.ssh {
             None => {
                 let mut command = Command::new(shell.first().copied().unwrap_or("sh"));
                 command.args(shell.get(1..).unwrap_or_default());
                 command
             }
             Some(ssh) => {
-                let mut command = Command::new("ssh");
-                command.arg("-T");
-                for option in self.ssh_options.iter().map(String::as_str).chain(DEFAULTS) {
-                    command.args(["-o", option]);
-                }
-                if let Some(user) = &ssh.user {
-                    command.args(["-l", user]);
-                }
-                if let Some(port) = ssh.port {
-                    command.args(["-p", &port.to_string()]);
-                }
-                command.arg("--").arg(&ssh.host).args(shell);
+                let mut command = self.ssh(ssh, &[]);
+                command.args(shell);
                 command
             }
         };
-        // Not of the terminal's group: Ctrl-C is for this process, which puts things away with it.
-        command.process_group(0).kill_on_drop(true);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        piped(command)
+    }
+
+    /// A connection from the proxy to `to`, on standard input and output.
+    pub(crate) fn tunnel(&self, proxy: &Proxy, to: &str) -> Command {
+        // Without ssh there is none: the caller connects by itself.
+        piped(proxy.ssh.as_ref().map_or_else(|| Command::new("false"), |ssh| self.ssh(ssh, &["-W", to])))
+    }
+
+    fn ssh(&self, ssh: &Ssh, more: &[&str]) -> Command {
+        let mut command = Command::new("ssh");
+        command.arg("-T");
+        for option in self.ssh_options.iter().map(String::as_str).chain(DEFAULTS) {
+            command.args(["-o", option]);
+        }
+        if let Some(user) = &ssh.user {
+            command.args(["-l", user]);
+        }
+        if let Some(port) = ssh.port {
+            command.args(["-p", &port.to_string()]);
+        }
+        command.args(more).arg("--").arg(&ssh.host);
         command
     }
 
@@ -133,6 +142,13 @@ impl Reach {
         let begun = stdout.contains(&format!("begin {mark}"));
         Err((unanswered(attempt, proxy, output.status.code(), &stderr), begun))
     }
+}
+
+fn piped(mut command: Command) -> Command {
+    // Not of the terminal's group: Ctrl-C is for this process, which puts things away with it.
+    command.process_group(0).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
 }
 
 fn no_program(attempt: &str, proxy: &Proxy, sudo: bool, error: io::Error) -> Failure {

@@ -228,3 +228,30 @@ async fn arguments_that_can_t_be_meant() {
     let ran = run(command).await.expect(2).says(&["a password is seen in process lists"]);
     assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
 }
+
+/// Users would be led to it before anybody sees that it is down.
+#[tokio::test]
+async fn a_server_that_is_down_is_noticed_from_the_proxies_beforehand() {
+    let Some(world) = World::start(&[false, true]).await else { return };
+    let dead = other_swap(&world, &format!("production={}..127.0.0.1:9", world.old.server()));
+    refused(
+        &world,
+        &dead,
+        3,
+        &["stanford: 127.0.0.1:9: Connection refused", "backup: 127.0.0.1:9: Connection refused"],
+    )
+    .await;
+    // One that is up and says something else is warned of: a proxy may ask it under another path.
+    let other = [world.args(), vec!["--expect-json=/version=v99".to_owned()]].concat();
+    let dry = world.cutover(&other, &["--dry-run"]).await.expect(0);
+    for name in ["stanford", "backup"] {
+        assert!(
+            dry.stderr.contains(&format!(
+                "{name}: {} itself is not as wanted: /version is \"v37\"",
+                world.new.server()
+            )),
+            "{}",
+            dry.stderr
+        );
+    }
+}

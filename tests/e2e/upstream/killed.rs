@@ -97,7 +97,7 @@ async fn killed_between_any_two_commands_and_run_again_it_ends_right() {
 
 #[tokio::test]
 async fn killed_over_ssh_and_run_again_it_ends_right() {
-    killed_anywhere(&[true, true], 4).await;
+    killed_anywhere(&[true, true], 6).await;
 }
 
 /// A release that is killed between the two proxies, and whose next run fails: the first proxy, which that next run never
