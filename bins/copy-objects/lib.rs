@@ -344,6 +344,7 @@ async fn whole(cx: &Cx, aws: &Aws, args: &Args, origin: Origin) -> Result<Outcom
     let tree = Tree {
         cx: cx.clone(),
         origin,
+        quick: destination.sending_once(tree::SMALL),
         destination,
         to,
         order: args.order.unwrap_or(usual),

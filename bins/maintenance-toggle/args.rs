@@ -11,6 +11,7 @@ use probe::StatusSet;
 use url::Url;
 
 use crate::listener::observe::Place;
+use crate::live::StackPart;
 
 /// The arguments of `maintenance-toggle`.
 #[derive(clap::Args, Clone, Debug)]
@@ -72,6 +73,11 @@ pub struct Args {
     /// off: delete the saved state and leave the record, or the other rules, as they are now
     #[arg(long)]
     pub(crate) leave_record: bool,
+
+    /// off: where the service is now, if its load balancer was replaced meanwhile: a load balancer among the stack's
+    /// resources, or an output with a DNS name
+    #[arg(long, value_name = "STACK.PART", requires = "zone", conflicts_with = "leave_record")]
+    pub(crate) live_from: Option<StackPart>,
 
     /// What is fetched to see the page or the service [default: `https://NAME/`]
     #[arg(long, value_name = "URL")]
@@ -143,6 +149,9 @@ impl Args {
                 .because("a rule leads to no other name")
                 .help("say what the page is with --page-file or --to-target-group"));
         }
+        if self.live_from.is_some() && self.action != Act::Off {
+            return Err(Failure::usage("use --live-from").because("it belongs to --action off"));
+        }
         let has_page = by_name || self.page_file.is_some() || self.to_target_group.is_some();
         if self.action == Act::On {
             if !has_page {
@@ -185,7 +194,7 @@ impl Args {
     }
 }
 
-fn name(text: &str) -> Result<String, String> {
+pub(crate) fn name(text: &str) -> Result<String, String> {
     let name = dns::normal(text);
     let label = |label: &str| {
         (1..64).contains(&label.len())

@@ -14,7 +14,7 @@ use crate::answers::{fits, kind, leads_to, plain};
 use crate::args::{Act, Request};
 use crate::observe::World;
 use crate::plan::Zone;
-use crate::record_set::RecordSet;
+use crate::record_set::{RecordSet, shown};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -75,7 +75,7 @@ impl Check<'_> {
         let mut asked = 0;
         for (what, role, servers) in [
             ("the zone's name servers", Role::Authority, self.name_servers().await?),
-            ("resolvers", Role::Resolver, self.resolvers()),
+            ("the resolvers", Role::Resolver, self.resolvers()),
         ] {
             if servers.is_empty() {
                 continue;
@@ -290,23 +290,33 @@ fn resolvers(request: &Request) -> Vec<Server> {
     given.clone()
 }
 
-/// Looks at the page in its own place, before anybody is led there.
-pub(crate) async fn page_is_there(cx: &Cx, request: &Request, target: &str) -> Result<(), Failure> {
+/// Looks at the page, or the service, in its own place, before anybody is led there by these sets.
+pub(crate) async fn is_served(cx: &Cx, request: &Request, sets: &[RecordSet]) -> Result<(), Failure> {
     let resolvers = resolvers(request);
-    let names = [target.to_owned()];
+    let names = leads_to(sets);
     let mut why = String::new();
     for _ in 0..SILENT {
-        let found = cx.or_cancelled(addresses(&resolvers, &names)).await?;
+        let mut found = cx.or_cancelled(addresses(&resolvers, &names)).await?;
+        found.extend(plain(sets));
         match cx.or_cancelled(look(cx, request, &expectations(request), &found)).await?? {
             Ok(()) => return Ok(()),
             Err(reason) => why = reason,
         }
         cx.or_cancelled(cx.pause(EVERY)).await?;
     }
-    Err(Failure::refused(format!("lead {} to {target}", request.args.name))
+    let (what, help) = match request.args.action {
+        Act::On => ("page", "mend the page first, or correct --page-contains, --page-status and --url"),
+        _ => (
+            "service",
+            "mend the service first, say where it is now with --live-from, or correct --live-status, --live-contains and \
+             --url; --no-fetch goes by DNS alone",
+        ),
+    };
+    let places = if names.is_empty() { shown(sets) } else { names.join(", ") };
+    Err(Failure::refused(format!("lead {} to {places}", request.args.name))
         .because(format!(
-            "the page is not served there: asked for {}, it is not as wanted: {why}",
+            "the {what} is not served there: asked for {}, it is not as wanted: {why}",
             request.url
         ))
-        .help("mend the page first, or correct --page-contains, --page-status and --url"))
+        .help(help))
 }

@@ -5,6 +5,7 @@ mod apply;
 mod args;
 mod check;
 mod listener;
+mod live;
 mod marker;
 mod observe;
 mod page;
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 
 pub use crate::args::Args;
 use crate::args::{Act, Request};
-use crate::check::{Check, in_sync, page_is_there};
+use crate::check::{Check, in_sync, is_served};
 use crate::observe::{World, observe};
 use crate::plan::{SWITCH, Seen, Stand, Toggle, Wish, Zone};
 use crate::record_set::{same, shown};
@@ -66,7 +67,11 @@ pub const STEP: Step = Step {
         permission("route53:ChangeResourceRecordSets", ZONE, "--action on, off"),
         permission("route53:GetChange", "arn:aws:route53:::change/*", "--action on, off"),
         permission("cloudfront:ListDistributions", "*", "--to-distribution"),
-        permission("elasticloadbalancing:DescribeLoadBalancers", "*", "--to-load-balancer, --listener"),
+        permission(
+            "elasticloadbalancing:DescribeLoadBalancers",
+            "*",
+            "--to-load-balancer, --listener, --live-from",
+        ),
         permission("elasticloadbalancing:DescribeListeners", "*", "--listener"),
         permission("elasticloadbalancing:DescribeRules", "*", "--listener"),
         permission("elasticloadbalancing:DescribeTags", "*", "--listener"),
@@ -75,6 +80,8 @@ pub const STEP: Step = Step {
         permission("elasticloadbalancing:AddTags", RULE, "--listener, --action on"),
         permission("elasticloadbalancing:SetRulePriorities", RULE, "--listener, where rules have to move"),
         permission("elasticloadbalancing:DeleteRule", RULE, "--listener, --action off"),
+        permission("cloudformation:DescribeStackResource", "STACK", "--live-from"),
+        permission("cloudformation:DescribeStacks", "STACK", "--live-from names an output"),
         permission(
             "cloudformation:DescribeStackResources",
             "*",
@@ -123,10 +130,8 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     if wish.act == Act::Status {
         return status(&cx, &request, &seen);
     }
-    if let (Act::On, Some(_), Some(target), false) =
-        (wish.act, &plan.batch, &seen.target, request.args.no_fetch)
-    {
-        page_is_there(&cx, &request, &target.dns).await?;
+    if plan.leads_elsewhere() && !request.args.no_fetch {
+        is_served(&cx, &request, &plan.after).await?;
     }
     if let Go::Stop(outcome) = cx.show(&plan)? {
         return Ok(outcome);

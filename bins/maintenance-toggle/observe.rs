@@ -5,6 +5,7 @@ use aws_sdk_route53::types::RrType;
 use kit::{Cx, Failure};
 
 use crate::args::{Act, Request};
+use crate::live::StackPart;
 use crate::marker::name_of;
 use crate::page::Target;
 use crate::plan::{Seen, Zone};
@@ -46,8 +47,12 @@ pub(crate) async fn observe(cx: &Cx, world: &World, request: &Request) -> Result
         Act::Status => None,
         Act::On | Act::Off => target(cx, world, request).await?,
     };
+    let live = match &args.live_from {
+        Some(part) => Some(live(cx, world, part).await?),
+        None => None,
+    };
     let stack = if args.action == Act::On { stack(cx, world, &args.name).await? } else { Ok(None) };
-    Ok(Seen { zone, at_name, marker, target, stack })
+    Ok(Seen { zone, at_name, marker, target, live, stack })
 }
 
 /// The zone of exactly this name or ID. `ListHostedZonesByName` answers with the next name when there is none of that name.
@@ -290,6 +295,106 @@ async fn load_balancer(cx: &Cx, world: &World, wanted: &str, act: Act) -> Result
         what: format!("the load balancer {wanted} ({dns})"),
         alias_zone: found.canonical_hosted_zone_id().map(str::to_owned),
         ipv6: found.ip_address_type().is_some_and(|kind| kind.as_str().starts_with("dualstack")),
+        dns,
+    })
+}
+
+/// The load balancer that a stack has, or the name that one of its outputs holds.
+///
+/// Source: <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStackResource.html>
+async fn live(cx: &Cx, world: &World, wanted: &StackPart) -> Result<Target, Failure> {
+    let StackPart { stack, part } = wanted;
+    let attempt = format!("find {part} of the stack {stack}");
+    let client = aws_sdk_cloudformation::Client::new(&world.aws.config);
+    let sent = client.describe_stack_resource().stack_name(stack).logical_resource_id(part).send();
+    let found = match cx.or_cancelled(sent).await? {
+        Ok(answer) => answer.stack_resource_detail().cloned(),
+        Err(error) => {
+            let failure = failure(&attempt, "cloudformation:DescribeStackResource", stack, error);
+            // The one code for a stack that is not there, and for one without such a resource.
+            if failure.chain().iter().any(|why| why.contains("does not exist")) {
+                None
+            } else {
+                return Err(failure);
+            }
+        }
+    };
+    let Some(found) = found else { return output(cx, world, &client, wanted).await };
+    let id = found.physical_resource_id().unwrap_or_default();
+    match found.resource_type().unwrap_or_default() {
+        "AWS::ElasticLoadBalancingV2::LoadBalancer" => load_balancer(cx, world, id, Act::On).await,
+        "AWS::ElasticLoadBalancing::LoadBalancer" => classic(cx, world, id).await,
+        other => Err(Failure::refused(attempt)
+            .because(format!("it is a {other}, and no load balancer"))
+            .help("name a load balancer of the stack, or an output that holds a DNS name")),
+    }
+}
+
+/// Source: <https://docs.aws.amazon.com/elasticloadbalancing/2012-06-01/APIReference/API_DescribeLoadBalancers.html>
+async fn classic(cx: &Cx, world: &World, name: &str) -> Result<Target, Failure> {
+    let attempt = format!("find the classic load balancer {name}");
+    let client = aws_sdk_elasticloadbalancing::Client::new(&world.aws.config);
+    let sent = client.describe_load_balancers().load_balancer_names(name).send();
+    let answer = cx
+        .or_cancelled(sent)
+        .await?
+        .map_err(|error| failure(&attempt, "elasticloadbalancing:DescribeLoadBalancers", "*", error))?;
+    let found = answer.load_balancer_descriptions().first();
+    let dns = found.and_then(|found| found.dns_name()).map(dns::normal).filter(|name| !name.is_empty());
+    let dns = dns.ok_or_else(|| Failure::failed(attempt).because("it has no DNS name"))?;
+    Ok(Target {
+        what: format!("the load balancer {name} ({dns})"),
+        alias_zone: found.and_then(|found| found.canonical_hosted_zone_name_id()).map(str::to_owned),
+        ipv6: false,
+        dns,
+    })
+}
+
+/// Source: <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html>
+async fn output(
+    cx: &Cx,
+    world: &World,
+    client: &aws_sdk_cloudformation::Client,
+    wanted: &StackPart,
+) -> Result<Target, Failure> {
+    let StackPart { stack, part } = wanted;
+    let attempt = format!("find {part} of the stack {stack}");
+    let sent = client.describe_stacks().stack_name(stack).send();
+    let answer = cx.or_cancelled(sent).await?.map_err(|error| {
+        let failure = failure(&attempt, "cloudformation:DescribeStacks", stack, error);
+        if failure.chain().iter().any(|why| why.contains("does not exist")) {
+            return Failure::refused(&attempt)
+                .because(format!(
+                    "there is no stack {stack} in account {}, region {}",
+                    world.aws.account, world.aws.region
+                ))
+                .help("correct --live-from, --region or the credentials");
+        }
+        failure
+    })?;
+    let outputs = answer.stacks().first().map_or(&[][..], |stack| stack.outputs());
+    let value = outputs
+        .iter()
+        .find(|output| output.output_key() == Some(part))
+        .and_then(|output| output.output_value());
+    let Some(value) = value else {
+        let names: Vec<&str> = outputs.iter().filter_map(|output| output.output_key()).collect();
+        return Err(Failure::refused(attempt)
+            .because(format!(
+                "it has no resource of that logical ID and no such output; its outputs are: {}",
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            ))
+            .help("correct --live-from"));
+    };
+    let dns = crate::args::name(value).map_err(|_| {
+        Failure::refused(&attempt)
+            .because(format!("its value is no DNS name: {value}"))
+            .help("name an output that holds a DNS name, or the load balancer by its logical ID")
+    })?;
+    Ok(Target {
+        what: format!("{dns}, the output {part} of the stack {stack}"),
+        alias_zone: None,
+        ipv6: false,
         dns,
     })
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use crate::args::Act;
+use crate::live::moved;
 use crate::marker::{Marker, State, name_of};
 use crate::page::{Target, page};
 use crate::record_set::{RecordSet, same, shown};
@@ -30,6 +31,8 @@ pub(crate) struct Seen {
     pub(crate) marker: Option<RecordSet>,
     /// Where the page is, if it was said.
     pub(crate) target: Option<Target>,
+    /// Where the service is now, if it was said.
+    pub(crate) live: Option<Target>,
     /// The CloudFormation stack that has the record, or why that is not known.
     pub(crate) stack: Result<Option<String>, String>,
 }
@@ -335,9 +338,19 @@ fn off(wish: &Wish, seen: &Seen, saved: Option<Marker>, toggle: &mut Toggle) -> 
     }
     let markers: Vec<RecordSet> = seen.marker.iter().cloned().collect();
     toggle.marker = None;
-    if wish.leave_record || same(&leading, &marker.state.found) {
+    let found = match &seen.live {
+        Some(live) => moved(&wish.name, &marker.state.found, live)?,
+        None => marker.state.found.clone(),
+    };
+    if !same(&found, &marker.state.found) {
+        toggle.warnings.push(format!(
+            "before the page it was {}, and the service is elsewhere by now",
+            shown(&marker.state.found)
+        ));
+    }
+    if wish.leave_record || same(&leading, &found) {
         if !wish.leave_record {
-            toggle.remarks.push("the record is what it was before the page already".to_owned());
+            toggle.remarks.push("the record leads to the service already".to_owned());
         }
         toggle.batch = Some(Batch { delete: markers, create: Vec::new() });
         return Ok(());
@@ -346,9 +359,16 @@ fn off(wish: &Wish, seen: &Seen, saved: Option<Marker>, toggle: &mut Toggle) -> 
         return Err(foreign(wish, seen, &marker, &attempt));
     }
     let delete = markers.into_iter().chain(leading).collect();
-    toggle.batch = Some(Batch { delete, create: marker.state.found.clone() });
-    toggle.after = marker.state.found;
+    toggle.batch = Some(Batch { delete, create: found.clone() });
+    toggle.after = found;
     Ok(())
+}
+
+impl Toggle {
+    /// Whether the name will lead to another place than now.
+    pub(crate) fn leads_elsewhere(&self) -> bool {
+        self.batch.is_some() && !same(&self.before, &self.after)
+    }
 }
 
 impl Plan for Toggle {

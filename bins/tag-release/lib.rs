@@ -1,6 +1,9 @@
 #![doc = include_str!("help.md")]
 
 mod apply;
+mod gates;
+#[cfg(test)]
+mod gates_tests;
 mod observe;
 mod plan;
 #[cfg(test)]
@@ -14,7 +17,9 @@ use std::time::Duration;
 use clap::Args;
 use github::{Github, GithubArgs};
 use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Plan as _, Step};
+use serde_json::json;
 
+use crate::gates::GateArgs;
 use crate::observe::{Observed, is_full_sha, observe};
 use crate::plan::{Request, Wanted};
 
@@ -39,11 +44,24 @@ pub const STEP: Step = Step {
     permissions: &[
         Permission { action: "contents: read", resource: "REPOSITORY", when: "" },
         Permission { action: "contents: write", resource: "REPOSITORY", when: "unless --dry-run" },
+        Permission { action: "checks: read", resource: "REPOSITORY", when: "unless --no-checks" },
+        Permission { action: "statuses: read", resource: "REPOSITORY", when: "unless --no-checks" },
+        Permission {
+            action: "actions: read",
+            resource: "REPOSITORY",
+            when: "unless --no-checks; without it, earlier runs of a workflow on the commit count too",
+        },
+        Permission { action: "issues: read", resource: "REPOSITORY", when: "--milestone, --blocking-label" },
+        Permission {
+            action: "pull-requests: read",
+            resource: "REPOSITORY",
+            when: "--milestone, --blocking-label",
+        },
     ],
     exit_codes: &[
         ExitCode {
             code: Code::Refused,
-            meaning: "the tag is on another commit, the commit is none, or a draft is not the one wanted; nothing was changed",
+            meaning: "the tag is on another commit, a gate is shut, the commit is none, or a draft is not the one wanted; nothing was changed",
         },
         ExitCode { code: Code::Waiting, meaning: "somebody else created the tag at the same moment" },
     ],
@@ -91,6 +109,9 @@ pub struct TagArgs {
     /// Make the tag alone
     #[arg(long)]
     no_release: bool,
+
+    #[command(flatten)]
+    gates: GateArgs,
 
     #[command(flatten)]
     github: GithubArgs,
@@ -183,7 +204,14 @@ async fn release(args: &TagArgs, cx: &Cx) -> Result<(Outcome, Vec<(&'static str,
     let request = args.request(cx, github.repository().to_string())?;
     let observed = observe(cx, &github, &request.tag, &request.commit).await?;
     cx.observed(&observed);
-    let plan = plan::plan(&request, &observed)?;
+    let mut plan = plan::plan(&request, &observed)?;
+    // What is there already has passed them.
+    if !plan.actions().is_empty() {
+        let gates =
+            gates::observe(cx, &github, &args.gates, &observed.default_branch, &request.commit).await?;
+        cx.observed(&json!({"repository": observed, "gates": gates}));
+        plan.notes.extend(gates::judge(&format!("tag {} as {}", request.commit, request.tag), &gates)?);
+    }
     let mut outputs = vec![("tag", request.tag.clone()), ("sha", request.commit.clone())];
     if let Go::Stop(outcome) = cx.show(&plan)? {
         return Ok((outcome, outputs));

@@ -9,6 +9,7 @@ pub(crate) const READ: &str = "contents: read";
 /// What the plan is made from.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Observed {
+    pub(crate) default_branch: String,
     /// First line of the commit's message.
     pub(crate) subject: String,
     pub(crate) tag: Option<Tag>,
@@ -46,6 +47,12 @@ pub(crate) struct Asset {
     pub(crate) name: String,
 }
 
+/// Source: <https://docs.github.com/en/rest/repos/repos#get-a-repository>
+#[derive(Deserialize)]
+pub(crate) struct Repository {
+    pub(crate) default_branch: String,
+}
+
 /// A ref or tag object. Source: <https://docs.github.com/en/rest/git/refs>
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Pointer {
@@ -70,16 +77,17 @@ struct Resolved {
 }
 
 /// Refuses a repository that can't be seen; after this, 404 means that a thing does not exist.
-pub(crate) async fn check_repository(cx: &Cx, github: &Github) -> Result<(), Failure> {
+pub(crate) async fn repository(cx: &Cx, github: &Github) -> Result<Repository, Failure> {
     let attempt = format!("look at the repository {}", github.repository());
     let call = Call { attempt: &attempt, permission: "metadata: read", path: "" };
-    github.get::<serde_json::Value>(cx, call).await.map(drop)
+    github.get(cx, call).await
 }
 
 pub(crate) async fn observe(cx: &Cx, github: &Github, tag: &str, commit: &str) -> Result<Observed, Failure> {
-    check_repository(cx, github).await?;
+    let Repository { default_branch } = repository(cx, github).await?;
     let subject = subject(cx, github, commit).await?;
     Ok(Observed {
+        default_branch,
         subject,
         tag: find_tag(cx, github, tag).await?,
         releases: releases(cx, github, tag).await?,

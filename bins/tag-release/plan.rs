@@ -42,7 +42,7 @@ pub(crate) struct TagRelease {
     /// The message of the tag to create; absent when the tag is there.
     pub(crate) create_tag: Option<String>,
     pub(crate) release: Step,
-    notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
 }
 
 /// What will be done about the release.
@@ -270,7 +270,7 @@ mod tests {
     }
 
     fn observed(tag: Option<Tag>, releases: Vec<Release>) -> Observed {
-        Observed { subject: "Vote twice".into(), tag, releases }
+        Observed { default_branch: "main".into(), subject: "Vote twice".into(), tag, releases }
     }
 
     fn existing(id: u64, draft: bool) -> Release {

@@ -8,31 +8,38 @@ use testkit::github::{Fault, GithubWorld, Options, READ_TOKEN, TOKEN};
 
 use super::*;
 
-const REPO: &str = "acme/rally";
-const TAG: &str = "v2.1.0";
+pub(crate) const REPO: &str = "acme/rally";
+pub(crate) const TAG: &str = "v2.1.0";
 
-struct World {
-    github: GithubWorld,
-    sha: String,
+pub(crate) struct World {
+    pub(crate) github: GithubWorld,
+    pub(crate) sha: String,
 }
 
 /// How a run ended, and its receipt.
-struct Ran {
-    result: Result<Outcome, Failure>,
+pub(crate) struct Ran {
+    pub(crate) result: Result<Outcome, Failure>,
     outputs: BTreeMap<&'static str, String>,
     receipt: Option<Receipt>,
 }
 
 impl Ran {
     /// All that a person is told of the failure.
-    fn refused(self) -> (Code, String) {
+    pub(crate) fn refused(self) -> (Code, String) {
         let failure = self.result.unwrap_err();
         (failure.code(), format!("{failure}: {}; {failure:?}", failure.chain().join("; ")))
     }
 }
 
 impl World {
-    async fn new() -> Self {
+    /// A repository whose one commit has passed its test.
+    pub(crate) async fn new() -> Self {
+        let world = Self::untested().await;
+        world.github.check_run(REPO, &world.sha, &json!({}));
+        world
+    }
+
+    pub(crate) async fn untested() -> Self {
         let github = GithubWorld::start(Options::default()).await.unwrap();
         github.repository(REPO, "main");
         let sha = github.commit(REPO, "main", "Vote twice\n\nAt most.");
@@ -45,7 +52,7 @@ impl World {
         testing::cx_in(usual.into_iter().chain(env.iter().copied()).collect::<Env>())
     }
 
-    async fn run_in(&self, env: &[(&str, &str)], flags: &[&str]) -> Ran {
+    pub(crate) async fn run_in(&self, env: &[(&str, &str)], flags: &[&str]) -> Ran {
         let cx = self.cx(env);
         let argv = ["tag-release", "--tag", TAG].into_iter().chain(flags.iter().copied());
         let matches = (STEP.command)().try_get_matches_from(argv).unwrap();
@@ -60,7 +67,7 @@ impl World {
         Ran { result, outputs: outputs.into_iter().collect(), receipt }
     }
 
-    async fn run(&self, flags: &[&str]) -> Ran {
+    pub(crate) async fn run(&self, flags: &[&str]) -> Ran {
         self.run_in(&[("GITHUB_SHA", &self.sha)], flags).await
     }
 
@@ -79,7 +86,7 @@ impl World {
         self.github.writes().iter().map(|call| format!("{} {}", call.method, path(&call.path))).collect()
     }
 
-    fn tag(&self) -> Option<String> {
+    pub(crate) fn tag(&self) -> Option<String> {
         self.github
             .refs(REPO)
             .into_iter()
@@ -88,7 +95,7 @@ impl World {
     }
 
     /// The tag leads to the commit, and there is one release, published.
-    fn assert_released(&self) {
+    pub(crate) fn assert_released(&self) {
         assert_eq!(self.tag().as_ref(), Some(&self.sha));
         let releases = self.github.releases(REPO);
         assert_eq!(releases.len(), 1, "{releases:?}");

@@ -5,7 +5,7 @@ use kit::{Action, ActionRecord, ActionState, Cx, Failure, Go, Note, Outcome, Pla
 use serde::Serialize;
 
 use crate::apply::{Inverse, delete_release, delete_tag, is_content, set_draft};
-use crate::observe::{Release, Tag, check_repository, find_tag, releases};
+use crate::observe::{Release, Tag, find_tag, releases, repository as look_at};
 use crate::plan::RELEASE;
 
 /// The repository that the receipt's run worked on.
@@ -153,7 +153,7 @@ pub(crate) fn plan(
 
 pub(crate) async fn undo(cx: &Cx, github: &Github, receipt: &Receipt, tag: &str) -> Result<Outcome, Failure> {
     let undoable = receipt.undoable();
-    check_repository(cx, github).await?;
+    look_at(cx, github).await?;
     let present = find_tag(cx, github, tag).await?;
     let found = releases(cx, github, tag).await?;
     cx.observed(&serde_json::json!({"tag": present, "releases": found}));

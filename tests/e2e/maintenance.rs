@@ -4,6 +4,7 @@
 //! as two servers on loopback.
 
 mod listener;
+mod moved;
 mod stage;
 
 use std::collections::BTreeSet;
@@ -26,7 +27,7 @@ async fn on_and_off_again_leave_the_zone_byte_for_byte_as_it_was() {
         "CNAME live.test. (TTL 300) becomes CNAME page.test. (TTL 60)",
         "caches may keep the old answer for up to 300 s",
         "of the zone's name servers answer as they should",
-        "of resolvers answer as they should",
+        "of the resolvers answer as they should",
     ]);
     let told = outputs(&on);
     assert_eq!((&told["state"], &told["release"]), (&json!("on"), &json!("sprint43")));

@@ -13,7 +13,7 @@ use aws_sdk_s3::types::{
     ChecksumAlgorithm, MetadataDirective, ServerSideEncryption, StorageClass, TaggingDirective,
 };
 use kit::{Cx, Failure};
-use s3::{Bucket, Object, once};
+use s3::{Bucket, Object};
 use time::OffsetDateTime;
 
 use super::item::{Done, Line, Work, shown};
@@ -154,11 +154,11 @@ impl One<'_> {
             Some(source) => kms_of(source),
             None => None,
         };
+        let client = tree.copier(item.bytes);
         let mut tries = 0;
         loop {
             tries += 1;
-            let sent = to
-                .client
+            let sent = client
                 .copy_object()
                 .bucket(&to.name)
                 .key(&self.key)
@@ -184,8 +184,6 @@ impl One<'_> {
                 .set_bucket_key_enabled(kms.as_ref().and_then(|_| source?.bucket_key))
                 .set_expected_bucket_owner(to.owner.clone())
                 .set_expected_source_bucket_owner(self.source.owner.clone())
-                .customize()
-                .config_override(once(item.bytes))
                 .send()
                 .await;
             let error = match sent {

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_sdk_s3::Client;
 use kit::{Cx, Failure, Go, Outcome};
 use s3::Bucket;
 use tokio::sync::Semaphore;
@@ -43,6 +44,8 @@ pub(crate) struct Tree {
     pub(crate) cx: Cx,
     pub(crate) origin: Origin,
     pub(crate) destination: Bucket,
+    /// For the copies of small objects.
+    pub(crate) quick: Client,
     /// Ends in a slash, or is empty.
     pub(crate) to: String,
     pub(crate) order: Order,
@@ -72,6 +75,9 @@ pub(crate) struct Tree {
 /// At most so many are copied in parts at the same time, each eight parts at a time.
 pub(crate) const LARGE: usize = 2;
 
+/// The largest object that is small.
+pub(crate) const SMALL: u64 = 64 << 20;
+
 impl Tree {
     pub(crate) fn from(&self) -> String {
         match &self.origin {
@@ -97,6 +103,11 @@ impl Tree {
 
     pub(crate) fn list_destination(&self) -> List {
         list::bucket(&self.destination, &self.to)
+    }
+
+    /// The client that copies an object of this size.
+    fn copier(&self, bytes: u64) -> Client {
+        if bytes <= SMALL { self.quick.clone() } else { self.destination.sending_once(bytes) }
     }
 
     /// What the last listing of the source left out.

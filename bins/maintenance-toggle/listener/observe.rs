@@ -187,9 +187,22 @@ fn shown(rule: &Described) -> String {
             }
         })
         .collect();
-    let actions: Vec<&str> =
-        rule.actions().iter().filter_map(|action| action.r#type()).map(ActionTypeEnum::as_str).collect();
+    let actions: Vec<String> = rule.actions().iter().map(does).collect();
     format!("{} -> {}", conditions.join(" and "), actions.join(", "))
+}
+
+fn does(action: &Action) -> String {
+    let kind = action.r#type().map_or("?", ActionTypeEnum::as_str);
+    if let Some(status) = action.fixed_response_config().and_then(|fixed| fixed.status_code()) {
+        return format!("{kind} {status}");
+    }
+    let several = action.forward_config().map_or(&[][..], |config| config.target_groups());
+    let mut groups: Vec<&str> = several.iter().filter_map(|group| group.target_group_arn()).collect();
+    if groups.is_empty() {
+        groups.extend(action.target_group_arn());
+    }
+    let names: Vec<&str> = groups.into_iter().map(|arn| arn.split(':').next_back().unwrap_or(arn)).collect();
+    if names.is_empty() { kind.to_owned() } else { format!("{kind} to {}", names.join(", ")) }
 }
 
 fn page(actions: &[Action]) -> Option<Page> {

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::{Host, Url};
 
-use crate::error::{Effect, effect, failure, patience, status, worth_trying_again};
+use crate::error::{Effect, effect, failure, is_forbidden, patience, status, worth_trying_again};
 use crate::tls::http_client;
 
 /// The flags of every step that talks to GitHub.
@@ -179,6 +179,44 @@ impl Github {
             all.extend(page.take_items());
         }
         Ok(all)
+    }
+
+    /// Reads a whole list that stands in a field of its answers, as in `{"total_count": 2, "check_runs": [...]}`, through
+    /// every page. `None` when the token may not see it.
+    pub async fn list_in<T: DeserializeOwned>(
+        &self,
+        cx: &Cx,
+        call: Call<'_>,
+        field: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Option<Vec<T>>, Failure> {
+        const SIZE: usize = 100;
+        let mut all = Vec::new();
+        for number in 1.. {
+            let (size, number) = (SIZE.to_string(), number.to_string());
+            let paged = [query, &[("per_page", &*size), ("page", &*number)]].concat();
+            let read = async || self.octocrab.get(self.route(call.path), Some(&paged)).await;
+            let mut page: Value = match self.reading(cx, call, read).await? {
+                Ok(page) => page,
+                Err(error) if is_forbidden(&error) => return Ok(None),
+                Err(error) => return Err(failure(call.attempt, call.permission, error)),
+            };
+            let unreadable = |why: String| {
+                Failure::failed(call.attempt).because(format!("GitHub's answer could not be read: {why}"))
+            };
+            let items = page
+                .get_mut(field)
+                .map(Value::take)
+                .ok_or_else(|| unreadable(format!("it has no {field}")))?;
+            let items: Vec<T> =
+                serde_json::from_value(items).map_err(|error| unreadable(error.to_string()))?;
+            let last = items.len() < SIZE;
+            all.extend(items);
+            if last {
+                break;
+            }
+        }
+        Ok(Some(all))
     }
 
     /// Makes a reading call until it succeeds or its error will not pass by itself.

@@ -74,6 +74,11 @@ pub(crate) fn worth_trying_again(error: &ApiError) -> bool {
     }
 }
 
+/// Whether the token may not see it, as opposed to being asked for patience.
+pub(crate) fn is_forbidden(error: &ApiError) -> bool {
+    matches!(error, ApiError::GitHub { source, .. } if source.status_code == StatusCode::FORBIDDEN && rate_limit(source).is_none())
+}
+
 pub(crate) fn status(error: &ApiError) -> Option<StatusCode> {
     match error {
         ApiError::GitHub { source, .. } => Some(source.status_code),

@@ -37,6 +37,14 @@ fn client(aws: &Aws, region: &str) -> Client {
 }
 
 impl Bucket {
+    /// A client for many calls of which none moves more than so many bytes, each sent only once, as by [`once`], without
+    /// the cost of settings that come with each call.
+    pub fn sending_once(&self, bytes: u64) -> Client {
+        let builder = self.client.config().to_builder();
+        let once = builder.retry_config(aws::without_retry()).timeout_config(patience(bytes / SLOWEST));
+        Client::from_conf(once.build())
+    }
+
     /// Finds the bucket and its region, whichever that is. `flag` named it.
     ///
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html>
@@ -391,8 +399,14 @@ const SLOWEST: u64 = 4 << 20;
 
 /// For one call that S3 may take long for, since it moves so many bytes.
 pub fn patient(bytes: u64) -> Builder {
-    let patience = Duration::from_secs(60 + bytes / SLOWEST);
-    Builder::new().timeout_config(TimeoutConfig::builder().read_timeout(patience).build())
+    Builder::new().timeout_config(patience(bytes / SLOWEST))
+}
+
+/// A minute, and as many seconds more, rounded up to a power of two: the SDK keeps connections apart by their time-outs,
+/// so that a time-out for each size would mean a connection for each size.
+pub(crate) fn patience(seconds: u64) -> TimeoutConfig {
+    let patience = Duration::from_secs((60 + seconds).next_power_of_two());
+    TimeoutConfig::builder().read_timeout(patience).build()
 }
 
 /// [`patient`], and sent only once: for calls that have no client token, where a look has to come before a retry.

@@ -6,11 +6,10 @@ use std::time::Duration;
 use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
-use aws_smithy_types::timeout::TimeoutConfig;
 use bytes::Bytes;
 use kit::{Cx, Failure};
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, patience};
 use crate::object::Object;
 use crate::sum::base64;
 
@@ -85,8 +84,7 @@ impl Bucket {
         crc64nvme: String,
     ) -> Result<CompletedPart, Failure> {
         // A slow link must not look like a dead one: at least 100 KiB/s over the whole part.
-        let patience = Duration::from_secs(60 + body.len() as u64 / (100 << 10));
-        let timeouts = TimeoutConfig::builder().read_timeout(patience).build();
+        let timeouts = patience(body.len() as u64 / (100 << 10));
         let mut tries = 0;
         loop {
             tries += 1;

@@ -263,3 +263,34 @@ async fn what_a_user_gets_wrong_about_a_listener_is_said() {
     balancer.on(&[]).await.expect(7).says(&["run the same command again", "nothing was changed"]);
     assert_eq!(balancer.rules().await, before);
 }
+
+/// The emulator forwards to functions alone: whether the page is seen is not looked at here.
+#[tokio::test]
+async fn a_target_group_can_serve_the_page() {
+    let balancer = Balancer::with(&[(1, "")]).await;
+    let before = balancer.rules().await;
+    let group = own("page");
+    let mut arns = Vec::new();
+    for name in [group.clone(), format!("{group}-old")] {
+        let made = [
+            ("Action", "CreateTargetGroup"),
+            ("Name", &*name),
+            ("Protocol", "HTTP"),
+            ("Port", "80"),
+            ("VpcId", "vpc-1"),
+        ];
+        arns.push(first(&elb(&made).await, "TargetGroupArn").to_owned());
+    }
+    let on = async |group: &str, code: i32| {
+        let args = ["--to-target-group", group, "--no-fetch"];
+        run(balancer.command("on", &args)).await.expect(code)
+    };
+    let told = outputs(&on(&group, 0).await);
+    assert!(told["record"].as_str().unwrap().contains(&format!("targetgroup/{group}/")), "{told}");
+    let there = balancer.rules().await;
+    assert!(there.contains(&arns[0]) && !there.contains(&arns[1]), "{there}");
+    assert_eq!(on(&arns[0], 0).await.json()["changed"], false);
+    on(&arns[1], 3).await.says(&["the page is on already, and it is another one"]);
+    balancer.off(&[]).await.expect(0);
+    assert_eq!(balancer.rules().await, before);
+}

@@ -66,7 +66,7 @@ pub(super) fn answer(
     request.route(method.as_str(), &rest).unwrap_or_else(|answer| answer)
 }
 
-fn decoded(segment: &str) -> String {
+pub(super) fn decoded(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
 }
 
@@ -112,6 +112,11 @@ impl Request<'_> {
             ("GET", ["commits", name @ .., "status"]) => self.status(&name.join("/")),
             ("GET", ["commits", name @ ..]) => self.commit(&name.join("/")),
             ("GET", ["compare", range @ ..]) => self.compare(&range.join("/")),
+            ("GET", ["rules", "branches", name @ ..]) => self.rules(&name.join("/")),
+            ("GET", ["actions", "runs"]) => self.workflow_runs(),
+            ("GET", ["milestones"]) => self.milestones(),
+            ("GET", ["labels", name]) => self.label(name),
+            ("GET", ["issues"]) => self.issues(),
             ("GET", ["tags"]) => self.tags(),
             ("GET", ["git", "commits", sha]) => {
                 if self.repo.commits.contains_key(*sha) {
@@ -178,7 +183,7 @@ impl Request<'_> {
         self.body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
     }
 
-    fn query(&self, name: &str) -> Option<&str> {
+    pub(super) fn query(&self, name: &str) -> Option<&str> {
         self.uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 
@@ -338,7 +343,14 @@ impl Request<'_> {
     fn branch(&self, name: &str) -> Result {
         let sha = self.repo.refs.get(&format!("refs/heads/{name}"));
         let sha = sha.ok_or_else(|| error(StatusCode::NOT_FOUND, "Branch not found"))?;
-        Ok(ok(json!({"name": name, "commit": self.full_commit(sha), "protected": false})))
+        let protection = self.repo.gates.protection.get(name);
+        let described = json!({
+            "name": name,
+            "commit": self.full_commit(sha),
+            "protected": protection.is_some(),
+            "protection": protection.cloned().unwrap_or_else(|| json!({"enabled": false})),
+        });
+        Ok(ok(described))
     }
 
     fn tags(&self) -> Result {

@@ -1,7 +1,7 @@
 //! A small, stateful GitHub: what the steps read and write through its REST API, on a loopback port.
 //!
 //! Git objects, refs and releases are kept and answered in the shapes of <https://docs.github.com/en/rest>; commit
-//! statuses, check runs and comments are kept too. What nobody models is answered with 404, as GitHub answers what it does not know.
+//! statuses, check runs, comments and what the gates of a release look at are kept too. What nobody models is answered with 404, as GitHub answers what it does not know.
 //!
 //! Not modelled: contents and trees, what pull requests have beside comments, assets, rulesets, immutable releases, secondary rate limits (a
 //! [`Fault`] gives them).
@@ -9,6 +9,7 @@
 mod api;
 mod comments;
 mod fault;
+mod gates;
 mod state;
 
 use std::io;
@@ -166,6 +167,80 @@ impl GithubWorld {
                 release.edit(fields);
             }
         });
+    }
+
+    /// A check run of a commit: `test`, which succeeded, but for the fields given (`conclusion`, `details_url`, ...).
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn check_run(&self, repository: &str, sha: &str, fields: &Value) {
+        self.change(|state| {
+            let id = state.next_id();
+            repo(state, repository).checks.push((sha.to_owned(), gates::check_run(id, sha, fields)));
+        });
+    }
+
+    /// A commit status with these fields (`state`, `context`, `target_url`).
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn status(&self, repository: &str, sha: &str, fields: &Value) {
+        self.change(|state| repo(state, repository).statuses.push((sha.to_owned(), fields.clone())));
+    }
+
+    /// A run of a workflow, as the API lists it (`id`, `check_suite_id`, `path`, `event`, `head_sha`).
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn workflow_run(&self, repository: &str, run: &Value) {
+        self.change(|state| repo(state, repository).gates.runs.push(run.clone()));
+    }
+
+    /// What rulesets say of a branch, as the API lists it; and its classic protection.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn rules(&self, repository: &str, branch: &str, rules: &[Value], protection: Option<&Value>) {
+        self.change(|state| {
+            let gates = &mut repo(state, repository).gates;
+            gates.rules.insert(branch.to_owned(), rules.to_vec());
+            if let Some(protection) = protection {
+                gates.protection.insert(branch.to_owned(), protection.clone());
+            }
+        });
+    }
+
+    /// An open pull request, or issue, in a milestone and with labels, which are made.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn open(
+        &self,
+        repository: &str,
+        title: &str,
+        is_pull: bool,
+        milestone: Option<&str>,
+        labels: &[&str],
+    ) {
+        self.change(|state| {
+            let gates = &mut repo(state, repository).gates;
+            if let Some(title) = milestone.filter(|title| !gates.milestones.iter().any(|it| it == title)) {
+                gates.milestones.push(title.to_owned());
+            }
+            let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+            gates.labels.extend(labels.iter().cloned());
+            let number = gates.issues.len() as u64 + 1;
+            let milestone = milestone.map(str::to_owned);
+            gates.issues.push(gates::Issue { number, title: title.to_owned(), milestone, labels, is_pull });
+        });
+    }
+
+    /// Closes what is open under this title.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn close(&self, repository: &str, title: &str) {
+        self.change(|state| repo(state, repository).gates.issues.retain(|issue| issue.title != title));
     }
 
     /// Opens a pull request, or an issue, of this number.

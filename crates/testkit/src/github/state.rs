@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::comments::Comment;
+use super::gates::Gates;
 
 pub(super) type Sha = String;
 
@@ -36,6 +37,8 @@ pub(super) struct Repo {
     pub(super) issues: BTreeSet<u64>,
     #[serde(default)]
     pub(super) comments: Vec<Comment>,
+    #[serde(default)]
+    pub(super) gates: Gates,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,6 +108,7 @@ impl Repo {
             statuses: Vec::new(),
             issues: BTreeSet::new(),
             comments: Vec::new(),
+            gates: Gates::default(),
         }
     }
 

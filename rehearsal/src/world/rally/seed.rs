@@ -156,7 +156,9 @@ pub(super) fn repository(github: &GithubWorld) -> io::Result<String> {
     if github.refs(GITHUB_REPOSITORY).is_empty() {
         let old = github.commit(GITHUB_REPOSITORY, BRANCH, "Release 2.0.1.11");
         github.set_ref(GITHUB_REPOSITORY, "refs/tags/v2.0.1.11", &old);
-        github.commit(GITHUB_REPOSITORY, BRANCH, "Merge branch 'v2.1.0'\n\nversion=2.1.0.0-RELEASE");
+        let new =
+            github.commit(GITHUB_REPOSITORY, BRANCH, "Merge branch 'v2.1.0'\n\nversion=2.1.0.0-RELEASE");
+        github.check_run(GITHUB_REPOSITORY, &new, &json!({ "name": "test" }));
     }
     let head = format!("refs/heads/{BRANCH}");
     let refs = github.refs(GITHUB_REPOSITORY);
