@@ -95,7 +95,8 @@ async fn ask(request: &Request, proxy: &Proxy, (host, port): &(String, u16), url
     let name = &url[url::Position::BeforeHost..url::Position::AfterPort];
     let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let text = format!(
-        "GET {path} HTTP/1.0\r\nHost: {name}\r\nConnection: close\r\nUser-Agent: cutover-swap-upstream/{}\r\n\r\n",
+        "GET {path} HTTP/1.0\r\nHost: {name}\r\nConnection: close\r\nX-Forwarded-Proto: {}\r\nUser-Agent: cutover-swap-upstream/{}\r\n\r\n",
+        url.scheme(),
         env!("CARGO_PKG_VERSION")
     );
     let late = || Heard::Deaf(format!("it did not answer within {} seconds", LIMIT.as_secs()));

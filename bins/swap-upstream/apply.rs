@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use futures::future::join_all;
 use kit::{Code, Cx, Failure};
 use tokio::time::Instant;
 
@@ -125,18 +126,21 @@ impl<'a> Switching<'a> {
     }
 
     async fn unlock_all(&self) {
-        for (target, _) in self.working().filter(|(_, reached)| reached.locked.get()) {
-            let script = self.script(Kind::Unlock, target);
-            let why = match self.request.reach.run(self.cx, &target.proxy, &script).await {
-                Ok(answer) if answer.outcome() == "done" => continue,
-                Ok(answer) => answer.why(),
-                Err(failure) => failure.chain().join(": "),
-            };
-            self.cx.report().warn(&format!(
-                "the lock beside {} is still there ({why}): this release may go on in its place, others once it is over",
-                target.proxy
-            ));
-        }
+        let locked = self.working().filter(|(_, reached)| reached.locked.get());
+        join_all(locked.map(|(target, _)| self.unlock(target))).await;
+    }
+
+    async fn unlock(&self, target: &Target) {
+        let script = self.script(Kind::Unlock, target);
+        let why = match self.request.reach.run(self.cx, &target.proxy, &script).await {
+            Ok(answer) if answer.outcome() == "done" => return,
+            Ok(answer) => answer.why(),
+            Err(failure) => failure.chain().join(": "),
+        };
+        self.cx.report().warn(&format!(
+            "the lock beside {} is still there ({why}): this release may go on in its place, others once it is over",
+            target.proxy
+        ));
     }
 
     async fn forward(&self) -> Result<(), Failure> {
@@ -296,8 +300,7 @@ impl<'a> Switching<'a> {
         let touched = |target: &Target, reached: &Reached| {
             target.work == Work::GoOn || reached.edited.get() || reached.reloaded.get()
         };
-        let mut todo: Vec<_> = self.working().filter(|(target, reached)| touched(target, reached)).collect();
-        todo.reverse();
+        let todo: Vec<_> = self.working().filter(|(target, reached)| touched(target, reached)).collect();
         let reloaded = todo.iter().any(|(_, reached)| reached.reloaded.get());
         if !todo.is_empty() {
             let why: Vec<String> = [failure.to_string()].into_iter().chain(failure.chain()).collect();
@@ -305,8 +308,11 @@ impl<'a> Switching<'a> {
         }
         let mut states = Vec::new();
         let mut left = Vec::new();
-        for (target, reached) in todo {
-            match self.put_back(target, reached).await {
+        // A cancelled run has five seconds: all at once, and nothing is waited for.
+        let hurried = cx.or_cancelled(std::future::ready(())).await.is_err();
+        let back = todo.iter().map(|(target, reached)| self.put_back(target, reached, hurried));
+        for ((target, _), back) in todo.iter().zip(join_all(back).await) {
+            match back {
                 Ok(state) => states.push(state),
                 Err(problem) => {
                     let chain = problem.chain().join(": ");
@@ -333,7 +339,7 @@ impl<'a> Switching<'a> {
         states.into_iter().chain(left).fold(told, Failure::state)
     }
 
-    async fn put_back(&self, target: &Target, reached: &Reached) -> Result<String, Failure> {
+    async fn put_back(&self, target: &Target, reached: &Reached, hurried: bool) -> Result<String, Failure> {
         let cx = self.cx;
         if !target.edits() {
             return Ok(format!("{}: nginx was reloaded, with the file as it was found", target.proxy.name));
@@ -343,6 +349,9 @@ impl<'a> Switching<'a> {
             return Ok(format!("{} has its former bytes again; nginx was not reloaded", target.proxy));
         }
         let again = async {
+            if hurried {
+                return self.reload(target).await;
+            }
             self.test(target).await?;
             let old = self.workers(target).await?;
             self.reload(target).await?;

@@ -1,5 +1,10 @@
 //! One proxy fails: all are put back.
 
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
 use super::*;
 
 /// Both proxies are as they were, and nothing but the kept copies is left.
@@ -127,6 +132,42 @@ async fn an_old_answer_through_one_proxy_puts_all_back() {
             "on backup has its former bytes again, and nginx was reloaded with them",
         ]);
         put_back(&world, &before).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_release_puts_all_back() {
+    for far in [[false, false], [false, true]] {
+        let Some(world) = World::start(&far).await else { return };
+        let before = world.texts();
+        let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), world.dir.path());
+        command.arg("swap-upstream").args(world.args());
+        command
+            .args(["--expect-json=/version=v99", "--settle=60s"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut story = BufReader::new(child.stderr.take().unwrap()).lines();
+        // Both are switched, and the answer that is waited for will not come.
+        while !story
+            .next_line()
+            .await
+            .unwrap()
+            .unwrap()
+            .contains("to be as wanted through stanford: /version is")
+        {}
+        assert_eq!(world.versions().await, ["v37", "v37"]);
+        let pid = child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
+        let mut rest = String::new();
+        while let Some(line) = story.next_line().await.unwrap() {
+            rest.push_str(&format!("{line}\n"));
+        }
+        assert_eq!(child.wait().await.unwrap().code(), Some(130), "{rest}");
+        assert!(rest.contains("on backup has its former bytes again, and nginx was reloaded"), "{rest}");
+        assert_eq!(world.texts(), before);
+        // The way back is not waited for: the new workers are there within a moment.
+        while world.versions().await != ["v31", "v31"] {}
     }
 }
 

@@ -47,7 +47,7 @@ async fn reset(world: &World, before: &[String]) {
         proxy.nginx.reload();
         // The old ones end: there is no connection that they would have to finish.
         while workers(proxy.nginx.pid()).iter().any(|pid| old.contains(pid)) {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            proxy.version().await;
         }
     }
     assert_eq!(world.versions().await, ["v31", "v31"]);

@@ -97,11 +97,18 @@ async fn production_and_test_are_swapped_in_one_run_by_a_link() {
 async fn a_file_that_nginx_has_not_read_is_loaded() {
     let Some(world) = World::start(&[false]).await else { return };
     let proxy = &world.proxies[0];
-    // Workers' ages and the file's are told apart by seconds.
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    fs::write(&proxy.nginx.config, world.swapped(&proxy.text())).unwrap();
+    let wanted = world.swapped(&proxy.text());
+    // Ages are told apart by seconds: of an edit right after the start, nobody could tell.
+    let older = "a worker of nginx is older than it";
+    let seen = async || world.cutover(&world.args(), &["--dry-run"]).await.expect(0).stderr.contains(older);
+    loop {
+        fs::write(&proxy.nginx.config, &wanted).unwrap();
+        if seen().await {
+            break;
+        }
+    }
     assert_eq!(proxy.version().await, "v31");
-    let ran = world.cutover(&world.args(), &[]).await.expect(0).says(&["a worker of nginx is older than it"]);
+    let ran = world.cutover(&world.args(), &[]).await.expect(0).says(&[older]);
     assert!(ran.stdout.contains("edited=0\nreceipt=") && ran.stdout.contains("reloaded=1"), "{}", ran.stdout);
     assert_eq!(proxy.version().await, "v37");
 }
