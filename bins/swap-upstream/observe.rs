@@ -45,6 +45,8 @@ pub(crate) struct Seen {
 /// What nginx says of the configuration as it is.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Nginx {
+    /// Whether there is no such command.
+    pub(crate) absent: bool,
     /// None when `nginx -t` is content, else what it says.
     pub(crate) complaint: Option<String>,
     /// Every file that it loads.
@@ -176,6 +178,7 @@ async fn nginx(cx: &Cx, request: &Request, proxy: &Proxy, whole: bool) -> Result
         text.split_once(' ').map(|(name, file)| (name.trim_matches(['"', '\'']).to_owned(), file.to_owned()))
     };
     Ok(Nginx {
+        absent: matches!(answer.number("code"), Some(126 | 127)),
         complaint,
         files,
         loaded: answer.get("loaded") == Some("yes"),
@@ -197,9 +200,7 @@ pub(crate) fn test(request: &Request, proxy: &Proxy, whole: bool) -> Script {
 pub(crate) fn complaint(answer: &Answer, nginx: &str) -> Option<String> {
     match answer.number("code") {
         Some(0) => None,
-        Some(126 | 127) => {
-            Some(format!("{nginx} can't be run there; if it lies elsewhere, name it with --nginx"))
-        }
+        Some(126 | 127) => Some(format!("`{nginx}` can't be run")),
         _ => {
             let output = answer.text("output");
             let lines: Vec<String> = output.lines().map(one_line).collect();

@@ -171,6 +171,10 @@ pub(crate) fn unread(seen: &Seen) -> bool {
 pub(crate) fn unsound(seen: &Seen, release: &str) -> Vec<String> {
     let mut why = Vec::new();
     let nginx = &seen.nginx;
+    if let Some(complaint) = nginx.complaint.as_ref().filter(|_| nginx.absent) {
+        why.push(format!("{complaint} there"));
+        return why;
+    }
     if let Some(complaint) = &nginx.complaint {
         why.push(format!("`nginx -t` fails there before any change: {complaint}"));
         return why;
@@ -252,7 +256,9 @@ pub(crate) fn plan(wish: &Wish, seen: &[Seen]) -> Result<Switch, Failure> {
                 push(&mut helps, help(&unfit));
             }
         }
-        if one.nginx.complaint.is_some() {
+        if one.nginx.absent {
+            push(&mut helps, "say with --nginx where nginx lies");
+        } else if one.nginx.complaint.is_some() {
             push(&mut helps, "mend the configuration first: it could not be put back either");
         }
         problems.extend(why.into_iter().map(|why| (name.clone(), why)));

@@ -27,6 +27,7 @@ fn seen(name: &str, text: &str) -> Seen {
         kept: None,
         whole: true,
         nginx: Nginx {
+            absent: false,
             complaint: None,
             files: vec!["/etc/nginx/nginx.conf".into()],
             loaded: true,

@@ -135,18 +135,13 @@ async fn what_a_killed_run_began_is_put_back_with_the_rest() {
 async fn the_lock_of_a_killed_run_keeps_other_releases_out_until_it_is_over() {
     let Some(world) = World::start(&[false, false]).await else { return };
     let switchman = Switchman::new(&world);
-    let (_, commands) = switchman.run(&world, &world.args(), "never").await;
-    let before = {
-        let mut args = world.places();
-        args.push(format!("--swap=production={}..{}", world.new.server(), world.old.server()));
-        args.push("--no-fetch".to_owned());
-        world.cutover(&args, &[]).await.expect(0);
-        world.texts()
-    };
-    // The last command takes the last lock away.
-    switchman.run(&world, &world.args(), &format!("before {commands}")).await;
-    let lock = world.proxies[1].beside(".nginx.conf.cutover-lock");
-    assert!(lock.exists());
+    let before = world.texts();
+    // Three looks, a lock and an edit for each of the two.
+    switchman.run(&world, &world.args(), "after 10").await;
+    let locks: Vec<PathBuf> =
+        world.proxies.iter().map(|proxy| proxy.beside(".nginx.conf.cutover-lock")).collect();
+    assert!(locks.iter().all(|lock| lock.exists()));
+    assert_ne!(world.texts(), before);
     let other = ["--release=v38"];
     let texts = world.texts();
     world
@@ -155,12 +150,15 @@ async fn the_lock_of_a_killed_run_keeps_other_releases_out_until_it_is_over() {
         .expect(3)
         .says(&["backup: the release \"v37\" is editing it, or did not end", "nothing was changed"]);
     assert_eq!(world.texts(), texts);
-    let text = fs::read_to_string(&lock).unwrap();
-    let expires = text.lines().find(|line| line.starts_with("expires: ")).unwrap().to_owned();
-    fs::write(&lock, text.replace(&expires, "expires: 1")).unwrap();
+    for lock in &locks {
+        let text = fs::read_to_string(lock).unwrap();
+        let expires = text.lines().find(|line| line.starts_with("expires: ")).unwrap().to_owned();
+        fs::write(lock, text.replace(&expires, "expires: 1")).unwrap();
+    }
     world.cutover(&world.args(), &other).await.expect(0).says(&["its lock is taken over"]);
-    assert!(!lock.exists());
-    assert_ne!(world.texts(), before);
+    assert!(locks.iter().all(|lock| !lock.exists()));
+    assert_eq!(world.texts(), texts);
+    assert_eq!(world.versions().await, ["v37", "v37"]);
 }
 
 /// Somebody edits the file between the look and the write: his bytes stay, and the other proxy's file goes back.
