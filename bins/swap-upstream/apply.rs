@@ -114,7 +114,7 @@ impl<'a> Switching<'a> {
                 let found =
                     Found::of(&String::from_utf8_lossy(&found), String::new(), cx.now().unix_timestamp());
                 Err(Failure::refused(attempt)
-                    .because(format!("somebody was faster: {}", held(&found)))
+                    .because(format!("somebody was faster: {}", held(&found, &target.real)))
                     .help("wait for that run to end, then run this again"))
             }
             _ => Err(unwritten(attempt, &answer, self.request.reach.sudo)),

@@ -196,20 +196,22 @@ pub(crate) fn unsound(seen: &Seen, release: &str) -> Vec<String> {
     if let Some(found) = &seen.lock
         && !found.may_take(release)
     {
-        why.push(held(found));
+        why.push(held(found, &seen.real));
     }
     why
 }
 
-/// Whose lock it is, in words.
-pub(crate) fn held(found: &Found) -> String {
+/// Whose lock it is, in words, and what to do about it.
+pub(crate) fn held(found: &Found, real: &str) -> String {
+    let (folder, file) = real.rsplit_once('/').unwrap_or(("", real));
+    let lock = format!("{folder}/.{file}.cutover-lock");
     match &found.lock {
-        Some(lock) => format!(
-            "the release {:?} is editing it, or did not end; its lock is over in {} seconds",
-            kit::one_line(&lock.release),
+        Some(by) => format!(
+            "the release {:?} is editing it, or did not end; {lock} is over in {} seconds, or go on in its place with --release",
+            kit::one_line(&by.release),
             found.left
         ),
-        None => "there is a lock beside it that no version of this step has written".to_owned(),
+        None => format!("{lock} was not written by this step: delete it if nobody is at work"),
     }
 }
 

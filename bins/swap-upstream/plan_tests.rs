@@ -136,7 +136,7 @@ fn another_release_waits_until_the_lock_is_over() {
     assert_eq!(works(&[held("v38", 0)]), [Work::Edit]);
     let mut odd = seen("x", OLD);
     odd.lock = Some(Found::of("?", "s".into(), 0));
-    assert!(why(&[odd]).contains("no version of this step has written"));
+    assert!(why(&[odd]).contains("/etc/nginx/.nginx.conf.cutover-lock was not written by this step"));
     // What is wanted already is wanted by somebody else too, perhaps: not while he is at work.
     assert!(why(&[locked("x", NEW, "v38", 60, OLD, NEW)]).contains("v38"));
 }

@@ -4,7 +4,7 @@ main() {
     # The answer of an earlier try may have been lost.
     ! has_lock || { say outcome done; return; }
     umask 022
-    new=$(mktemp "${folder:-/}/.$file.cutover-XXXXXX" 2>&1) || fail failed "$new"
+    new=$(mktemp "${folder:-/}/.$file.cutover-new-XXXXXX" 2>&1) || fail failed "$new"
     trap 'rm -f -- "$new"' EXIT
     chmod 644 "$new"
     {

@@ -6,13 +6,13 @@ main() {
     [ "$now" != "$TO" ] || { say outcome already; return; }
     [ "$now" = "$FROM" ] || fail changed "its bytes are others"
     has_lock || fail unlocked "$lock"
-    new=$(mktemp "${folder:-/}/.$file.cutover-XXXXXX" 2>&1) || fail failed "$new"
+    new=$(mktemp "${folder:-/}/.$file.cutover-new-XXXXXX" 2>&1) || fail failed "$new"
     trap 'rm -f -- "$new"' EXIT
     if [ "$KEEP" = yes ]; then
         why=$(cp -a -- "$real" "$new" 2>&1) || fail failed "$why"
         settle "$new"
         why=$(mv -f -- "$new" "$kept" 2>&1) || fail failed "$why"
-        new=$(mktemp "${folder:-/}/.$file.cutover-XXXXXX" 2>&1) || fail failed "$new"
+        new=$(mktemp "${folder:-/}/.$file.cutover-new-XXXXXX" 2>&1) || fail failed "$new"
     fi
     # Owner, mode, and what else the file has; then the text into it.
     why=$(cp -a -- "$real" "$new" 2>&1) || fail failed "$why"
