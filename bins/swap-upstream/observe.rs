@@ -102,8 +102,9 @@ pub(crate) async fn observe(cx: &Cx, request: &Request, proxy: &Proxy) -> Result
         let text = String::from_utf8_lossy(&bytes).into_owned();
         Found::of(&text, sum(&bytes), answer.number("now").unwrap_or_default())
     });
-    let tree = tree::read(&content).unwrap_or_default();
-    let whole = tree::is_whole(&tree);
+    // Of one that can't be read, nginx itself says best what is wrong.
+    let whole = tree::read(&content)
+        .map_or_else(|_| content.windows(6).any(|word| word == b"events"), |tree| tree::is_whole(&tree));
     let nginx = nginx(cx, request, proxy, whole).await?;
     Ok(Seen {
         proxy: proxy.clone(),
