@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use kit::{Env, Step};
 
 /// Every step. The action files, the documentation and the tests of all steps derive from this list.
-const STEPS: [&Step; 13] = [
+const STEPS: [&Step; 14] = [
     &backup_db::STEP,
     &changeset_review::STEP,
     &copy_objects::STEP,
     &deploy_service::STEP,
     &deploy_stack::STEP,
+    &dispatch_workflow::STEP,
     &maintenance_toggle::STEP,
     &mute_alerts::STEP,
     &register_task_def::STEP,

@@ -19,9 +19,14 @@ use crate::kinds::targets::{self, Group};
 #[derive(Args, Debug)]
 #[command(about, long_about = include_str!("help.md"))]
 #[command(group = ArgGroup::new("probe").required(true).multiple(true))]
+#[command(group = ArgGroup::new("site").multiple(true))]
 pub(crate) struct HealthyArgs {
+    /// Look and wait; or first set or restore how many copies the indexes of --es have, or forget what they had
+    #[arg(long, value_enum, value_name = "VERB", default_value = "wait")]
+    pub(crate) action: Act,
+
     /// An HTTP endpoint: http:// or https://, without a user name or password; may be repeated
-    #[arg(long, value_name = "URL", group = "probe")]
+    #[arg(long, value_name = "URL", groups = ["probe", "site"])]
     pub(crate) url: Vec<String>,
 
     /// Status codes to expect: single ones and ranges, separated by commas
@@ -76,12 +81,12 @@ pub(crate) struct HealthyArgs {
     #[arg(long)]
     pub(crate) each_address: bool,
 
-    /// Send `Authorization: Bearer` with the value of this environment variable
-    #[arg(long, value_name = "VARIABLE", requires = "url")]
+    /// Send `Authorization: Bearer` with the value of this environment variable to --url and --indexer
+    #[arg(long, value_name = "VARIABLE", requires = "site")]
     pub(crate) bearer_env: Option<String>,
 
-    /// Send a header with the value of an environment variable, as in x-api-key=API_KEY; may be repeated
-    #[arg(long, value_name = "HEADER=VARIABLE", requires = "url")]
+    /// Send a header with the value of an environment variable to --url and --indexer, as in x-api-key=API_KEY; may be repeated
+    #[arg(long, value_name = "HEADER=VARIABLE", requires = "site")]
     pub(crate) header_env: Vec<HeaderFromEnv>,
 
     /// Follow redirects, at most ten
@@ -140,8 +145,62 @@ pub(crate) struct HealthyArgs {
     #[arg(long, value_name = "TIME", requires = "log")]
     pub(crate) log_since: Option<Since>,
 
+    /// An Elasticsearch or OpenSearch cluster is green, or yellow, or settled (green, and no shard on the move); may be repeated
+    #[arg(long, value_name = "URL[=STATE]", group = "probe")]
+    pub(crate) es: Vec<String>,
+
+    /// Name of the cluster of --es: another one is not looked at, and not changed
+    #[arg(long, value_name = "NAME", requires = "es", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) es_cluster: Option<String>,
+
+    /// How many nodes the cluster of --es has, no fewer and no more
+    #[arg(long, value_name = "N", requires = "es", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) es_nodes: Option<u64>,
+
+    /// Name of a node of --es; all nodes have to be named, and no others may be there; may be repeated
+    #[arg(long, value_name = "NAME", requires = "es", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) es_node: Vec<String>,
+
+    /// Send a header with the value of an environment variable to --es, as in authorization=ES_AUTH; may be repeated
+    #[arg(long, value_name = "HEADER=VARIABLE", requires = "es")]
+    pub(crate) es_header_env: Vec<HeaderFromEnv>,
+
+    /// set-replicas: how many copies of each shard there are to be beside the first
+    #[arg(long, value_name = "N", requires = "es", allow_negative_numbers = true)]
+    pub(crate) replicas: Option<u32>,
+
+    /// set-replicas: an index, by its exact name; may be repeated [default: all open ones but hidden ones, the cluster's own, and those that count their copies themselves]
+    #[arg(long, value_name = "NAME", requires = "replicas", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) es_index: Vec<String>,
+
+    /// ENCODE's indexer is idle, or indexed (idle, and its first indexing done), or idle on a standby or a primary; may be repeated
+    #[arg(long, value_name = "URL[=STATE]", groups = ["probe", "site"])]
+    pub(crate) indexer: Vec<String>,
+
+    /// The most that the last indexing of --indexer may have lagged behind
+    #[arg(long, value_name = "DURATION", requires = "indexer", value_parser = kit::parse_duration)]
+    pub(crate) indexer_max_lag: Option<Duration>,
+
+    /// ENCODE's indexers that wait in recovery at the same snapshot: give it twice or more
+    #[arg(long, value_name = "URL", groups = ["probe", "site"])]
+    pub(crate) indexer_same: Vec<String>,
+
     #[command(flatten)]
     pub(crate) aws: AwsArgs,
+}
+
+/// The verbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Act {
+    /// Look, and change nothing
+    Wait,
+    /// Save how many copies the indexes have, set --replicas, and wait for the cluster
+    SetReplicas,
+    /// Put back how many copies they had, and wait for the cluster
+    RestoreReplicas,
+    /// Drop what is saved and leave the indexes as they are
+    ForgetReplicas,
 }
 
 fn positive(text: &str) -> Result<Duration, String> {

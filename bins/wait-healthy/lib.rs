@@ -3,6 +3,7 @@
 mod args;
 mod kinds;
 mod plan;
+mod replicas;
 mod watch;
 
 use std::time::Duration;
@@ -13,10 +14,12 @@ use postgres::Target;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::args::HealthyArgs;
+use crate::args::{Act, HealthyArgs};
 use crate::kinds::Probe;
+use crate::kinds::cluster::Cluster;
 use crate::kinds::database::{Database, SamePlace, Wanted};
 use crate::kinds::http::Http;
+use crate::kinds::indexer::{Indexer, SameSnapshot};
 use crate::kinds::log_line::{Line, LogLine, Since};
 use crate::kinds::record::{Answered, Leads};
 use crate::kinds::redis_empty::RedisEmpty;
@@ -53,6 +56,10 @@ pub const STEP: Step = Step {
             name: "counts",
             description: "JSON object of each --expect-count pointer to the number of members seen there; absent with several --url",
         },
+        Output {
+            name: "indexes",
+            description: "with --action set-replicas, restore-replicas and --undo: how many indexes were changed",
+        },
     ],
     permissions: &[
         Permission {
@@ -85,8 +92,17 @@ pub const STEP: Step = Step {
         ExitCode { code: Code::Done, meaning: "everything is as wanted" },
         ExitCode { code: Code::Failed, meaning: "with --once: something is not as wanted" },
         ExitCode {
+            code: Code::Refused,
+            meaning: "what no waiting mends; with replicas: too few nodes, another run's saved values, or a foreign change",
+        },
+        ExitCode { code: Code::Unverified, meaning: "replicas were set, and not read back so" },
+        ExitCode {
             code: Code::Deadline,
             meaning: "something was not as wanted before the deadline; running again goes on waiting",
+        },
+        ExitCode {
+            code: Code::Waiting,
+            meaning: "somebody changed an index or the saved values at the same moment",
         },
     ],
     timeout: Duration::from_mins(10),
@@ -94,7 +110,7 @@ pub const STEP: Step = Step {
 };
 
 async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
-    if cx.undo().is_some() {
+    if cx.undo().is_some() && args.action == Act::Wait {
         return Ok(Outcome::unchanged("nothing to take back: this step changes nothing"));
     }
     let mut request = plan::request(&args, cx.env())?;
@@ -104,9 +120,25 @@ async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
         request.warnings.extend(plan::too_long(time + Duration::from_mins(1), cx.env()));
     }
     let probes = probes(&args, &request, &cx).await?;
-    let shown = Shown { request: &request, probes: probes.iter().map(Probe::name).collect() };
-    if let Go::Stop(outcome) = cx.show(&shown)? {
-        return Ok(outcome);
+    let mut replicas_set = None;
+    if let ([Probe::Cluster(cluster)], true) = (probes.as_slice(), args.action != Act::Wait) {
+        let wish = replicas::Wish {
+            act: args.action,
+            replicas: args.replicas,
+            named: args.es_index.clone(),
+            cluster: args.es_cluster.clone(),
+        };
+        match replicas::change(&cx, cluster.client(), wish, request.request_timeout, &request.warnings)
+            .await?
+        {
+            replicas::Then::Stop(outcome) => return Ok(outcome),
+            replicas::Then::Wait { changed, headline } => replicas_set = Some((changed, headline)),
+        }
+    } else {
+        let shown = Shown { request: &request, probes: probes.iter().map(Probe::name).collect() };
+        if let Go::Stop(outcome) = cx.show(&shown)? {
+            return Ok(outcome);
+        }
     }
     let mut watch = Watch::new(&cx, probes, pace(&request, &cx));
     let result = watch.until_healthy().await;
@@ -114,12 +146,16 @@ async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
     result?;
     let looks =
         if watch.attempts == 1 { "the first look".to_owned() } else { format!("{} looks", watch.attempts) };
-    Ok(Outcome::unchanged(match watch.probes.as_slice() {
+    let headline = match watch.probes.as_slice() {
         [watched] => {
             format!("{} {}: {} (after {looks})", watch.what(), watched.probe.wanted().1, watched.line())
         }
         _ => format!("{} are as wanted (after {looks})", watch.what()),
-    }))
+    };
+    Ok(match replicas_set {
+        None => Outcome::unchanged(headline),
+        Some((changed, set)) => Outcome { changed, headline: format!("{set}; {headline}") },
+    })
 }
 
 async fn probes(args: &HealthyArgs, request: &Request, cx: &Cx) -> Result<Vec<Probe>, Failure> {
@@ -141,6 +177,17 @@ async fn probes(args: &HealthyArgs, request: &Request, cx: &Cx) -> Result<Vec<Pr
     probes.extend(request.postgres.iter().map(|server| Probe::Postgres(database(server))));
     if !request.postgres_same.is_empty() {
         probes.push(Probe::PostgresSame(SamePlace(request.postgres_same.clone())));
+    }
+    let limit = request.request_timeout;
+    for named in &request.es {
+        probes.push(Probe::Cluster(Box::new(Cluster::new(named.clone(), limit, ca_file, env)?)));
+    }
+    for named in &request.indexer {
+        probes.push(Probe::Indexer(Box::new(Indexer::new(named.clone(), limit, ca_file, env)?)));
+    }
+    if !request.indexer_same.is_empty() {
+        let same = SameSnapshot::new(&request.indexer_same, request.once, limit, ca_file, env)?;
+        probes.push(Probe::IndexerSame(same));
     }
     if request.asks_aws() {
         let since = args.log_since.unwrap_or(Since::Ago(Duration::ZERO)).at(cx.now());

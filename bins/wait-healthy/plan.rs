@@ -6,9 +6,11 @@ use kit::{Action, Env, Failure, Note, Plan};
 use postgres::Target;
 use serde::Serialize;
 
-use crate::args::HealthyArgs;
+use crate::args::{Act, HealthyArgs};
+use crate::kinds::cluster;
 use crate::kinds::database::{self, Wanted};
 use crate::kinds::http::{self, Endpoint};
+use crate::kinds::indexer;
 use crate::kinds::log_line::Line;
 use crate::kinds::record::Leads;
 use crate::kinds::redis_empty::{self, Keys};
@@ -30,6 +32,9 @@ pub(crate) struct Request {
     pub(crate) postgres_same: Vec<Target>,
     pub(crate) vault: Vec<sealed::Server>,
     pub(crate) log: Vec<Line>,
+    pub(crate) es: Vec<cluster::Named>,
+    pub(crate) indexer: Vec<indexer::Named>,
+    pub(crate) indexer_same: Vec<indexer::Place>,
     pub(crate) once: bool,
     pub(crate) successes: u32,
     #[serde(serialize_with = "seconds", rename = "interval-seconds")]
@@ -63,6 +68,13 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
             .because("one look can't succeed several times in a row")
             .help("leave one of them out"));
     }
+    if args.action != Act::Wait {
+        replicas_alone(args)?;
+    } else if args.replicas.is_some() {
+        return Err(Failure::usage("use --replicas")
+            .because("it belongs to --action set-replicas")
+            .help("add --action set-replicas, or leave it out to look alone"));
+    }
     let mut request = Request {
         http: http::endpoints(args, env)?,
         redis_empty: args
@@ -77,6 +89,9 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
         postgres_same: database::several(&args.postgres_same, env)?,
         vault: args.vault.iter().map(|text| sealed::parse(text)).collect::<Result<_, _>>()?,
         log: args.log.clone(),
+        es: cluster::named(args, env)?,
+        indexer: indexer::named(args, env)?,
+        indexer_same: indexer::several(args, env)?,
         once: args.once,
         successes: args.successes,
         interval: args.interval,
@@ -85,9 +100,58 @@ pub(crate) fn request(args: &HealthyArgs, env: &Env) -> Result<Request, Failure>
     };
     request.warnings = request.http.iter().flat_map(|endpoint| endpoint.warnings.clone()).collect();
     request.warnings.extend(request.redis_empty.iter().filter_map(Keys::warning));
+    let indexers = request.indexer.iter().map(|named| &named.place).chain(&request.indexer_same);
+    let in_clear: Vec<String> = indexers
+        .filter_map(|place| place.warning.clone())
+        .chain(request.es.iter().filter_map(|named| named.warning.clone()))
+        .collect();
+    request.warnings.extend(in_clear);
     request.warnings.sort();
     request.warnings.dedup();
     Ok(request)
+}
+
+/// What changes replicas is about one cluster and nothing else.
+fn replicas_alone(args: &HealthyArgs) -> Result<(), Failure> {
+    let (setting, verb) = match args.action {
+        Act::SetReplicas => (true, "--action set-replicas"),
+        Act::ForgetReplicas => (false, "--action forget-replicas"),
+        Act::Wait | Act::RestoreReplicas => (false, "--action restore-replicas"),
+    };
+    let wrong =
+        |why: &str, help: &str| Err(Failure::usage(format!("use {verb}")).because(why.to_owned()).help(help));
+    let others = [
+        &args.url,
+        &args.redis_empty,
+        &args.postgres,
+        &args.postgres_same,
+        &args.vault,
+        &args.indexer,
+        &args.indexer_same,
+    ];
+    let others = others.iter().any(|list| !list.is_empty())
+        || !(args.targets.is_empty()
+            && args.classic_targets.is_empty()
+            && args.ecs.is_empty()
+            && args.dns.is_empty()
+            && args.log.is_empty());
+    if args.es.len() != 1 {
+        return wrong("it is about one cluster", "name it with one --es");
+    }
+    if others {
+        return wrong("it looks at the cluster alone", "look at everything else in a call of its own");
+    }
+    if args.once {
+        return wrong(
+            "the cluster is not as wanted at once: its copies have to be made first",
+            "leave --once out",
+        );
+    }
+    match (setting, args.replicas) {
+        (true, None) => wrong("nothing says how many", "add --replicas N, as in --replicas 2"),
+        (false, Some(_)) => wrong("it is about what is saved", "leave --replicas out"),
+        _ => Ok(()),
+    }
 }
 
 impl Request {
@@ -128,6 +192,18 @@ impl Plan for Shown<'_> {
                     .map(|(name, _)| Note::Info(format!("sent: {name} from the environment"))),
             );
         }
+        for named in &self.request.es {
+            let cluster = named.wanted.cluster.as_ref().map(|cluster| format!("the cluster {cluster}"));
+            let nodes = named.wanted.nodes.map(|nodes| format!("{nodes} nodes"));
+            let names = &named.wanted.names;
+            let names = (!names.is_empty()).then(|| format!("the nodes {}", names.join(", ")));
+            let wanted: Vec<String> = cluster.into_iter().chain(nodes).chain(names).collect();
+            if !wanted.is_empty() {
+                notes.push(Note::Info(format!("wanted of {}: {}", named.address, wanted.join("; "))));
+            }
+        }
+        let lag = self.request.indexer.iter().find_map(|named| named.most_lag);
+        notes.extend(lag.map(|lag| Note::Info(format!("wanted: a lag of {lag:?} at most"))));
         notes.extend(self.request.warnings.iter().cloned().map(Note::Warning));
         notes
     }

@@ -1,7 +1,10 @@
 //! `wait-healthy` as a whole process, against servers that are real where a machine has them.
 
 mod in_aws;
+mod indexers;
 mod redis;
+mod search;
+mod search_double;
 mod servers;
 mod several;
 

@@ -69,13 +69,7 @@ fn names<S: serde::Serializer>(headers: &[(String, Secret)], serializer: S) -> R
 /// # Errors
 /// Whatever can't work is a usage error.
 pub(crate) fn endpoints(args: &HealthyArgs, env: &Env) -> Result<Vec<Endpoint>, Failure> {
-    let mut headers = Vec::new();
-    if let Some(variable) = &args.bearer_env {
-        headers.push(("authorization".to_owned(), secret(env, "--bearer-env", variable, "Bearer ")?));
-    }
-    for HeaderFromEnv { header, variable } in &args.header_env {
-        headers.push((header.clone(), secret(env, "--header-env", variable, "")?));
-    }
+    let headers = site_headers(args, env)?;
     let mut endpoints = Vec::new();
     for url in &args.url {
         if args.connect_to.is_empty() {
@@ -86,6 +80,48 @@ pub(crate) fn endpoints(args: &HealthyArgs, env: &Env) -> Result<Vec<Endpoint>, 
         }
     }
     Ok(endpoints)
+}
+
+/// The headers with secrets that go to what is a part of the site: each --url and --indexer.
+///
+/// # Errors
+/// A variable that is not set: exit 2.
+pub(crate) fn site_headers(args: &HealthyArgs, env: &Env) -> Result<Vec<(String, Secret)>, Failure> {
+    let mut headers = Vec::new();
+    if let Some(variable) = &args.bearer_env {
+        headers.push(("authorization".to_owned(), secret(env, "--bearer-env", variable, "Bearer ")?));
+    }
+    headers.extend(from_env("--header-env", &args.header_env, env)?);
+    Ok(headers)
+}
+
+/// Headers with the values of environment variables.
+///
+/// # Errors
+/// A variable that is not set: exit 2.
+pub(crate) fn from_env(
+    flag: &str,
+    headers: &[HeaderFromEnv],
+    env: &Env,
+) -> Result<Vec<(String, Secret)>, Failure> {
+    let read = |HeaderFromEnv { header, variable }: &HeaderFromEnv| {
+        Ok((header.clone(), secret(env, flag, variable, "")?))
+    };
+    headers.iter().map(read).collect()
+}
+
+/// What is to be thought of where secrets go over the network in clear.
+pub(crate) fn in_clear(
+    flag: &str,
+    url: &Url,
+    connect_to: Option<&ConnectTo>,
+    headers: &[(String, Secret)],
+) -> Option<String> {
+    let nearby = connect_to.map_or_else(|| probe::is_loopback(url), |place| probe::loopback(&place.host));
+    let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+    (!names.is_empty() && url.scheme() == "http" && !nearby).then(|| {
+        format!("the secret in {} goes over the network in clear: {flag} is http://", names.join(", "))
+    })
 }
 
 fn endpoint(
@@ -113,13 +149,7 @@ fn endpoint(
             .help("leave it out, or write https://"));
     }
     let nearby = connect_to.map_or_else(|| probe::is_loopback(&url), |place| probe::loopback(&place.host));
-    if !headers.is_empty() && url.scheme() == "http" && !nearby {
-        let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
-        warnings.push(format!(
-            "the secret in {} goes over the network in clear: --url is http://",
-            names.join(", ")
-        ));
-    }
+    warnings.extend(in_clear("--url", &url, connect_to, headers));
     let proxies = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let set: Vec<&str> = proxies.into_iter().filter(|name| env.get(name).is_some()).collect();
     if !set.is_empty() && !nearby {

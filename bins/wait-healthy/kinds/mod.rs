@@ -5,14 +5,20 @@ use std::time::Duration;
 use kit::{Cx, Failure};
 use serde_json::{Map, Value};
 
+pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod http;
+pub(crate) mod indexer;
 pub(crate) mod log_line;
 pub(crate) mod record;
 pub(crate) mod redis_empty;
 pub(crate) mod sealed;
 pub(crate) mod service;
 pub(crate) mod targets;
+
+/// How much is read of an answer that has to be read whole: settings of thousands of indexes, what an indexer did to thousands of
+/// objects.
+pub(crate) const WHOLE: usize = 32 * 1024 * 1024;
 
 /// What one look saw.
 #[derive(Debug)]
@@ -61,6 +67,9 @@ pub(crate) enum Probe {
     PostgresSame(database::SamePlace),
     Vault(sealed::Unsealed),
     Log(log_line::LogLine),
+    Cluster(Box<cluster::Cluster>),
+    Indexer(Box<indexer::Indexer>),
+    IndexerSame(indexer::SameSnapshot),
 }
 
 impl Probe {
@@ -76,19 +85,23 @@ impl Probe {
             Self::PostgresSame(same) => same.name(),
             Self::Vault(vault) => vault.name(),
             Self::Log(log) => log.name(),
+            Self::Cluster(cluster) => cluster.name(),
+            Self::Indexer(indexer) => indexer.name(),
+            Self::IndexerSame(same) => same.name(),
         }
     }
 
     /// What is waited for, and what is so then: "NAME to be healthy", "NAME is healthy".
     pub(crate) fn wanted(&self) -> (&'static str, &'static str) {
         match self {
-            Self::Http(_) => ("to be healthy", "is healthy"),
+            Self::Http(_) | Self::Cluster(_) => ("to be healthy", "is healthy"),
+            Self::Indexer(_) => ("to be idle", "is idle"),
             Self::RedisEmpty(_) => ("to be gone", "are gone"),
             Self::Targets(_) => ("to be in service", "are in service"),
             Self::Service(_) => ("to be steady", "is steady"),
             Self::Dns(_) => ("to be answered", "is answered"),
             Self::Postgres(_) | Self::Vault(_) => ("to answer", "answers"),
-            Self::PostgresSame(_) => ("to be the same", "are the same"),
+            Self::PostgresSame(_) | Self::IndexerSame(_) => ("to be the same", "are the same"),
             Self::Log(_) => ("to come", "has come"),
         }
     }
@@ -106,6 +119,9 @@ impl Probe {
             Self::PostgresSame(_) => "postgres-same",
             Self::Vault(_) => "vault",
             Self::Log(_) => "log",
+            Self::Cluster(_) => "es",
+            Self::Indexer(_) => "indexer",
+            Self::IndexerSame(_) => "indexer-same",
         }
     }
 
@@ -130,6 +146,9 @@ impl Probe {
             Self::Vault(vault) => Ok(vault.look(limit).await),
             // Its pages are many where a log is long: the time is for each.
             Self::Log(log) => log.look(cx, limit).await,
+            Self::Cluster(cluster) => cluster.look(limit).await,
+            Self::Indexer(indexer) => Ok(indexer.look(limit).await),
+            Self::IndexerSame(same) => Ok(same.look(limit).await),
         }
     }
 }

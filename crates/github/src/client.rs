@@ -290,6 +290,33 @@ impl Github {
         }
     }
 
+    /// Makes a writing call that must not be made twice and can't be looked up at once: it is sent again only when it surely
+    /// did not reach GitHub.
+    pub async fn post_once(&self, cx: &Cx, call: Call<'_>, body: &Value) -> Result<Once, Failure> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let sent = async {
+                let answer = self.octocrab._post(self.route(call.path), Some(body)).await?;
+                let answer = octocrab::map_github_error(answer).await?;
+                self.octocrab.body_to_string(answer).await
+            };
+            // Not `or_cancelled`: a call under way is seen to its end, so that its effect is known.
+            let error = match in_time(call, sent).await {
+                Ok(Ok(text)) => return Ok(Once::Done(serde_json::from_str(&text).ok())),
+                Ok(Err(error)) => error,
+                Err(late) => return Ok(Once::Doubt(late.untouched(false))),
+            };
+            let (effect, pause) = (effect(&error), pause(tried, &error));
+            let failed = failure(call.attempt, call.permission, error);
+            match (effect, pause) {
+                (Effect::NotYet, Some(pause)) if tried < TRIES => cx.or_cancelled(cx.pause(pause)).await?,
+                (Effect::NotYet | Effect::None, _) => return Ok(Once::Refused(failed.untouched(true))),
+                (Effect::Doubt, _) => return Ok(Once::Doubt(failed.untouched(false))),
+            }
+        }
+    }
+
     async fn send<R: DeserializeOwned>(
         &self,
         method: Method,
@@ -334,6 +361,17 @@ impl Github {
             cx.or_cancelled(cx.pause(pause)).await?;
         }
     }
+}
+
+/// What became of a call that is made once.
+#[derive(Debug)]
+pub enum Once {
+    /// It took effect; the answer, if it has a body.
+    Done(Option<Value>),
+    /// It surely had no effect.
+    Refused(Failure),
+    /// It may have had one.
+    Doubt(Failure),
 }
 
 /// The method of a writing call.

@@ -200,7 +200,8 @@ fn reason(error: &GitHubError) -> String {
     if message.starts_with('<') {
         return format!("HTTP {status}, with a page of HTML instead of an explanation");
     }
-    let mut text: String = message.lines().next().unwrap_or_default().chars().take(500).collect();
+    let mut text: String =
+        message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(500).collect();
     text.push_str(&format!(" (HTTP {status})"));
     for error in error.errors.iter().flatten() {
         text.push_str(&format!("\n{}", spelled_out(error)));

@@ -12,7 +12,7 @@ mod error;
 mod tests;
 mod tls;
 
-pub use client::{Call, Github, GithubArgs, Method, Repository};
+pub use client::{Call, Github, GithubArgs, Method, Once, Repository};
 pub use comment::{Posted, sticky_comment};
 pub use error::failure;
 

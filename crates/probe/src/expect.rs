@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::json::{self, CountIs, JsonIs};
 
-/// How much of a body is read, in bytes.
+/// How much of a body is read where nothing else is said, in bytes.
 pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
 
 /// How much foreign text is shown, in characters.
@@ -24,7 +24,7 @@ pub struct Answer {
     pub status_line: String,
     /// Header names in lower case, with their values, in order.
     pub headers: Vec<(String, String)>,
-    /// At most [`BODY_LIMIT`] bytes.
+    /// At most as much as the probe reads.
     pub body: Vec<u8>,
     /// Whether the body went on.
     pub cut: bool,

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use kit::{Env, Failure, Secret};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{CACHE_CONTROL, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::tls::TlsInfo;
-use reqwest::{Client, Response, redirect};
+use reqwest::{Client, Method, Response, redirect};
 use rustls::{CertificateError, InvalidMessage};
 use rustls_pki_types::UnixTime;
 use time::OffsetDateTime;
@@ -63,6 +63,19 @@ pub struct Asked<'a> {
     pub user_agent: &'a str,
 }
 
+/// What a writing request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write<'a> {
+    /// PUT of a JSON document.
+    Put(&'a str),
+    /// DELETE.
+    Delete,
+}
+
+/// One request: a GET where there is nothing to write.
+#[derive(Clone, Copy)]
+struct Request<'a>(Option<Write<'a>>);
+
 /// A client for one endpoint.
 #[derive(Debug)]
 pub struct Probe {
@@ -72,6 +85,7 @@ pub struct Probe {
     headers: HeaderMap,
     follow: bool,
     connect_timeout: Duration,
+    body_limit: usize,
 }
 
 impl Probe {
@@ -109,13 +123,35 @@ impl Probe {
             headers,
             follow: request.follow_redirects,
             connect_timeout,
+            body_limit: BODY_LIMIT,
         })
+    }
+
+    /// Reads so many bytes of each body, and not the 1 MiB that is enough for a page.
+    #[must_use]
+    pub fn body_limit(self, bytes: usize) -> Self {
+        Self { body_limit: bytes, ..self }
     }
 
     /// Asks once and reads the answer, redirects included, within `limit`.
     pub async fn look(&self, limit: Duration) -> Result<Answer, NoAnswer> {
+        self.within(limit, &self.url, Request(None)).await
+    }
+
+    /// Asks another place of the endpoint. Headers go to the endpoint's own origin alone.
+    pub async fn look_at(&self, url: &Url, limit: Duration) -> Result<Answer, NoAnswer> {
+        self.within(limit, url, Request(None)).await
+    }
+
+    /// Writes once to a place of the endpoint. It is never sent again, nor to where a redirect leads; without an answer it may
+    /// have taken effect all the same.
+    pub async fn write(&self, url: &Url, write: Write<'_>, limit: Duration) -> Result<Answer, NoAnswer> {
+        self.within(limit, url, Request(Some(write))).await
+    }
+
+    async fn within(&self, limit: Duration, url: &Url, request: Request<'_>) -> Result<Answer, NoAnswer> {
         let read = Cell::new(None);
-        match tokio::time::timeout(limit, self.ask(&read)).await {
+        match tokio::time::timeout(limit, self.ask(url, request, &read)).await {
             Ok(answer) => answer,
             Err(_) => Err(NoAnswer::new(match read.get() {
                 None => format!("timed out after {limit:?}: no answer"),
@@ -126,15 +162,22 @@ impl Probe {
         }
     }
 
-    async fn ask(&self, read: &Cell<Option<usize>>) -> Result<Answer, NoAnswer> {
-        let mut url = self.url.clone();
+    async fn ask(
+        &self,
+        url: &Url,
+        request: Request<'_>,
+        read: &Cell<Option<usize>>,
+    ) -> Result<Answer, NoAnswer> {
+        let mut url = url.clone();
         let mut followed = 0;
         loop {
             read.set(None);
-            let response = self.get(&url).await?;
+            let response = self.send(&url, request).await?;
             let mut redirect = None;
             if let Some(to) = target(&response) {
-                match self.next(&url, &to, followed) {
+                let next =
+                    if request.0.is_none() { self.next(&url, &to, followed) } else { Err(String::new()) };
+                match next {
                     Ok(next) => {
                         url = next;
                         followed += 1;
@@ -147,7 +190,7 @@ impl Probe {
         }
     }
 
-    async fn get(&self, url: &Url) -> Result<Response, NoAnswer> {
+    async fn send(&self, url: &Url, Request(write): Request<'_>) -> Result<Response, NoAnswer> {
         let mut asked = url.clone();
         let mut headers = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from_static("no-cache"))]);
         if url.origin() == self.url.origin() {
@@ -160,7 +203,15 @@ impl Probe {
                 headers.insert(HOST, host);
             }
         }
-        self.client.get(asked).headers(headers).send().await.map_err(|error| self.why(url, &error))
+        let request = match write {
+            None => self.client.get(asked),
+            Some(Write::Delete) => self.client.request(Method::DELETE, asked),
+            Some(Write::Put(json)) => {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                self.client.request(Method::PUT, asked).body(json.to_owned())
+            }
+        };
+        request.headers(headers).send().await.map_err(|error| self.why(url, &error))
     }
 
     /// Where to go from a redirect, or why not to; the latter is empty when following was not asked for.
@@ -199,7 +250,7 @@ impl Probe {
             let why = self.why(url, &error);
             NoAnswer { reason: format!("the body ended early: {}", why.reason), ..why }
         })? {
-            let room = BODY_LIMIT - body.len();
+            let room = self.body_limit - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
             read.set(Some(body.len()));
             if chunk.len() > room {

@@ -70,7 +70,10 @@ pub fn endpoint(flag: &str, text: &str) -> Result<Url, Failure> {
         let _ = url.set_password(None);
         return Err(Failure::usage(format!("use {flag} {url}"))
             .because("the one that was given has a user name or password, and those are seen in process lists and logs")
-            .help("put the whole header value in an environment variable: --header-env authorization=VARIABLE"));
+            .help(format!(
+                "put the whole header value in an environment variable: {} authorization=VARIABLE",
+                if flag == "--es" { "--es-header-env" } else { "--header-env" }
+            )));
     }
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong(

@@ -114,6 +114,12 @@ impl Request<'_> {
             ("GET", ["compare", range @ ..]) => self.compare(&range.join("/")),
             ("GET", ["rules", "branches", name @ ..]) => self.rules(&name.join("/")),
             ("GET", ["actions", "runs"]) => self.workflow_runs(),
+            ("GET", ["actions", "runs", id]) => self.run(id),
+            ("GET", ["actions", "runs", id, "jobs"]) => self.jobs(id),
+            ("POST", ["actions", "runs", id, "cancel"]) => self.cancel(id),
+            ("GET", ["actions", "workflows", name]) => self.workflow(name),
+            ("GET", ["actions", "workflows", name, "runs"]) => self.runs_of(name),
+            ("POST", ["actions", "workflows", name, "dispatches"]) => self.dispatch(name),
             ("GET", ["milestones"]) => self.milestones(),
             ("GET", ["labels", name]) => self.label(name),
             ("GET", ["issues"]) => self.issues(),
@@ -181,6 +187,14 @@ impl Request<'_> {
 
     pub(super) fn text(&self, name: &str) -> Option<String> {
         self.body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.body.get(name) == Some(&Value::Bool(true))
+    }
+
+    pub(super) fn object_of(&self, name: &str) -> serde_json::Map<String, Value> {
+        self.body.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
     }
 
     pub(super) fn query(&self, name: &str) -> Option<&str> {
@@ -666,6 +680,6 @@ pub(super) fn ok(body: Value) -> Answer {
     Answer::json(StatusCode::OK, body)
 }
 
-fn no_content() -> Answer {
+pub(super) fn no_content() -> Answer {
     Answer { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: None }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::api::{Request, Result, not_found, ok};
 use super::state::{now, user};
+use super::workflows::Workflow;
 
 /// What the world keeps of these.
 #[derive(Default, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub(super) struct Gates {
     /// By branch: the `protection` of its description.
     pub(super) protection: BTreeMap<String, Value>,
     pub(super) runs: Vec<Value>,
+    #[serde(default)]
+    pub(super) workflows: Vec<Workflow>,
     /// Titles; the number is the place, from 1.
     pub(super) milestones: Vec<String>,
     pub(super) labels: BTreeSet<String>,

@@ -11,6 +11,7 @@ mod comments;
 mod fault;
 mod gates;
 mod state;
+mod workflows;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,6 +33,7 @@ use self::comments::Comment;
 use self::fault::Rules;
 pub use self::fault::{Effect, Fault, When};
 use self::state::{Repo, State};
+pub use self::workflows::Workflow;
 
 /// A token that may do everything.
 pub const TOKEN: &str = "ghp_worldWritesEverything0000000000000000";
@@ -186,6 +188,28 @@ impl GithubWorld {
     /// When the repository was not created.
     pub fn status(&self, repository: &str, sha: &str, fields: &Value) {
         self.change(|state| repo(state, repository).statuses.push((sha.to_owned(), fields.clone())));
+    }
+
+    /// A workflow that can be dispatched; one of the same file is replaced.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn workflow(&self, repository: &str, workflow: Workflow) {
+        self.change(|state| {
+            let all = &mut repo(state, repository).gates.workflows;
+            match all.iter_mut().find(|it| it.file == workflow.file) {
+                Some(there) => *there = workflow,
+                None => all.push(workflow),
+            }
+        });
+    }
+
+    /// The runs of workflows, the oldest first.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn workflow_runs(&self, repository: &str) -> Vec<Value> {
+        self.change(|state| repo(state, repository).gates.runs.clone())
     }
 
     /// A run of a workflow, as the API lists it (`id`, `check_suite_id`, `path`, `event`, `head_sha`).

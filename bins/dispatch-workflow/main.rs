@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    kit::main(&dispatch_workflow::STEP, option_env!("CUTOVER_COMMIT"))
+}
