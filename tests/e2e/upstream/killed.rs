@@ -15,7 +15,7 @@ impl Switchman {
         for name in ["sh", "ssh"] {
             let path = folder.join(name);
             let script = format!(
-                "#!/bin/sh\ncd {folder}\nn=$(($(cat count) + 1))\necho $n >count\nread -r when <when\n[ \"$when\" != \"before $n\" ] || {{ kill -9 $PPID; exit 1; }}\n[ \"$when\" != \"edit $n\" ] || . ./edit\nPATH=/usr/bin:/bin:$PATH {name} \"$@\"\ncode=$?\n[ \"$when\" != \"after $n\" ] || kill -9 $PPID\nexit $code\n",
+                "#!/bin/sh\ncd {folder}\nuntil mkdir busy 2>/dev/null; do :; done\nn=$(($(cat count) + 1))\necho $n >count\nrmdir busy\nread -r when <when\n[ \"$when\" != \"before $n\" ] || {{ kill -9 $PPID; exit 1; }}\n[ \"$when\" != \"edit $n\" ] || . ./edit\nPATH=/usr/bin:/bin:$PATH {name} \"$@\"\ncode=$?\n[ \"$when\" != \"after $n\" ] || kill -9 $PPID\nexit $code\n",
                 folder = folder.display()
             );
             fs::write(&path, script).unwrap();
