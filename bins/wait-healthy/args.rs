@@ -161,7 +161,7 @@ pub(crate) struct HealthyArgs {
     #[arg(long, value_name = "NAME", requires = "es", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) es_node: Vec<String>,
 
-    /// Send a header with the value of an environment variable to --es, as in authorization=ES_AUTH; may be repeated
+    /// Send a header with the value of an environment variable to --es, as in `authorization=ES_AUTH`; may be repeated
     #[arg(long, value_name = "HEADER=VARIABLE", requires = "es")]
     pub(crate) es_header_env: Vec<HeaderFromEnv>,
 

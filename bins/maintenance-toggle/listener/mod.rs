@@ -69,7 +69,7 @@ pub(crate) async fn run(
     let now = Listener { rules: observe::rules(cx, client, &listener.arn).await?, ..listener.clone() };
     proven(&wish, &now)?;
     if !args.no_fetch {
-        answers_at(cx, request, &BTreeSet::new(), &[listener.dns.clone()]).await?;
+        answers_at(cx, request, &BTreeSet::new(), std::slice::from_ref(&listener.dns)).await?;
     }
     cx.output("waited", started.elapsed().as_secs().to_string());
     tell(cx, &wish, &now)?;

@@ -369,18 +369,16 @@ async fn milestone(cx: &Cx, github: &Github, title: &str) -> Result<u64, Failure
     let call = Call { attempt: &attempt, permission: "issues: read", path: "/milestones?state=all" };
     let all: Vec<Milestone> = github.list(cx, call).await?;
     // GitHub lets no two milestones have one title.
-    match all.iter().find(|milestone| milestone.title == title) {
-        Some(found) => Ok(found.number),
-        None => {
-            let titles: Vec<&str> = all.iter().map(|milestone| milestone.title.as_str()).collect();
-            let why = if titles.is_empty() {
-                "the repository has no milestones".to_owned()
-            } else {
-                format!("there are: {}", titles.join(", "))
-            };
-            Err(Failure::refused(attempt).because(why).help("correct --milestone"))
-        }
+    if let Some(found) = all.iter().find(|milestone| milestone.title == title) {
+        return Ok(found.number);
     }
+    let titles: Vec<&str> = all.iter().map(|milestone| milestone.title.as_str()).collect();
+    let why = if titles.is_empty() {
+        "the repository has no milestones".to_owned()
+    } else {
+        format!("there are: {}", titles.join(", "))
+    };
+    Err(Failure::refused(attempt).because(why).help("correct --milestone"))
 }
 
 /// A label that is not there would be on no pull request at all.

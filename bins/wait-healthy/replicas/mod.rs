@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kit::{Code, Cx, Failure, Go, Note, Outcome, Poll, Wait};
+use kit::{Cx, Failure, Go, Note, Outcome, Poll};
 
 use crate::args::Act;
 use crate::kinds::cluster::Client;
@@ -20,9 +20,6 @@ mod undo;
 use change::{Change, Changes};
 use observe::World;
 use plan::Set;
-
-/// How long a value that was set may be read as it was.
-const READ_BACK: Duration = Duration::from_mins(1);
 
 /// What the user asks for.
 #[derive(Clone, Debug)]
@@ -134,17 +131,12 @@ async fn prove(
     if changes.changes.is_empty() {
         return Ok(());
     }
-    let wait = Wait {
-        what: "the changes to be read back",
-        every: Duration::from_secs(1),
-        deadline: Some(tokio::time::Instant::now() + READ_BACK),
-    };
     let last = changes.changes.iter().rev().find_map(|(_, change)| match change {
         Change::Saved { after, .. } => Some(after),
         Change::Replicas { .. } => None,
     });
     let outcome = changes.outcome();
-    cx.wait(wait, async || {
+    cx.read_back(async || {
         let there = observe::indexes(client, limit).await.map_err(passing)?;
         for (named, after) in &outcome {
             if let Some(other) = apply::other(&there, named, after) {
@@ -159,12 +151,6 @@ async fn prove(
         Ok(Poll::Ready(()))
     })
     .await
-    .map_err(|failure| match failure.code() {
-        Code::Deadline => Failure::unverified("read back what was set")
-            .because(failure.chain().join(": "))
-            .help("somebody else may have changed it: run the same command again, which looks anew"),
-        _ => failure,
-    })
 }
 
 /// The change is made: an answer that does not come may come a moment later.

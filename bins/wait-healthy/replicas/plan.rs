@@ -294,12 +294,11 @@ pub(super) fn batches(moves: impl Iterator<Item = (String, Named)>) -> Vec<(Stri
         for index in indexes {
             let more = segment(&index.name).len() + 1;
             length += more;
-            match batches.last_mut().filter(|_| length <= LONGEST) {
-                Some((_, batch)) => batch.push(index),
-                None => {
-                    batches.push((value.clone(), vec![index]));
-                    length = more;
-                }
+            if let Some((_, batch)) = batches.last_mut().filter(|_| length <= LONGEST) {
+                batch.push(index);
+            } else {
+                batches.push((value.clone(), vec![index]));
+                length = more;
             }
         }
     }

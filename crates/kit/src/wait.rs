@@ -95,7 +95,7 @@ impl Cx {
             }
             Failure::unverified("read back what was set")
                 .because(failure.chain().join(": "))
-                .help("somebody else may have changed it: see --action status")
+                .help("somebody else may have changed it: run the same command again, which looks anew")
         })
     }
 }

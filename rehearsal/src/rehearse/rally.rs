@@ -61,6 +61,7 @@ fn inputs(world: &World) -> Vec<(String, String)> {
         pair("image", format!("{}:{}", registry.uri, release.image_tag)),
         pair("service", format!("{}/{}", service.cluster, service.name)),
         pair("container", &service.container),
+        pair("build-workflow", &release.build_workflow),
         pair("migrations", release.migrations.display().to_string()),
         pair(
             "database-url",

@@ -7,8 +7,8 @@ use super::expr::{self, Reference};
 use super::{Finding, Workflow, entries, items, local, text};
 
 /// Steps that change nothing that serves or holds data: everything else writes unless its `dry-run` says literally true. A change
-/// set is made to be looked at, and nothing of this step executes one.
-const READ_ONLY: &[&str] = &["changeset-review", "wait-healthy"];
+/// set is made to be looked at, and nothing of this step executes one. Where a step has several actions, those that only look.
+const READ_ONLY: &[(&str, &[&str])] = &[("changeset-review", &[""]), ("wait-healthy", &["", "wait"])];
 
 /// The step that runs what another one reviewed, and what ties it to that review.
 const REVIEWED: (&str, [&str; 2]) = ("deploy-stack", ["review", "fingerprint"]);
@@ -37,7 +37,10 @@ pub fn check(workflow: &Workflow) -> Vec<Finding> {
                 found(&format!("{at}/steps/{index}/run"), what);
             } else if let Some(path) = local(&uses) {
                 let called = path.rsplit('/').next().unwrap_or_default().to_owned();
-                if text(&step["with"]["dry-run"]) != "true" && !READ_ONLY.contains(&called.as_str()) {
+                let action = text(&step["with"]["action"]);
+                let looks =
+                    READ_ONLY.iter().any(|(name, actions)| *name == called && actions.contains(&&*action));
+                if text(&step["with"]["dry-run"]) != "true" && !looks {
                     if called == REVIEWED.0 {
                         let unbound = REVIEWED.1.into_iter().find(|key| text(&step["with"][key]).is_empty());
                         if let Some(key) = unbound {

@@ -191,6 +191,7 @@ impl Request<'_> {
     }
 
     fn run_mut(&mut self, id: &str) -> std::result::Result<&mut Value, Answer> {
-        self.repo.gates.runs.iter_mut().find(|run| run["id"].to_string() == id).ok_or_else(not_found)
+        let id: u64 = id.parse().map_err(|_| not_found())?;
+        self.repo.gates.runs.iter_mut().find(|run| run["id"] == id).ok_or_else(not_found)
     }
 }

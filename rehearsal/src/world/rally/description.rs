@@ -141,6 +141,8 @@ pub struct Release {
     pub tag: String,
     /// The tag of the image.
     pub image_tag: String,
+    /// The workflow that builds it.
+    pub build_workflow: String,
     /// The folder of SQL migrations.
     pub migrations: PathBuf,
     /// What goes wrong with it.
@@ -154,6 +156,7 @@ impl Release {
             to: seed::NEW.version.to_owned(),
             tag: seed::TAG.to_owned(),
             image_tag: seed::NEW.tag.to_owned(),
+            build_workflow: seed::BUILD.to_owned(),
             migrations,
             fail,
         }

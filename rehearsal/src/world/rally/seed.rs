@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use testkit::ecs::Ecs;
 use testkit::emulator::Emulator;
-use testkit::github::GithubWorld;
+use testkit::github::{GithubWorld, Workflow};
 use testkit::postgres::Postgres;
 
 use super::definition::Definition;
@@ -27,6 +27,7 @@ pub(super) struct Version {
 pub(super) const OLD: Version = Version { version: "2.0.1.11-RELEASE", tag: "RALLY-V2_0_1_11-RELEASE" };
 pub(super) const NEW: Version = Version { version: "2.1.0.0-RELEASE", tag: "RALLY-V2_1_0_0-RELEASE" };
 pub(super) const TAG: &str = "v2.1.0";
+pub(super) const BUILD: &str = "build.yml";
 
 /// AWS's account for documentation.
 pub(super) const ACCOUNT: &str = "123456789012";
@@ -158,6 +159,17 @@ pub(super) fn repository(github: &GithubWorld) -> io::Result<String> {
         github.set_ref(GITHUB_REPOSITORY, "refs/tags/v2.0.1.11", &old);
         let new =
             github.commit(GITHUB_REPOSITORY, BRANCH, "Merge branch 'v2.1.0'\n\nversion=2.1.0.0-RELEASE");
+        // The images are in the registry from the beginning: its runs end at once.
+        github.workflow(
+            GITHUB_REPOSITORY,
+            Workflow {
+                file: BUILD.to_owned(),
+                inputs: vec!["image".to_owned(), "release-run".to_owned()],
+                run_name: Some("Build ${{ inputs.image }} (${{ inputs.release-run }})".to_owned()),
+                looks: 0,
+                ..Workflow::default()
+            },
+        );
         github.check_run(GITHUB_REPOSITORY, &new, &json!({ "name": "test" }));
     }
     let head = format!("refs/heads/{BRANCH}");
