@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use kit::{Env, Step};
 
 /// Every step. The action files, the documentation and the tests of all steps derive from this list.
-const STEPS: [&Step; 13] = [
+const STEPS: [&Step; 14] = [
     &backup_db::STEP,
     &changeset_review::STEP,
     &copy_objects::STEP,
@@ -18,6 +18,7 @@ const STEPS: [&Step; 13] = [
     &mute_alerts::STEP,
     &register_task_def::STEP,
     &run_migration::STEP,
+    &swap_upstream::STEP,
     &tag_release::STEP,
     &toggle_schedule::STEP,
     &wait_healthy::STEP,
