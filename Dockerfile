@@ -1,4 +1,4 @@
-# One image for every step: the multi-call executable, a link for each step, and PostgreSQL's clients for backup-db.
+# One image for every step: the multi-call executable, a link for each step, PostgreSQL's clients for backup-db and the OpenSSH client for swap-upstream.
 ARG RUST=rust:1.95-bookworm
 ARG BASE=debian:trixie-slim
 
@@ -10,7 +10,7 @@ RUN CUTOVER_COMMIT=${COMMIT} cargo build --release --locked --bin cutover
 
 FROM ${BASE}
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates postgresql-client \
+    && apt-get install --yes --no-install-recommends ca-certificates openssh-client postgresql-client \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/target/release/cutover /usr/local/bin/cutover
 RUN for step in $(cutover --list); do ln -s cutover /usr/local/bin/$step; done
