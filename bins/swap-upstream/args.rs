@@ -80,7 +80,7 @@ pub struct Args {
     #[arg(long)]
     sudo: bool,
 
-    /// Option for ssh as in ssh_config(5), such as IdentityFile=key; may be repeated
+    /// Option for ssh as in `ssh_config(5)`, such as `IdentityFile=key`; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = ssh_option)]
     ssh_option: Vec<String>,
 

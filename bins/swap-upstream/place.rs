@@ -76,7 +76,7 @@ impl FromStr for Proxy {
 
 fn decoded(text: &str) -> Result<String, String> {
     let decoded = percent_encoding::percent_decode_str(text).decode_utf8();
-    decoded.map(|text| text.into_owned()).map_err(|_| WRITE.to_owned())
+    decoded.map(std::borrow::Cow::into_owned).map_err(|_| WRITE.to_owned())
 }
 
 fn path(text: &str) -> Result<String, String> {

@@ -357,7 +357,7 @@ fn notes(seen: &[Seen], targets: &[Target]) -> Vec<Note> {
                 notes.push(Note::Info(format!(
                     "{name}: a run of the release {:?} did not end; its lock is taken over",
                     kit::one_line(&lock.release)
-                )))
+                )));
             }
             (_, Work::Reload) => notes.push(Note::Info(format!(
                 "{name}: the file is as wanted, and a worker of nginx is older than it"

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How the machines are reached.
 #[derive(Clone, Debug)]
 pub(crate) struct Reach {
-    /// `NAME=VALUE` of ssh_config(5).
+    /// `NAME=VALUE` of `ssh_config(5)`.
     pub(crate) ssh_options: Vec<String>,
     pub(crate) sudo: bool,
 }

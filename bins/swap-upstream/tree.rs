@@ -35,7 +35,7 @@ pub(crate) fn read(text: &[u8]) -> Result<Vec<Directive>, Malformed> {
     while let Some(piece) = reader.piece()? {
         match piece {
             Piece::Simple(words) => {
-                level.push(Directive { line: begins(&reader, &words), words, block: None })
+                level.push(Directive { line: begins(&reader, &words), words, block: None });
             }
             Piece::Open(words) => {
                 let line = begins(&reader, &words);
