@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args};
 use dns::Server;
 use probe::{ConnectTo, CountIs, HeaderIs, JsonIs, StatusSet};
 
+use crate::kinds::KINDS;
 use crate::kinds::http::HeaderFromEnv;
 use crate::kinds::log_line::{self, Line, Since};
 use crate::kinds::record::{self, Leads};
@@ -60,6 +61,11 @@ pub(crate) struct HealthyArgs {
     /// How often in a row each must be as expected: 3 or more behind a load balancer
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) successes: u32,
+
+    /// Time in which each probe of a kind must have been as expected once, where --timeout is too long for it: url=5m, es=2h; may
+    /// be repeated
+    #[arg(long, value_name = "KIND=DURATION", conflicts_with = "once", value_parser = within)]
+    pub(crate) within: Vec<(&'static str, Duration)>,
 
     /// Time between two looks
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = positive)]
@@ -201,6 +207,13 @@ pub(crate) enum Act {
     RestoreReplicas,
     /// Drop what is saved and leave the indexes as they are
     ForgetReplicas,
+}
+
+fn within(text: &str) -> Result<(&'static str, Duration), String> {
+    let wrong = || format!("write KIND=DURATION, as in url=5m; the kinds are {}", KINDS.join(", "));
+    let (kind, time) = text.split_once('=').ok_or_else(wrong)?;
+    let kind = KINDS.into_iter().find(|known| *known == kind).ok_or_else(wrong)?;
+    Ok((kind, positive(time)?))
 }
 
 fn positive(text: &str) -> Result<Duration, String> {

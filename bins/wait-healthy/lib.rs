@@ -120,6 +120,12 @@ async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
         request.warnings.extend(plan::too_long(time + Duration::from_mins(1), cx.env()));
     }
     let probes = probes(&args, &request, &cx).await?;
+    let unasked = args.within.iter().find(|(kind, _)| !probes.iter().any(|probe| probe.kind() == *kind));
+    if let Some((kind, _)) = unasked {
+        return Err(
+            Failure::usage("use --within").because(format!("there is no --{kind} whose time it could be"))
+        );
+    }
     let mut replicas_set = None;
     if let ([Probe::Cluster(cluster)], true) = (probes.as_slice(), args.action != Act::Wait) {
         let wish = replicas::Wish {
@@ -140,7 +146,7 @@ async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
             return Ok(outcome);
         }
     }
-    let mut watch = Watch::new(&cx, probes, pace(&request, &cx));
+    let mut watch = Watch::new(&cx, probes, pace(&request, &cx), &args.within);
     let result = watch.until_healthy().await;
     report(&cx, &watch);
     result?;

@@ -166,7 +166,8 @@ async fn watch(argv: &[&str], env: &[(&str, &str)], time: Duration) -> Ended {
     let args = args(&[&["--interval", "10ms"], argv].concat()).unwrap();
     let request = plan::request(&args, &env).unwrap();
     let probes = probes(&args, &request, &cx).await.unwrap();
-    let mut watch = Watch::new(&cx, probes, Pace { deadline: Instant::now() + time, ..pace(&request, &cx) });
+    let pace = Pace { deadline: Instant::now() + time, ..pace(&request, &cx) };
+    let mut watch = Watch::new(&cx, probes, pace, &args.within);
     let result = watch.until_healthy().await;
     let Probe::Http(http) = &watch.probes[0].probe else { panic!("no endpoint") };
     Ended {
@@ -246,6 +247,32 @@ async fn never_healthy_ends_with_the_deadline_and_what_was_last_seen() {
     assert_eq!(ended.failure().code(), Code::Deadline);
     assert!(ended.reason().contains(r#"/version is "2.0.1.11", want "2.1.0""#), "{}", ended.reason());
     assert!(ended.attempts > 1, "{}", ended.attempts);
+}
+
+#[tokio::test]
+async fn a_time_of_its_own_ends_the_wait_before_the_deadline() {
+    let server = Server::start(vec![version("2.0.1.11")]).await;
+    let url = server.url("/");
+    let old = ["--url", &url, "--expect-json", "/version=2.1.0", "--within", "url=100ms"];
+    let ended = watch(&old, &[], LONG).await;
+    assert_eq!(ended.failure().code(), Code::Deadline);
+    assert!(ended.reason().contains("its --within of 100ms passed"), "{}", ended.reason());
+    assert!(ended.reason().contains(r#"/version is "2.0.1.11", want "2.1.0""#), "{}", ended.reason());
+}
+
+#[tokio::test]
+async fn what_was_as_wanted_in_its_time_may_be_waited_for_again() {
+    let bad = || answer("502 Bad Gateway", "");
+    let good = || answer("200 OK", "");
+    let flaps = Server::start(vec![good(), bad(), good()]).await;
+    let health = r#"{"initialized":true,"sealed":false,"standby":false,"version":"1.15.0"}"#;
+    let late = Server::start(vec![bad(), bad(), answer("200 OK", health)]).await;
+    let (flaps, late) = (flaps.url("/"), late.url(""));
+    // Only the first look is within the time.
+    let argv = ["--url", &flaps, "--vault", &late, "--interval", "30ms", "--within", "url=20ms"];
+    let ended = watch(&argv, &[], LONG).await;
+    assert!(ended.result.is_ok(), "{:?}", ended.failure());
+    assert_eq!(ended.attempts, 3);
 }
 
 #[tokio::test]

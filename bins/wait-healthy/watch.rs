@@ -41,6 +41,10 @@ pub(crate) struct Watched {
     /// How often in a row it must be as wanted.
     wanted: u32,
     in_a_row: u32,
+    /// In which time from the start it must have been as wanted.
+    within: Option<Duration>,
+    /// Whether it has been, so often as it must.
+    was_met: bool,
     /// What the last look saw; none before the first.
     pub(crate) last: Option<Result<String, String>>,
     details: Map<String, Value>,
@@ -50,9 +54,12 @@ pub(crate) struct Watched {
 }
 
 impl<'a> Watch<'a> {
-    pub(crate) fn new(cx: &'a Cx, probes: Vec<Probe>, pace: Pace) -> Self {
+    pub(crate) fn new(cx: &'a Cx, probes: Vec<Probe>, pace: Pace, within: &[(&str, Duration)]) -> Self {
         let watched = |probe: Probe| Watched {
             name: probe.name(),
+            // Of several for one kind, the shortest.
+            within: within.iter().filter(|(kind, _)| *kind == probe.kind()).map(|(_, time)| *time).min(),
+            was_met: false,
             wanted: if pace.once { 1 } else { pace.successes.max(probe.least_successes()) },
             probe,
             in_a_row: 0,
@@ -141,7 +148,25 @@ impl<'a> Watch<'a> {
         // All looks are taken in before one of them ends the run, so that the table is whole.
         let ended: Result<(), Failure> = join_all(looks).await.into_iter().collect();
         self.fatal = self.fatal || ended.is_err();
-        ended
+        ended?;
+        self.in_time()
+    }
+
+    /// What has a time of its own has been as wanted within it.
+    fn in_time(&mut self) -> Result<(), Failure> {
+        let since = self.started.elapsed();
+        for watched in &mut self.probes {
+            let Some((name, reason)) = watched.pending() else {
+                watched.was_met = true;
+                continue;
+            };
+            if let Some(within) = watched.within.filter(|within| !watched.was_met && since >= *within) {
+                return Err(Failure::new(Code::Deadline, format!("wait for {name}"))
+                    .because(format!("its --within of {within:?} passed; it was last seen so: {reason}"))
+                    .help("run the same command again to go on waiting, with a longer --within if this is usual"));
+            }
+        }
+        Ok(())
     }
 
     /// What is not as wanted, or not often enough, a line each.

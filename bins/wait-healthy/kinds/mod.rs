@@ -55,6 +55,23 @@ impl Look {
     }
 }
 
+/// Every [`Probe::kind`].
+pub(crate) const KINDS: [&str; 13] = [
+    "url",
+    "redis-empty",
+    "targets",
+    "classic-targets",
+    "ecs",
+    "dns",
+    "postgres",
+    "postgres-same",
+    "vault",
+    "log",
+    "es",
+    "indexer",
+    "indexer-same",
+];
+
 /// One thing to look at.
 #[derive(Debug)]
 pub(crate) enum Probe {

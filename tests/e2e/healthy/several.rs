@@ -47,6 +47,24 @@ async fn a_deadline_ends_all_of_them_with_what_each_lacks() {
 }
 
 #[tokio::test]
+async fn one_kind_may_have_less_time_than_the_others() {
+    let bad = Web::start("502 Bad Gateway", "").await;
+    let args = ["--url", &bad.url, "--interval", "50ms", "--timeout", "1h", "--within", "url=200ms"];
+    wait(&args, &[]).await.expect(6).says(&[
+        "its --within of 200ms passed",
+        "want 200-299",
+        "run the same command again",
+    ]);
+    let wrong = ["--url", &bad.url, "--within", "es=2h"];
+    wait(&wrong, &[]).await.expect(2).says(&["there is no --es whose time it could be"]);
+    wait(&["--url", &bad.url, "--within", "http=2h"], &[])
+        .await
+        .expect(2)
+        .says(&["the kinds are url, redis-empty"]);
+    wait(&["--url", &bad.url, "--within", "url=1m", "--once"], &[]).await.expect(2);
+}
+
+#[tokio::test]
 async fn a_wait_that_outlasts_its_job_says_how_it_goes_on() {
     let bad = Web::start("502 Bad Gateway", "").await;
     let job = [("GITHUB_ACTIONS", "true"), ("GITHUB_RUN_ID", "4711")];
