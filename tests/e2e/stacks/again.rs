@@ -155,7 +155,7 @@ async fn what_a_killed_run_made_goes_with_what_the_next_one_may_not_execute() {
     stage.killed_at("CreateChangeSet", When::AfterEffect, "create", &args).await;
     assert_eq!(stage.sets("Api").await.len(), 1);
     stage.front.add_fault(Fault::access_denied("cloudformation:ExecuteChangeSet"));
-    stage.deploy("create", &args).await.expect(1).says(&["what was made to be looked at is gone again"]);
+    stage.deploy("create", &args).await.expect(1).says(&["what this run did is taken back"]);
     assert_eq!(stage.status("Api").await, None);
     stage.is_whole();
 }

@@ -210,7 +210,7 @@ async fn a_replacement_that_would_lose_a_table_is_refused_by_both_steps() {
         .deploy("update", &with(&release, &[]))
         .await
         .expect(3)
-        .says(&["api/s3Index: LOSS (replace-delete) is not approved", "made to be looked at is gone again"]);
+        .says(&["api/s3Index: LOSS (replace-delete) is not approved", "what this run did is taken back"]);
     assert_eq!(stage.sets(&stack("api")).await, Vec::<String>::new());
     assert_eq!(stage.operations(), Vec::<String>::new());
     assert_eq!(stage.items(&table).await, 1);
