@@ -259,7 +259,7 @@ pub(crate) fn residue<'a>(
         let line = if undone.is_empty() {
             "nothing was changed"
         } else {
-            "nothing is changed: what this run did is taken back"
+            "nothing was changed: what this run did is taken back"
         };
         return (code, false, vec![line.to_owned()]);
     }
@@ -347,7 +347,7 @@ mod tests {
         let put_back = [record("a", "1", ActionState::Undone)];
         let (code, changed, lines) = residue(put_back.iter(), Code::Refused, path);
         assert_eq!((code, changed), (Code::Refused, false));
-        assert_eq!(lines, ["nothing is changed: what this run did is taken back"]);
+        assert_eq!(lines, ["nothing was changed: what this run did is taken back"]);
         assert_eq!(residue(some.iter(), Code::Unverified, path).0, Code::Unverified);
     }
 }

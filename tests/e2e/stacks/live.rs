@@ -116,7 +116,7 @@ async fn a_set_that_cannot_be_made_tells_the_nested_reason_and_goes_too() {
         "error: make a change set for stack infra",
         "jenkins-infra-S3Res-ABC: Bucket (AWS::S3::Bucket)",
         "with identifier 'jenkins-backups' already exists. [NAME_CONFLICT_VALIDATION]",
-        "state: nothing is changed: what this run did is taken back",
+        "state: nothing was changed: what this run did is taken back",
     ]);
     assert_eq!(stage.writes(), ["CreateChangeSet", "DeleteChangeSet"]);
     stage.is_played(&scenario);

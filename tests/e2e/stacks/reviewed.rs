@@ -69,7 +69,7 @@ async fn a_change_that_became_worse_is_refused_and_a_milder_one_runs() {
         "api/TileTable: LOSS: ",
         "replace-retain was",
         "review again: changeset-review --stack api:Api=Api.template --report review.json",
-        "state: nothing is changed: what this run did is taken back",
+        "state: nothing was changed: what this run did is taken back",
     ]);
     assert_eq!(stage.writes(), ["CreateChangeSet", "DeleteChangeSet"]);
     assert_eq!(stage.sets("Api").await, Vec::<String>::new());
