@@ -329,11 +329,9 @@ impl Plan for Back {
 }
 
 async fn take_back(args: &Args, cx: &Cx, receipt: &Receipt) -> Result<Outcome, Failure> {
-    let Some(action) = receipt.undoable().into_iter().next().cloned() else {
+    let Some((action, inverse)) = receipt.inverses::<Inverse>()?.into_iter().next() else {
         return Ok(Outcome::unchanged(Back { run: None }.unchanged()));
     };
-    let inverse: Inverse = serde_json::from_value(action.inverse.clone())
-        .map_err(|error| Failure::usage("read the receipt").because(error))?;
     let mut to = args.github.clone();
     to.repository = inverse.repository.parse().ok();
     let github = Github::new(cx, &to)?;

@@ -1,6 +1,6 @@
 //! Takes a run back: the inverse batch, if what that run left is still there.
 
-use kit::{Action, ActionRecord, ActionState, Failure, Plan, Receipt};
+use kit::{Action, ActionRecord, Failure, Plan, Receipt};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Batch, SWITCH, Zone};
@@ -36,13 +36,7 @@ impl From<ZoneId> for Zone {
 
 /// The switch of the receipt, if there is one to take back.
 pub(crate) fn of(receipt: &Receipt) -> Result<Option<(ActionRecord, Inverse)>, Failure> {
-    let open = |action: &&ActionRecord| {
-        action.id == SWITCH && matches!(action.state, ActionState::Started | ActionState::Done)
-    };
-    let Some(action) = receipt.actions.iter().find(open) else { return Ok(None) };
-    let inverse = serde_json::from_value(action.inverse.clone())
-        .map_err(|error| Failure::usage("read the receipt").because(error))?;
-    Ok(Some((action.clone(), inverse)))
+    Ok(receipt.inverses()?.into_iter().rfind(|(action, _)| action.id == SWITCH))
 }
 
 /// The plan of an undo.

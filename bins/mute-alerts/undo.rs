@@ -18,12 +18,7 @@ pub(crate) enum Inverse {
 
 /// The changes of a run, last first, with their records.
 pub(crate) fn of(receipt: &Receipt) -> Result<Vec<(ActionRecord, Inverse)>, Failure> {
-    let read = |action: &ActionRecord| {
-        let inverse = serde_json::from_value(action.inverse.clone())
-            .map_err(|error| Failure::usage("read the receipt").because(error))?;
-        Ok((action.clone(), inverse))
-    };
-    receipt.undoable().into_iter().map(read).collect()
+    receipt.inverses()
 }
 
 /// What is there now, by ARN. A subscription that is there no more has no policy here, and an alarm `None`.

@@ -24,12 +24,10 @@ impl Left {
 /// The changes of a run, by proxy.
 pub(crate) fn of(receipt: &Receipt) -> Result<Vec<Left>, Failure> {
     let mut all: Vec<Left> = Vec::new();
-    for action in receipt.undoable() {
-        let inverse: Inverse = serde_json::from_value(action.inverse.clone())
-            .map_err(|error| Failure::usage("read the receipt").because(error))?;
+    for (action, inverse) in receipt.inverses::<Inverse>()? {
         let same =
             |left: &&mut Left| left.proxy.ssh == inverse.proxy.ssh && left.proxy.path == inverse.proxy.path;
-        let record = (action.clone(), inverse.clone());
+        let record = (action, inverse.clone());
         match all.iter_mut().find(same) {
             Some(left) => left.records.push(record),
             None => all.push(Left { proxy: inverse.proxy, records: vec![record] }),

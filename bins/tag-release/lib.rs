@@ -17,7 +17,6 @@ use std::time::Duration;
 use clap::Args;
 use github::{Github, GithubArgs};
 use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Plan as _, Step};
-use serde_json::json;
 
 use crate::gates::GateArgs;
 use crate::observe::{Observed, is_full_sha, observe};
@@ -202,14 +201,15 @@ async fn run(args: TagArgs, cx: Cx) -> Result<Outcome, Failure> {
 async fn release(args: &TagArgs, cx: &Cx) -> Result<(Outcome, Vec<(&'static str, String)>), Failure> {
     let github = Github::new(cx, &args.github)?;
     let request = args.request(cx, github.repository().to_string())?;
-    let observed = observe(cx, &github, &request.tag, &request.commit).await?;
+    let mut observed = observe(cx, &github, &request.tag, &request.commit).await?;
     cx.observed(&observed);
     let mut plan = plan::plan(&request, &observed)?;
     // What is there already has passed them.
     if !plan.actions().is_empty() {
         let gates =
             gates::observe(cx, &github, &args.gates, &observed.default_branch, &request.commit).await?;
-        cx.observed(&json!({"repository": observed, "gates": gates}));
+        observed.gates = Some(gates.clone());
+        cx.observed(&observed);
         plan.notes.extend(gates::judge(&format!("tag {} as {}", request.commit, request.tag), &gates)?);
     }
     let mut outputs = vec![("tag", request.tag.clone()), ("sha", request.commit.clone())];

@@ -15,6 +15,9 @@ pub(crate) struct Observed {
     pub(crate) tag: Option<Tag>,
     /// Every release with the tag's name, drafts too.
     pub(crate) releases: Vec<Release>,
+    /// What the gates saw; absent where nothing is left to be gated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) gates: Option<crate::gates::Seen>,
 }
 
 /// An existing tag.
@@ -91,6 +94,7 @@ pub(crate) async fn observe(cx: &Cx, github: &Github, tag: &str, commit: &str) -
         subject,
         tag: find_tag(cx, github, tag).await?,
         releases: releases(cx, github, tag).await?,
+        gates: None,
     })
 }
 

@@ -270,7 +270,7 @@ mod tests {
     }
 
     fn observed(tag: Option<Tag>, releases: Vec<Release>) -> Observed {
-        Observed { default_branch: "main".into(), subject: "Vote twice".into(), tag, releases }
+        Observed { default_branch: "main".into(), subject: "Vote twice".into(), tag, releases, gates: None }
     }
 
     fn existing(id: u64, draft: bool) -> Release {

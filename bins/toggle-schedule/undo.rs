@@ -8,12 +8,7 @@ use crate::plan::{Change, Changes, Stand};
 
 /// The changes of a run, last first, with their records.
 pub(crate) fn of(receipt: &Receipt) -> Result<Vec<(ActionRecord, Change)>, Failure> {
-    let read = |action: &ActionRecord| {
-        let change = serde_json::from_value(action.inverse.clone())
-            .map_err(|error| Failure::usage("read the receipt").because(error))?;
-        Ok((action.clone(), change))
-    };
-    receipt.undoable().into_iter().map(read).collect()
+    receipt.inverses()
 }
 
 /// The changes back, each with the records that it takes back, and the records that there is nothing to do about.

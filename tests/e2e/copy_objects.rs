@@ -13,7 +13,7 @@ use testkit::front::{Effect, Fault, When};
 use tokio::process::Command;
 
 use self::stage::{MD5, PARTS, Stage, twelve};
-use crate::world::{ACCOUNT, own, run, shared_emulator};
+use crate::world::{ACCOUNT, own, run, shared_emulator, until};
 
 #[tokio::test]
 async fn a_copy_has_all_that_its_source_had_and_a_second_run_writes_nothing() {
@@ -292,16 +292,6 @@ async fn the_bucket_can_be_named_by_an_output_of_a_stack() {
     let ran = case(".BucketName", 0, &[]).await;
     assert_eq!(ran.json()["outputs"]["copy-uri"], format!("s3://{bucket}/Backups/sync/a.tar"));
     assert_eq!(stage.spy.sent("CopyObject", "x-amz-expected-bucket-owner"), [ACCOUNT]);
-}
-
-async fn until(ready: impl AsyncFn() -> bool) {
-    for _ in 0..500 {
-        if ready().await {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
-    panic!("it did not come to be");
 }
 
 #[tokio::test]

@@ -272,3 +272,14 @@ pub(crate) async fn run_bare(args: &[String]) -> Ran {
 pub(crate) fn repository(name: &str, rest: &str) -> String {
     format!("{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{name}{rest}")
 }
+
+/// Looks again and again until it is so.
+pub(crate) async fn until(ready: impl AsyncFn() -> bool) {
+    for _ in 0..500 {
+        if ready().await {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("it did not come to be");
+}

@@ -49,12 +49,7 @@ impl Plan for Back {
 }
 
 pub(crate) async fn take_back(cx: &Cx, client: &Client, receipt: &Receipt) -> Result<Outcome, Failure> {
-    let mut records = Vec::new();
-    for record in receipt.undoable() {
-        let inverse: Inverse = serde_json::from_value(record.inverse.clone())
-            .map_err(|error| Failure::usage("read the receipt").because(error))?;
-        records.push((record.clone(), inverse));
-    }
+    let records = receipt.inverses::<Inverse>()?;
     let Some((_, first)) = records.first() else {
         return Ok(Outcome::unchanged("nothing to take back: that run changed nothing"));
     };

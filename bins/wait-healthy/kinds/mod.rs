@@ -20,6 +20,24 @@ pub(crate) mod targets;
 /// objects.
 pub(crate) const WHOLE: usize = 32 * 1024 * 1024;
 
+/// Splits `URL[=STATE]`. What may be a password is not repeated.
+fn address_and_state<'t, S: Copy>(
+    (flag, what): (&str, &str),
+    text: &'t str,
+    states: &[(&str, S)],
+    example: &str,
+) -> Result<(&'t str, Option<S>), Failure> {
+    let Some((address, named)) = text.rsplit_once('=') else { return Ok((text, None)) };
+    if let Some((_, state)) = states.iter().find(|(name, _)| *name == named) {
+        return Ok((address, Some(*state)));
+    }
+    let shown = if text.contains('@') { "" } else { named };
+    let names: Vec<&str> = states.iter().map(|(name, _)| *name).collect();
+    Err(Failure::usage(format!("use {flag}"))
+        .because(format!("{shown:?} is no state of {what}; there are: {}", names.join(", ")))
+        .help(format!("write URL or URL=STATE, as in {example}")))
+}
+
 /// What one look saw.
 #[derive(Debug)]
 pub(crate) struct Look {

@@ -10,12 +10,7 @@ use super::plan::{never_when_red, number};
 
 /// The changes of a run, last first, with their records.
 pub(super) fn of(receipt: &Receipt) -> Result<Vec<(ActionRecord, Change)>, Failure> {
-    let read = |action: &ActionRecord| {
-        let change = serde_json::from_value(action.inverse.clone())
-            .map_err(|error| Failure::usage("read the receipt").because(error))?;
-        Ok((action.clone(), change))
-    };
-    receipt.undoable().into_iter().map(read).collect()
+    receipt.inverses()
 }
 
 /// The changes back, each with the record that it takes back, and the records that there is nothing to do about.

@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -156,6 +157,19 @@ impl Receipt {
     pub fn undoable(&self) -> Vec<&ActionRecord> {
         let took = |action: &&ActionRecord| matches!(action.state, ActionState::Started | ActionState::Done);
         self.actions.iter().rev().filter(took).collect()
+    }
+
+    /// [`Receipt::undoable`] with the inverses, read as the step that undoes keeps them.
+    ///
+    /// # Errors
+    /// A usage error: an inverse is none of this step, or of this version of it.
+    pub fn inverses<T: DeserializeOwned>(&self) -> Result<Vec<(ActionRecord, T)>, Failure> {
+        let read = |action: &ActionRecord| {
+            let inverse = T::deserialize(&action.inverse)
+                .map_err(|error| Failure::usage("read the receipt").because(error))?;
+            Ok((action.clone(), inverse))
+        };
+        self.undoable().into_iter().map(read).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::stage::{Stage, outputs};
-use crate::world::{own, shared_emulator};
+use crate::world::{own, shared_emulator, until};
 
 const TEMPLATE: &str = r#"{
     "Resources": {
@@ -28,9 +28,7 @@ async fn stack() -> (String, String) {
     query("cloudformation", "2010-05-15", &create).await;
     // The emulator makes a stack after it has answered.
     let look = [("Action", "DescribeStacks"), ("StackName", &*name)];
-    while !query("cloudformation", "2010-05-15", &look).await.contains("CREATE_COMPLETE") {
-        tokio::task::yield_now().await;
-    }
+    until(async || query("cloudformation", "2010-05-15", &look).await.contains("CREATE_COMPLETE")).await;
     let find = [("Action", "DescribeLoadBalancers"), ("Names.member.1", &*name)];
     let found = query("elasticloadbalancing", "2015-12-01", &find).await;
     let dns = found.split("<DNSName>").nth(1).and_then(|rest| rest.split('<').next()).unwrap().to_owned();

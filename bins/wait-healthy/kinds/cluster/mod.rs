@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use url::Url;
 
-use super::Look;
+use super::{Look, address_and_state};
 use crate::args::HealthyArgs;
 use crate::kinds::http;
 
@@ -58,18 +58,9 @@ pub(crate) fn named(args: &HealthyArgs, env: &Env) -> Result<Vec<Named>, Failure
 
 /// Reads `URL[=green|yellow|settled]`. A password in the URL is not repeated.
 fn parse(text: &str) -> Result<(Url, State), Failure> {
-    let (address, state) = match text.rsplit_once('=') {
-        None => (text, State::Green),
-        Some((address, "green")) => (address, State::Green),
-        Some((address, "yellow")) => (address, State::Yellow),
-        Some((address, "settled")) => (address, State::Settled),
-        Some((_, other)) => {
-            let shown = if text.contains('@') { "" } else { other };
-            return Err(Failure::usage("use --es")
-                .because(format!("{shown:?} is no state of a cluster that can be waited for"))
-                .help("write URL, URL=yellow, URL=green or URL=settled, as in https://es.example.org:9200=yellow"));
-        }
-    };
+    let states = [("green", State::Green), ("yellow", State::Yellow), ("settled", State::Settled)];
+    let example = "https://es.example.org:9200=yellow";
+    let (address, state) = address_and_state(("--es", "a cluster"), text, &states, example)?;
     let mut url = probe::endpoint("--es", address)?;
     url.set_query(None);
     let path = url.path().trim_end_matches('/').to_owned();
@@ -79,7 +70,7 @@ fn parse(text: &str) -> Result<(Url, State), Failure> {
             .help("write the address of the cluster, as in https://es.example.org:9200"));
     }
     url.set_path(&path);
-    Ok((url, state))
+    Ok((url, state.unwrap_or(State::Green)))
 }
 
 /// A probe of one cluster.

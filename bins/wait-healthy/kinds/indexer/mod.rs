@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{Look, WHOLE};
+use super::{Look, WHOLE, address_and_state};
 use crate::args::HealthyArgs;
 use crate::kinds::http;
 
@@ -85,20 +85,15 @@ fn place(flag: &str, url: Url, headers: &[(String, Secret)]) -> Place {
 
 /// Reads `URL[=idle|indexed|standby|primary]`.
 fn parse(text: &str) -> Result<(Url, State), Failure> {
-    let (url, state) = match text.rsplit_once('=') {
-        None => (text, State::Idle),
-        Some((url, "idle")) => (url, State::Idle),
-        Some((url, "indexed")) => (url, State::Indexed),
-        Some((url, "standby")) => (url, State::Standby),
-        Some((url, "primary")) => (url, State::Primary),
-        Some((_, other)) => {
-            let shown = if text.contains('@') { "" } else { other };
-            return Err(Failure::usage("use --indexer")
-                .because(format!("{shown:?} is no state of an indexer"))
-                .help("write URL, URL=indexed, URL=standby or URL=primary, as in https://v37.example.org=indexed"));
-        }
-    };
-    Ok((address("--indexer", url)?, state))
+    let states = [
+        ("idle", State::Idle),
+        ("indexed", State::Indexed),
+        ("standby", State::Standby),
+        ("primary", State::Primary),
+    ];
+    let (url, state) =
+        address_and_state(("--indexer", "an indexer"), text, &states, "https://v37.example.org=indexed")?;
+    Ok((address("--indexer", url)?, state.unwrap_or(State::Idle)))
 }
 
 /// The address of the site is enough: `/_indexer` is where its indexer answers.

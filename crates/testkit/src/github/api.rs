@@ -235,6 +235,15 @@ impl Request<'_> {
         answer
     }
 
+    /// [`Request::page`] in a field, beside the length of the whole list.
+    pub(super) fn counted(&self, field: &str, list: Vec<Value>) -> Answer {
+        let total = list.len();
+        let mut answer = self.page(list);
+        let shown = answer.body.take();
+        answer.body = Some(json!({"total_count": total, field: shown}));
+        answer
+    }
+
     fn repository(&self) -> Value {
         let name = self.full.split('/').next_back().unwrap_or_default();
         let mut owner = user();
@@ -612,11 +621,7 @@ impl Request<'_> {
         let sha = self.resolved(name)?;
         let runs: Vec<Value> =
             self.repo.checks.iter().rev().filter(|(of, _)| *of == sha).map(|(_, run)| run.clone()).collect();
-        let total = runs.len();
-        let mut answer = self.page(runs);
-        let shown = answer.body.take();
-        answer.body = Some(json!({"total_count": total, "check_runs": shown}));
-        Ok(answer)
+        Ok(self.counted("check_runs", runs))
     }
 
     /// <https://docs.github.com/en/rest/commits/statuses#create-a-commit-status>

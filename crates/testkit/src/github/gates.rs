@@ -71,11 +71,7 @@ impl Request<'_> {
         let sha = self.query("head_sha");
         let of = |run: &&Value| sha.is_none_or(|sha| run["head_sha"] == sha);
         let runs: Vec<Value> = self.repo.gates.runs.iter().rev().filter(of).cloned().collect();
-        let total = runs.len();
-        let mut answer = self.page(runs);
-        let shown = answer.body.take();
-        answer.body = Some(json!({"total_count": total, "workflow_runs": shown}));
-        Ok(answer)
+        Ok(self.counted("workflow_runs", runs))
     }
 
     /// <https://docs.github.com/en/rest/issues/milestones#list-milestones>

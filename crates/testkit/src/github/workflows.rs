@@ -134,11 +134,7 @@ impl Request<'_> {
                 && event.is_none_or(|event| run["event"] == event)
         };
         let runs: Vec<Value> = self.repo.gates.runs.iter().rev().filter(of).cloned().collect();
-        let total = runs.len();
-        let mut answer = self.page(runs);
-        let shown = answer.body.take();
-        answer.body = Some(json!({"total_count": total, "workflow_runs": shown}));
-        Ok(answer)
+        Ok(self.counted("workflow_runs", runs))
     }
 
     /// With each look the run goes on.
