@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::Args;
 use github::{Github, GithubArgs};
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Plan as _, Step};
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Outcome, Output, Permission, Plan as _, Step};
 
 use crate::gates::GateArgs;
 use crate::observe::{Observed, is_full_sha, observe};
@@ -64,6 +64,7 @@ pub const STEP: Step = Step {
         },
         ExitCode { code: Code::Waiting, meaning: "somebody else created the tag at the same moment" },
     ],
+    image: Image::Steps,
     timeout: Duration::from_mins(10),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

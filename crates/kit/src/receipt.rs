@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+use crate::files::{create_folder, hand_over};
 use crate::plan::{Shown, Undo};
 use crate::secret::redact_json;
 use crate::{Code, Failure};
@@ -250,9 +251,10 @@ pub(crate) fn save(path: &Path, receipt: &Receipt) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    fs::create_dir_all(folder)?;
+    create_folder(folder)?;
     let mut file = tempfile::Builder::new().prefix(".receipt-").suffix(".tmp").tempfile_in(folder)?;
     file.write_all(format!("{value:#}\n").as_bytes())?;
+    hand_over(file.path())?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
