@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use kit::{Env, Step};
 
 /// Every step. The action files, the documentation and the tests of all steps derive from this list.
-const STEPS: [&Step; 14] = [
+const STEPS: [&Step; 15] = [
     &backup_db::STEP,
     &changeset_review::STEP,
     &copy_objects::STEP,
@@ -17,6 +17,7 @@ const STEPS: [&Step; 14] = [
     &maintenance_toggle::STEP,
     &mute_alerts::STEP,
     &register_task_def::STEP,
+    &release_report::STEP,
     &run_migration::STEP,
     &swap_upstream::STEP,
     &tag_release::STEP,
