@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use crate::markdown::{BACK, MISSING, nothing_to_take_back, remarks, sentence, tally};
-use crate::story::{Act, Back, End, Run, Stand, Story, Way};
+use crate::story::{Act, Back, End, Run, Stand, Stays, Story, Way};
 use crate::words::{count, duration, moment};
 
 const STYLE: &str = include_str!("style.css");
@@ -113,7 +113,7 @@ fn troubles(out: &mut String, story: &Story) {
         ));
         out.push_str(&format!("<p class=\"soft clock\">{}</p>\n", text(&when(run, story))));
         if let Some(number) = run.superseded_by {
-            out.push_str(&format!("<p>It ran again: see <a href=\"#run-{number}\">#{number}</a>.</p>\n"));
+            out.push_str(&format!("<p>It ran again: see <a href=\"#run-{number}\">({number})</a>.</p>\n"));
         }
         if !run.message.is_empty() {
             out.push_str(&format!("<p>{}</p>\n", text(&run.message)));
@@ -229,18 +229,16 @@ fn back(out: &mut String, way: &Back) {
         Way::Not => ("bad", "can't be taken back"),
     };
     out.push_str(&format!(
-        "<li>\n<h3><a href=\"#run-{0}\">{1} #{0}</a> <span class=\"{class}\">{words}</span></h3>\n",
+        "<li>\n<h3><a href=\"#run-{0}\">{1} ({0})</a> <span class=\"{class}\">{words}</span></h3>\n",
         way.run,
         text(&way.step)
     ));
-    if let Some(command) = &way.command {
-        out.push_str(&format!("<pre><code>{}</code></pre>\n", text(command)));
-    }
+    out.push_str(&format!("<pre><code>{}</code></pre>\n", text(&way.command)));
     out.push_str("<ul>\n");
     for undo in way.takes_back.iter().take(ACTIONS) {
         out.push_str(&format!("<li>{}</li>\n", text(undo)));
     }
-    for (does, why) in way.stays.iter().take(ACTIONS) {
+    for Stays { does, why } in way.stays.iter().take(ACTIONS) {
         out.push_str(&format!(
             "<li><strong class=\"bad\">stays:</strong> {}: {}</li>\n",
             text(does),
@@ -250,6 +248,9 @@ fn back(out: &mut String, way: &Back) {
     let left = way.takes_back.len().saturating_sub(ACTIONS) + way.stays.len().saturating_sub(ACTIONS);
     if left > 0 {
         out.push_str(&format!("<li>and {left} more</li>\n"));
+    }
+    if let Some(restore) = &way.restore {
+        out.push_str(&format!("<li><strong>to go back:</strong> {}</li>\n", text(restore)));
     }
     for caution in &way.cautions {
         out.push_str(&format!("<li><strong class=\"doubt\">note:</strong> {}</li>\n", text(caution)));

@@ -4,7 +4,7 @@
 use kit::{ActionState, markdown_code, markdown_inline};
 
 use crate::mermaid;
-use crate::story::{Back, Run, Stand, Story, Way};
+use crate::story::{Back, Run, Stand, Stays, Story, Way};
 use crate::words::{count, duration, moment};
 
 /// GitHub drops a summary of more than 1 MiB whole.
@@ -63,14 +63,14 @@ fn troubles(out: &mut String, story: &Story) {
     for run in troubles.take(50) {
         out.push_str(&format!("- **{} {}**", markdown_inline(&run.name()), run.end.words()));
         let when = moment(run.began, story.one_day());
-        let place = run.place().map(|place| format!("{place}, ")).unwrap_or_default();
-        out.push_str(&format!(" ({}{when})", markdown_inline(&place)));
+        let place = run.place().map(|place| format!("{}, ", markdown_inline(&place))).unwrap_or_default();
+        out.push_str(&format!(" ({place}{when})"));
         if !run.message.is_empty() {
             out.push_str(&format!(": {}", markdown_inline(&run.message)));
         }
         out.push('\n');
         if let Some(number) = run.superseded_by {
-            out.push_str(&format!("  - ran again: see {number} below\n"));
+            out.push_str(&format!("  - ran again: see ({number})\n"));
         }
         for (lines, word) in [(&run.causes, "because"), (&run.state, "state"), (&run.help, "next")] {
             for line in lines {
@@ -115,7 +115,7 @@ fn time_line(out: &mut String, story: &Story) {
         let place = run.place().map(|place| markdown_inline(&place)).unwrap_or_default();
         let ended =
             if run.end.is_well() { run.end.short().to_owned() } else { format!("**{}**", run.end.short()) };
-        let again = run.superseded_by.map(|number| format!(", ran again: {number}")).unwrap_or_default();
+        let again = run.superseded_by.map(|number| format!(", ran again: ({number})")).unwrap_or_default();
         out.push_str(&format!(
             "| {} | {} | {took} | {} | {place} | {ended}{again} | {} |\n",
             run.number,
@@ -144,7 +144,7 @@ pub(crate) fn tally(run: &Run) -> String {
 }
 
 /// What goes before the list.
-pub(crate) const BACK: &str = "Last change first. With --dry-run, each command says what it would do and does nothing. Each looks first, and refuses when the world is not as its run left it. They need what the jobs had: credentials and, where an argument is a relative path, the same files.";
+pub(crate) const BACK: &str = "Last change first. A command that ends with --dry-run changes nothing and is to be read first: run it without only when you want what it says. Each looks first, and refuses when the world is not as its run left it. It needs what its job had: credentials and, where an argument is a relative path, the same files.";
 
 fn way_back(out: &mut String, story: &Story) {
     out.push_str("### The way back\n\n");
@@ -175,16 +175,13 @@ pub(crate) fn nothing_to_take_back(story: &Story) -> &'static str {
 }
 
 fn back(way: &Back) -> String {
-    let mut out = format!("**{} #{}** ", markdown_inline(&way.step), way.run);
+    let mut out = format!("**{} ({})** ", markdown_inline(&way.step), way.run);
     out.push_str(match way.kind {
         Way::Whole => "can be taken back",
         Way::Partly => "can be taken back in part",
         Way::Not => "can't be taken back",
     });
-    if let Some(command) = &way.command {
-        out.push_str(&format!(": {}", markdown_code(command)));
-    }
-    out.push('\n');
+    out.push_str(&format!(": {}\n", markdown_code(&way.command)));
     let more = |out: &mut String, number: usize| {
         if number > ACTIONS {
             out.push_str(&format!("   - and {} more\n", number - ACTIONS));
@@ -194,10 +191,13 @@ fn back(way: &Back) -> String {
         out.push_str(&format!("   - {}\n", markdown_inline(undo)));
     }
     more(&mut out, way.takes_back.len());
-    for (does, why) in way.stays.iter().take(ACTIONS) {
+    for Stays { does, why } in way.stays.iter().take(ACTIONS) {
         out.push_str(&format!("   - stays: {}: {}\n", markdown_inline(does), markdown_inline(why)));
     }
     more(&mut out, way.stays.len());
+    if let Some(restore) = &way.restore {
+        out.push_str(&format!("   - to go back: {}\n", markdown_inline(restore)));
+    }
     for caution in &way.cautions {
         out.push_str(&format!("   - **note**: {}\n", markdown_inline(caution)));
     }
@@ -266,13 +266,13 @@ pub(crate) fn remarks(run: &Run) -> Vec<String> {
         lines.push(format!("took back the run {taken}"));
     }
     if let Some(number) = run.taken_back_by {
-        lines.push(format!("taken back by #{number}"));
+        lines.push(format!("taken back by ({number})"));
     }
     if let Some(number) = run.superseded_by {
-        lines.push(format!("ran again: see #{number}"));
+        lines.push(format!("ran again: see ({number})"));
     }
     if let Some(number) = run.continued_by {
-        lines.push(format!("continued by #{number}, whose receipt holds this too"));
+        lines.push(format!("continued by ({number}), whose receipt holds this too"));
     }
     lines
 }

@@ -16,7 +16,7 @@ use crate::way_back::way_back;
 use crate::words::{clip, count};
 
 /// Characters of one text (a message, an action): reasons are long where a server's answer is in them.
-const TEXT: usize = 2_000;
+pub(crate) const TEXT: usize = 2_000;
 /// Of one value of an output or an argument.
 pub(crate) const VALUE: usize = 600;
 

@@ -104,13 +104,21 @@ pub(crate) struct Back {
     pub(crate) run: usize,
     pub(crate) step: String,
     pub(crate) kind: Way,
-    /// `None` where nothing can be taken back, or not from here.
-    pub(crate) command: Option<String>,
-    /// What the command does.
+    /// With `--dry-run` where it is to be read first.
+    pub(crate) command: String,
+    /// What it does, in its order.
     pub(crate) takes_back: Vec<String>,
-    /// What stays, and why.
-    pub(crate) stays: Vec<(String, String)>,
+    pub(crate) stays: Vec<Stays>,
+    /// What to restore instead, where the step keeps that.
+    pub(crate) restore: Option<String>,
     pub(crate) cautions: Vec<String>,
+}
+
+/// What can't be taken back, and why.
+#[derive(Debug, Serialize)]
+pub(crate) struct Stays {
+    pub(crate) does: String,
+    pub(crate) why: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -232,9 +240,9 @@ impl Act {
 }
 
 impl Run {
-    /// `deploy-service #3`.
+    /// `deploy-service (3)`.
     pub(crate) fn name(&self) -> String {
-        format!("{} #{}", self.step, self.number)
+        format!("{} ({})", self.step, self.number)
     }
 
     pub(crate) fn is_current(&self) -> bool {

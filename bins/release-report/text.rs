@@ -3,7 +3,7 @@
 use kit::{ActionState, log_line, one_line};
 
 use crate::markdown::{BACK, MISSING, nothing_to_take_back, remarks};
-use crate::story::{Story, Way};
+use crate::story::{Stays, Story, Way};
 use crate::words::{duration, moment};
 
 pub(crate) fn text(story: &Story) -> String {
@@ -55,10 +55,11 @@ pub(crate) fn text(story: &Story) -> String {
             Way::Partly => "can be taken back in part",
             Way::Not => "can't be taken back",
         };
-        lines.push(format!("  {} #{} {kind}", way.step, way.run));
-        lines.extend(way.command.iter().map(|command| format!("  $ {command}")));
+        lines.push(format!("  {} ({}) {kind}", way.step, way.run));
+        lines.push(format!("  $ {}", way.command));
         lines.extend(way.takes_back.iter().map(|undo| format!("      {undo}")));
-        lines.extend(way.stays.iter().map(|(does, why)| format!("      stays: {does}: {why}")));
+        lines.extend(way.stays.iter().map(|Stays { does, why }| format!("      stays: {does}: {why}")));
+        lines.extend(way.restore.iter().map(|restore| format!("      to go back: {restore}")));
         lines.extend(way.cautions.iter().map(|caution| format!("      note: {caution}")));
     }
     lines.push(String::new());
