@@ -20,12 +20,14 @@ setup:
 build:
 	$(CARGO) build --quiet
 
-# The action files are what the steps' arguments say; a test compares.
+# The action files and the pages in docs/steps are what the steps' arguments and help say; a test compares.
 generate: build
 	@bin=$$($(CARGO) build --quiet --message-format=json --bin cutover | sed -n 's/.*"executable":"\([^"]*cutover\)".*/\1/p' | tail -n 1); \
 	rm -rf actions && mkdir actions && \
 	for step in $$($$bin --list); do mkdir actions/$$step && $$bin --action $$step > actions/$$step/action.yml || exit 1; done && \
-	$$bin --action > action.yml
+	$$bin --action > action.yml && \
+	rm -rf docs/steps && mkdir -p docs/steps && $$bin --page > docs/steps/README.md && \
+	for step in $$($$bin --list); do $$bin --page $$step > docs/steps/$$step.md || exit 1; done
 
 lint:
 	$(CARGO) fmt --all --check

@@ -1,5 +1,7 @@
 //! `cutover`: every step in one executable, called as `cutover STEP ...` or by a link of the step's name.
 
+mod pages;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -52,11 +54,58 @@ fn main() -> ExitCode {
                 None => unknown(name),
             },
         },
+        "--page" => match argv.get(2).map(String::as_str) {
+            None => print(&pages::index(&STEPS)),
+            Some(name) => match find(name) {
+                Some(step) => print(&pages::step(step)),
+                None => unknown(name),
+            },
+        },
+        "--completions" => completions(&argv),
+        "--man" => man(argv.get(2).map_or("", String::as_str)),
         "" => {
             let _ = std::io::stderr().write_all(usage().as_bytes());
             ExitCode::from(kit::Code::Usage.number())
         }
         other => unknown(other),
+    }
+}
+
+fn completions(argv: &[String]) -> ExitCode {
+    let name = argv.get(2).map_or("", String::as_str);
+    let Some(shell) = pages::shell(name) else {
+        let asked = if name.is_empty() {
+            "no shell is named".to_owned()
+        } else {
+            format!("there are none for {name}")
+        };
+        return failed(
+            kit::Code::Usage,
+            &format!("print completions: {asked}"),
+            &format!("the shells are {}", pages::shells()),
+        );
+    };
+    let step = match argv.get(3) {
+        None => None,
+        Some(name) => match find(name) {
+            Some(step) => Some(step),
+            None => return unknown(name),
+        },
+    };
+    print(&pages::completions(shell, step, &STEPS, COMMIT))
+}
+
+fn man(folder: &str) -> ExitCode {
+    if folder.is_empty() {
+        return failed(kit::Code::Usage, "write the man pages: no folder is named", "cutover --man DIR");
+    }
+    match pages::man(Path::new(folder), &STEPS, COMMIT) {
+        Ok(number) => print(&format!("{number} pages in {folder}\n")),
+        Err(error) => failed(
+            kit::Code::Failed,
+            &format!("write the man pages to {folder}: {error}"),
+            "name a folder that can be written",
+        ),
     }
 }
 
@@ -66,7 +115,7 @@ fn find(name: &str) -> Option<&'static Step> {
 
 fn usage() -> String {
     let mut text = String::from(
-        "The steps of an AWS release.\n\nUsage: cutover STEP [OPTIONS]\n       cutover --list | --version\n\nSteps:\n",
+        "The steps of an AWS release.\n\nUsage: cutover STEP [OPTIONS]\n       cutover --list | --version\n       cutover --completions SHELL [STEP]\n       cutover --man DIR\n\nSteps:\n",
     );
     for step in STEPS {
         let about = (step.command)().get_about().map(ToString::to_string).unwrap_or_default();
@@ -83,6 +132,11 @@ fn unknown(name: &str) -> ExitCode {
     );
     let _ = std::io::stderr().write_all(text.as_bytes());
     ExitCode::from(kit::Code::Usage.number())
+}
+
+fn failed(code: kit::Code, what: &str, help: &str) -> ExitCode {
+    let _ = std::io::stderr().write_all(format!("error: {what}\n  help: {help}\n").as_bytes());
+    ExitCode::from(code.number())
 }
 
 fn print(text: &str) -> ExitCode {

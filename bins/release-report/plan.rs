@@ -262,10 +262,14 @@ fn taken_back(runs: &mut [Run], lying: &[Lying]) -> BTreeMap<usize, usize> {
         let Some(run) = runs.get_mut(at) else { continue };
         if is_well {
             run.taken_back_by = Some(number);
-            for act in run.actions.iter_mut().filter(|act| act.reversible && act.holds()) {
-                act.state = ActionState::Undone;
-            }
             half.remove(&(at + 1));
+            // With it, what earlier runs did whose receipts it continues.
+            for run in runs.iter_mut().filter(|run| run.number == at + 1 || run.continued_by == Some(at + 1))
+            {
+                for act in run.actions.iter_mut().filter(|act| act.reversible && act.holds()) {
+                    act.state = ActionState::Undone;
+                }
+            }
         } else if run.taken_back_by.is_none() {
             half.insert(at + 1, number);
         }
