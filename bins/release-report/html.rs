@@ -5,7 +5,7 @@ use kit::{ActionState, one_line};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
-use crate::markdown::{BACK, MISSING, nothing_to_take_back, remarks, sentence, tally};
+use crate::markdown::{BACK, MISSING, SILENT, jobs, nothing_to_take_back, remarks, sentence, tally};
 use crate::story::{Act, Back, End, Run, Stand, Stays, Story, Way};
 use crate::words::{count, duration, moment};
 
@@ -92,6 +92,9 @@ fn head(out: &mut String, story: &Story) {
             duration(ended - began)
         ));
     }
+    if !story.jobs.is_empty() {
+        out.push_str(&format!("<dt>Jobs</dt><dd>{}</dd>\n", text(&jobs(story))));
+    }
     for (name, value) in &story.facts {
         out.push_str(&format!("<dt>{name}</dt><dd>{}</dd>\n", text(value)));
     }
@@ -99,10 +102,17 @@ fn head(out: &mut String, story: &Story) {
 }
 
 fn troubles(out: &mut String, story: &Story) {
-    if story.troubles().next().is_none() {
+    if story.troubles().next().is_none() && story.silent.is_empty() {
         return;
     }
     section(out, "troubles", "What did not end well");
+    for job in &story.silent {
+        out.push_str(&format!(
+            "<div class=\"card bad-card\">\n<h3>job {} <span class=\"bad\">{}</span></h3>\n<p>{SILENT}</p>\n</div>\n",
+            text(&job.name),
+            text(&job.result)
+        ));
+    }
     for run in story.troubles().take(500) {
         let card = if run.is_current() { "bad-card" } else { "doubt-card" };
         out.push_str(&format!(

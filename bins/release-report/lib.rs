@@ -3,6 +3,7 @@
 mod expect;
 mod facts;
 mod html;
+mod jobs;
 mod markdown;
 mod mask;
 mod mermaid;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use kit::{Code, Cx, ExitCode, Failure, Outcome, Output, Step};
 
 use crate::expect::Expect;
+use crate::jobs::Jobs;
 use crate::plan::Asked;
 use crate::story::Story;
 
@@ -68,6 +70,10 @@ pub struct Args {
     #[arg(long, value_name = "[JOB/]STEP")]
     expect: Vec<Expect>,
 
+    /// What the jobs came to, as `${{ toJSON(needs) }}` says it: a job may fail and leave no receipt
+    #[arg(long, value_name = "JSON", value_parser = jobs)]
+    needs: Option<Jobs>,
+
     /// What the report is about [default: Release of REPOSITORY]
     #[arg(long, value_name = "TEXT")]
     title: Option<String>,
@@ -85,6 +91,10 @@ pub struct Args {
     allow_none: bool,
 }
 
+fn jobs(text: &str) -> Result<Jobs, String> {
+    text.parse()
+}
+
 async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     if cx.undo().is_some() {
         return Err(Failure::refused("take a report back")
@@ -96,8 +106,12 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     for file in [&args.markdown, &args.html].into_iter().flatten() {
         write::check(file, &found)?;
     }
-    let asked =
-        Asked { title: args.title.clone(), expect: args.expect.clone(), places: args.receipts.clone() };
+    let asked = Asked {
+        title: args.title.clone(),
+        expect: args.expect.clone(),
+        jobs: args.needs.clone().unwrap_or_default().0,
+        places: args.receipts.clone(),
+    };
     let story = plan::plan(found, &asked);
     outputs(&cx, &story);
     cx.report().summarize(&markdown::summary(&story));

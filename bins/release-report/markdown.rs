@@ -33,6 +33,9 @@ pub(crate) fn file(story: &Story) -> String {
         }
         out.push_str("\n\n");
     }
+    if !story.jobs.is_empty() {
+        out.push_str(&format!("Jobs: {}.\n\n", markdown_inline(&jobs(story))));
+    }
     troubles(&mut out, story);
     missing(&mut out, story);
     time_line(&mut out, story);
@@ -48,6 +51,11 @@ pub(crate) fn file(story: &Story) -> String {
     out
 }
 
+/// `plan success, tag failure`.
+pub(crate) fn jobs(story: &Story) -> String {
+    story.jobs.iter().map(|job| format!("{} {}", job.name, job.result)).collect::<Vec<_>>().join(", ")
+}
+
 pub(crate) fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(|c| c.to_uppercase().collect::<String>()).unwrap_or_default();
@@ -56,10 +64,13 @@ pub(crate) fn sentence(text: &str) -> String {
 
 fn troubles(out: &mut String, story: &Story) {
     let mut troubles = story.troubles().peekable();
-    if troubles.peek().is_none() {
+    if troubles.peek().is_none() && story.silent.is_empty() {
         return;
     }
     out.push_str("### What did not end well\n\n");
+    for job in &story.silent {
+        out.push_str(&format!("- **job {}: {}**: {SILENT}\n", markdown_inline(&job.name), job.result));
+    }
     for run in troubles.take(50) {
         out.push_str(&format!("- **{} {}**", markdown_inline(&run.name()), run.end.words()));
         let when = moment(run.began, story.one_day());
@@ -94,6 +105,9 @@ fn missing(out: &mut String, story: &Story) {
     }
     out.push_str(&format!("\n{MISSING}\n\n"));
 }
+
+/// Of a job that did not end well, while its receipts say nothing of it.
+pub(crate) const SILENT: &str = "no receipt says why; its log does";
 
 /// What it means that a receipt is missing.
 pub(crate) const MISSING: &str = "It did not run, or had nothing to do and no --receipt, or was killed before its plan was shown, or its receipt is not among those that were given.";

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 
 use crate::expect::Expect;
 use crate::facts;
+use crate::jobs::Job;
 use crate::mask::mask;
 use crate::observe::{Found, Lying};
 use crate::story::{Act, End, Run, Stand, Story};
@@ -25,6 +26,7 @@ pub(crate) const VALUE: usize = 600;
 pub(crate) struct Asked {
     pub(crate) title: Option<String>,
     pub(crate) expect: Vec<Expect>,
+    pub(crate) jobs: Vec<Job>,
     pub(crate) places: Vec<PathBuf>,
 }
 
@@ -68,8 +70,11 @@ pub(crate) fn plan(found: Found, asked: &Asked) -> Story {
         .flat_map(|run| &run.actions)
         .filter(|act| act.state == ActionState::Started)
         .count();
-    let verdict = stand(&runs, &missing);
-    let headline = headline(&runs, changes, in_doubt, &missing);
+    let (silent, verdict) = (silent(&asked.jobs, &runs), stand(&runs, &missing));
+    let verdict =
+        silent.iter().map(|job| Stand::of_job(job)).chain([verdict]).max_by_key(|stand| stand.weight());
+    let verdict = verdict.unwrap_or(Stand::None);
+    let headline = headline(&runs, &silent, changes, in_doubt, &missing);
     let began = runs.iter().map(|run| run.began).min();
     let ended = runs.iter().map(|run| run.ended.unwrap_or(run.began)).max();
     Story {
@@ -79,6 +84,8 @@ pub(crate) fn plan(found: Found, asked: &Asked) -> Story {
         began,
         ended,
         facts: facts::facts(&lying),
+        jobs: asked.jobs.clone(),
+        silent,
         changes,
         in_doubt,
         runs,
@@ -277,6 +284,14 @@ fn taken_back(runs: &mut [Run], lying: &[Lying]) -> BTreeMap<usize, usize> {
     half
 }
 
+/// The jobs that did not end well, and no receipt of theirs says so.
+fn silent(jobs: &[Job], runs: &[Run]) -> Vec<Job> {
+    let told = |job: &Job| {
+        runs.iter().any(|run| run.is_current() && !run.end.is_well() && run.job.as_ref() == Some(&job.name))
+    };
+    jobs.iter().filter(|job| !job.is_well() && !told(job)).cloned().collect()
+}
+
 fn stand(runs: &[Run], missing: &[String]) -> Stand {
     if runs.is_empty() && missing.is_empty() {
         return Stand::None;
@@ -290,7 +305,7 @@ fn stand(runs: &[Run], missing: &[String]) -> Stand {
         .unwrap_or(Stand::None)
 }
 
-fn headline(runs: &[Run], changes: usize, in_doubt: usize, missing: &[String]) -> String {
+fn headline(runs: &[Run], silent: &[Job], changes: usize, in_doubt: usize, missing: &[String]) -> String {
     let mut parts = Vec::new();
     let bad: Vec<&Run> = runs.iter().filter(|run| run.is_current() && !run.end.is_well()).collect();
     if runs.is_empty() {
@@ -312,6 +327,7 @@ fn headline(runs: &[Run], changes: usize, in_doubt: usize, missing: &[String]) -
             names.join(", ")
         ));
     }
+    parts.extend(silent.iter().map(|job| format!("job {} ended with {}", job.name, job.result)));
     if !runs.is_empty() {
         parts.push(match changes {
             0 => "no change is known to be made".to_owned(),

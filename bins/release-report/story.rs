@@ -4,6 +4,8 @@ use kit::{ActionState, Code};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::jobs::Job;
+
 /// A release.
 #[derive(Debug, Serialize)]
 pub(crate) struct Story {
@@ -16,6 +18,10 @@ pub(crate) struct Story {
     pub(crate) ended: Option<OffsetDateTime>,
     /// Workflow runs, commits, accounts: each as a name and a value.
     pub(crate) facts: Vec<(&'static str, String)>,
+    /// As the workflow says it.
+    pub(crate) jobs: Vec<Job>,
+    /// Those that did not end well without a receipt that says so.
+    pub(crate) silent: Vec<Job>,
     pub(crate) changes: usize,
     pub(crate) in_doubt: usize,
     /// In the order in which they began.
@@ -147,6 +153,10 @@ impl Stand {
             Self::Ended(Code::Interrupted) => "interrupted",
             Self::Ended(Code::Terminated) => "terminated",
         }
+    }
+
+    pub(crate) fn of_job(job: &Job) -> Self {
+        Self::Ended(if job.result == "cancelled" { Code::Interrupted } else { Code::Failed })
     }
 
     /// For a heading.

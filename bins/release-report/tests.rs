@@ -6,6 +6,7 @@ use kit::Receipt;
 use serde_json::{Value, json};
 
 use crate::expect::Expect;
+use crate::jobs::Jobs;
 use crate::mask::mask;
 use crate::observe::{Found, Lying};
 use crate::plan::{Asked, plan};
@@ -44,6 +45,7 @@ fn story(receipts: Vec<Lying>, expect: &[&str]) -> Story {
     let asked = Asked {
         title: None,
         expect: expect.iter().map(|text| text.parse::<Expect>().unwrap()).collect(),
+        jobs: Vec::new(),
         places: vec!["receipts".into()],
     };
     plan(Found { receipts, ..Found::default() }, &asked)
@@ -385,4 +387,36 @@ fn the_same_receipts_give_the_same_bytes_in_whatever_order_they_are_found() {
         one.fetch.as_deref(),
         Some("gh run download 7 --repo o/r --pattern 'receipts-*' --dir receipts")
     );
+}
+
+#[test]
+fn a_job_that_failed_without_a_receipt_is_never_a_release_that_is_done() {
+    let of = |needs: &str, code: u8| {
+        let one =
+            receipt("deploy-service", "a", 0, json!({"github": job("deploy", "1"), "verdict": ended(code)}));
+        let jobs = needs.parse::<Jobs>().unwrap().0;
+        let asked = Asked { title: None, expect: Vec::new(), jobs, places: vec!["receipts".into()] };
+        plan(Found { receipts: vec![one], ..Found::default() }, &asked)
+    };
+    let needs = r#"{"deploy": {"result": "success", "outputs": {"x": "s3cret"}}, "sanity": {"result": "failure", "outputs": {}}}"#;
+    let failed = of(needs, 0);
+    assert_eq!(failed.verdict.word(), "failed");
+    assert!(failed.headline.contains("job sanity ended with failure"), "{}", failed.headline);
+    for drawn in [html::page(&failed), markdown::file(&failed), text::text(&failed)] {
+        assert!(drawn.contains("no receipt says why; its log does") && !drawn.contains("s3cret"), "{drawn}");
+    }
+    // What its own receipt says is nearer to the truth than the job's result.
+    let told = of(r#"{"deploy": {"result": "failure", "outputs": {}}}"#, 5);
+    assert_eq!((told.verdict.word(), told.silent.len()), ("unverified", 0));
+    assert_eq!(of(r#"{"deploy": {"result": "cancelled"}}"#, 0).verdict.word(), "interrupted");
+    assert_eq!(of(r#"{"open": {"result": "skipped"}}"#, 0).verdict.word(), "done");
+    for wrong in [
+        "",
+        "[]",
+        r#"{"a": {}}"#,
+        r#"{"a": {"result": "maybe"}}"#,
+        r#"{"a": {"result": "success"}, "a": {"result": "failure"}}"#,
+    ] {
+        assert!(wrong.parse::<Jobs>().unwrap_err().contains("toJSON(needs)"), "{wrong}");
+    }
 }

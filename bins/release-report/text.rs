@@ -2,7 +2,7 @@
 
 use kit::{ActionState, log_line, one_line};
 
-use crate::markdown::{BACK, MISSING, nothing_to_take_back, remarks};
+use crate::markdown::{BACK, MISSING, SILENT, nothing_to_take_back, remarks};
 use crate::story::{Stays, Story, Way};
 use crate::words::{duration, moment};
 
@@ -37,6 +37,9 @@ pub(crate) fn text(story: &Story) -> String {
         }
     }
     lines.push(String::new());
+    for job in &story.silent {
+        lines.push(format!("job {}: {}: {SILENT}", job.name, job.result.to_uppercase()));
+    }
     if !story.missing.is_empty() {
         lines.push(format!("No receipt of {}", story.missing.join(", ")));
         lines.push(format!("  {MISSING}"));

@@ -53,7 +53,7 @@ pub(crate) fn way_back(runs: &[Run], lying: &[Lying], half: &BTreeMap<usize, usi
         {
             is_read_first = true;
             cautions.push(format!(
-                "{later} came later and stays: what this takes away, as a backup, may be the way back from it"
+                "{later} came later and stays: the way back from it may need this, as a backup"
             ));
         }
         let same =

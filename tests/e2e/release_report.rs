@@ -175,13 +175,14 @@ async fn every_mistake_has_its_own_message() {
     std::fs::create_dir(dir.path().join("empty")).unwrap();
     std::fs::write(dir.path().join("empty/notes.txt"), "x").unwrap();
     let receipt = "receipts/receipts-backup-db/backup-db.json";
-    let cases: [(&[&str], i32, &[&str]); 10] = [
+    let cases: [(&[&str], i32, &[&str]); 11] = [
         (&[], 2, &["--receipts <PATH>"]),
         (&["--receipts", ""], 2, &[]),
         (&["--receipts", "empty"], 2, &["there is none (1 other file is there)", "--allow-none"]),
         (&["--receipts", "nowhere"], 2, &["read nowhere", "No such file", "--allow-none"]),
         (&["--receipts", "/dev/zero"], 2, &["neither a file nor a folder"]),
         (&["--receipts", "receipts", "--expect", "Backup DB"], 2, &["write a step's name"]),
+        (&["--receipts", "receipts", "--needs", "[]"], 2, &["it is no object of jobs", "toJSON(needs)"]),
         (&["--receipts", "receipts", "--html", "x", "--markdown", "x"], 2, &["the same file"]),
         (&["--receipts", "receipts", "--html", receipt], 2, &["it is one of the receipts"]),
         (&["--receipts", "receipts", "--html", "empty"], 2, &["it is no file"]),
