@@ -20,7 +20,7 @@ setup:
 build:
 	$(CARGO) build --quiet
 
-# The action files are what the steps' arguments say; a test compares. IMAGE and CLIENTS_IMAGE are a release's, by digest; CUTOVER is an
+# The action files and the pages in docs/steps are what the steps' arguments and help say; a test compares. IMAGE and CLIENTS_IMAGE are a release's, by digest; CUTOVER is an
 # executable that is there already.
 images = $(if $(IMAGE)$(CLIENTS_IMAGE),--images "$(IMAGE)" "$(CLIENTS_IMAGE)")
 actions: generate
@@ -30,7 +30,9 @@ generate: $(if $(CUTOVER),,build)
 	for step in $$($$bin --list); do \
 	    mkdir "$$new/actions/$$step" && $$bin --action $$step $(images) > "$$new/actions/$$step/action.yml" || exit 1; done && \
 	$$bin --action $(images) > "$$new/action.yml" && \
-	rm -rf actions && cp -r "$$new/actions" actions && cp "$$new/action.yml" action.yml
+	mkdir "$$new/steps" && $$bin --page > "$$new/steps/README.md" && \
+	for step in $$($$bin --list); do $$bin --page $$step > "$$new/steps/$$step.md" || exit 1; done && \
+	rm -rf actions docs/steps && cp -r "$$new/actions" actions && cp -r "$$new/steps" docs/steps && cp "$$new/action.yml" action.yml
 
 lint:
 	$(CARGO) fmt --all --check
