@@ -17,6 +17,8 @@ pub(crate) struct Request {
     pub(crate) tag: String,
     pub(crate) commit: String,
     pub(crate) message: String,
+    /// Why the version is the next, in lines.
+    pub(crate) why: Vec<String>,
     /// Absent with `--no-release`.
     pub(crate) release: Option<Wanted>,
 }
@@ -39,6 +41,7 @@ pub(crate) struct TagRelease {
     tag: String,
     commit: String,
     subject: String,
+    why: Vec<String>,
     /// The message of the tag to create; absent when the tag is there.
     pub(crate) create_tag: Option<String>,
     pub(crate) release: Step,
@@ -64,13 +67,17 @@ impl Plan for TagRelease {
         let Self { repository, tag, commit, .. } = self;
         let mut actions = Vec::new();
         if let Some(message) = &self.create_tag {
+            let mut detail = format!("commit:  {}\nmessage: {message}", self.subject);
+            if !self.why.is_empty() {
+                detail.push_str(&format!("\n{}", self.why.join("\n")));
+            }
             actions.push(
                 Action::new(
                     TAG_OBJECT,
                     format!("write the annotation of {tag} on {commit} in {repository}"),
                     "nothing is left to take back: without the tag it can't be seen, and GitHub drops it in time",
                 )
-                .detail(format!("commit:  {}\nmessage: {message}", self.subject)),
+                .detail(detail),
             );
             actions.push(Action::new(
                 TAG,
@@ -148,6 +155,7 @@ pub(crate) fn plan(request: &Request, observed: &Observed) -> Result<TagRelease,
         tag: tag.clone(),
         commit: commit.clone(),
         subject: observed.subject.clone(),
+        why: request.why.clone(),
         create_tag,
         release,
         notes,
@@ -261,6 +269,7 @@ mod tests {
             tag: "v2.1.0".into(),
             commit: COMMIT.into(),
             message: "v2.1.0".into(),
+            why: Vec::new(),
             release: wanted,
         }
     }
@@ -270,7 +279,14 @@ mod tests {
     }
 
     fn observed(tag: Option<Tag>, releases: Vec<Release>) -> Observed {
-        Observed { default_branch: "main".into(), subject: "Vote twice".into(), tag, releases, gates: None }
+        Observed {
+            default_branch: "main".into(),
+            subject: "Vote twice".into(),
+            tag,
+            releases,
+            history: None,
+            gates: None,
+        }
     }
 
     fn existing(id: u64, draft: bool) -> Release {

@@ -151,8 +151,13 @@ pub(crate) fn plan(
     Ok(steps)
 }
 
-pub(crate) async fn undo(cx: &Cx, github: &Github, receipt: &Receipt, tag: &str) -> Result<Outcome, Failure> {
+pub(crate) async fn undo(cx: &Cx, github: &Github, receipt: &Receipt) -> Result<Outcome, Failure> {
     let undoable = receipt.undoable();
+    let named = |action: &ActionRecord| action.inverse.get("tag")?.as_str().map(str::to_owned);
+    let Some(tag) = receipt.actions.iter().rev().find_map(named) else {
+        return Ok(Outcome::unchanged(format!("that run has written nothing into {}", github.repository())));
+    };
+    let tag = tag.as_str();
     look_at(cx, github).await?;
     let present = find_tag(cx, github, tag).await?;
     let found = releases(cx, github, tag).await?;
