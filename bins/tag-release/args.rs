@@ -6,10 +6,13 @@ use clap::{ArgGroup, Args};
 use github::GithubArgs;
 use kit::{Cx, Failure};
 
+use crate::assets;
+use crate::files::{self, VersionFile};
 use crate::gates::GateArgs;
 use crate::next::Bump;
 use crate::observe::is_full_sha;
-use crate::plan::{Request, Wanted};
+use crate::plan::Request;
+use crate::release::Wanted;
 use crate::scheme::{Pattern, Spelling, parse_spelling};
 
 /// Tag a commit and publish its GitHub release
@@ -45,6 +48,18 @@ pub struct TagArgs {
     #[arg(long, value_name = "FILE")]
     notes_file: Option<PathBuf>,
 
+    /// Notes from the commits since the last version, in groups [default with --bump]
+    #[arg(long, conflicts_with_all = ["notes", "notes_file"])]
+    pub(crate) generate_notes: bool,
+
+    /// A file for the release, added before it is published; may be repeated
+    #[arg(long, value_name = "FILE", conflicts_with = "no_release")]
+    asset: Vec<PathBuf>,
+
+    /// A tag that moves to each release, such as v1, if it is on a commit before; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = parse_tag, conflicts_with = "draft")]
+    pub(crate) move_tag: Vec<String>,
+
     /// Leave the release as a draft
     #[arg(long)]
     draft: bool,
@@ -79,6 +94,14 @@ pub(crate) struct VersionArgs {
     /// Another spelling of the version, as in image=RALLY-V{major}_{minor}_{patch}_{build}-RELEASE; may be repeated
     #[arg(long, value_name = "NAME=PATTERN", value_parser = parse_spelling)]
     pub(crate) spelling: Vec<Spelling>,
+
+    /// A file that the version stands in, changed by a commit of its own, as in package.json=json:version; may be repeated
+    #[arg(long, value_name = "PATH=FORMAT:KEY", value_parser = files::parse, conflicts_with = "any_branch")]
+    pub(crate) version_file: Vec<VersionFile>,
+
+    /// The message of that commit [default: Release TAG]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) commit_message: Option<String>,
 
     /// Let the last version be a pre-release
     #[arg(long)]
@@ -142,15 +165,19 @@ impl TagArgs {
                 Failure::usage(format!("read the release notes {}", file.display())).because(error)
             })?),
         };
+        let assets = assets::read(&self.asset)?;
         Ok(Request {
             repository,
             message: self.message.clone().unwrap_or_else(|| tag.clone()),
             tag,
             commit,
             why: Vec::new(),
+            pending: None,
             release: (!self.no_release).then(|| Wanted {
                 name: self.release_name.clone(),
                 notes,
+                usual_notes: None,
+                assets,
                 draft: self.draft,
                 prerelease: self.prerelease,
             }),

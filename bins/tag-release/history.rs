@@ -125,7 +125,7 @@ async fn since(cx: &Cx, github: &Github, tagged: &Tagged, commit: &str) -> Resul
 }
 
 /// The commits that `to` has and `from` has not, the oldest first.
-async fn between(
+pub(crate) async fn between(
     cx: &Cx,
     github: &Github,
     attempt: &str,

@@ -2,18 +2,34 @@
 
 mod apply;
 mod args;
+mod assets;
+mod bump;
+mod commit;
+#[cfg(test)]
+mod commit_tests;
 mod commits;
+mod files;
 mod gates;
 #[cfg(test)]
 mod gates_tests;
 mod history;
+mod moving;
+#[cfg(test)]
+mod moving_tests;
 mod naming;
 mod next;
+mod notes;
 mod observe;
 mod plan;
+#[cfg(test)]
+mod plan_tests;
+mod release;
+#[cfg(test)]
+mod release_tests;
 mod scheme;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod undo;
 mod verify;
 #[cfg(test)]
@@ -22,10 +38,14 @@ mod version_tests;
 use std::time::Duration;
 
 use github::Github;
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Plan as _, Step};
+use kit::{Code, Cx, ExitCode, Failure, Go, Note, Outcome, Output, Permission, Plan as _, Step};
 
 pub use crate::args::TagArgs;
-use crate::observe::{Observed, observe, place};
+use crate::args::VersionArgs;
+use crate::bump::{Bump, Wanted};
+use crate::files::Writing;
+use crate::naming::Named;
+use crate::observe::{Observed, Place, observe, place};
 use crate::plan::Request;
 
 /// The step.
@@ -129,34 +149,75 @@ async fn release(args: &TagArgs, cx: &Cx, outputs: &mut Outputs) -> Result<Outco
     let commit = args.commit(cx)?;
     let place = place(cx, &github, &commit).await?;
     let named = match &args.tag {
-        Some(tag) => naming::given(tag, &args.version)?,
+        Some(tag) => {
+            let since = args.generate_notes.then_some(commit.as_str());
+            naming::given(cx, &github, tag, &args.version, since).await?
+        }
         None => match naming::counted(cx, &github, &args.version, &commit).await? {
             Ok(named) => named,
             Err(nothing) => return nothing.conclude(cx, args.version.fail_if_nothing, outputs),
         },
     };
+    if args.move_tag.contains(&named.tag) {
+        return Err(Failure::usage(format!("move {}", named.tag))
+            .because("it is the release's own tag, which never moves")
+            .help("--move-tag is for those like v1, which follow the releases"));
+    }
     let mut request = args.request(repository, named.tag.clone(), commit)?;
     request.why.clone_from(&named.why);
+    if let Some(wanted) = &mut request.release {
+        let server = cx.env().get("GITHUB_SERVER_URL").unwrap_or("https://github.com");
+        wanted.usual_notes = named.notes(server, &request.repository);
+    }
+    let bump = version_commit(args, cx, &github, &place, &named, &request).await?;
+    let mut tested = request.commit.clone();
+    let mut parent = None;
+    match bump {
+        Bump::AsIs { tested } => parent = tested,
+        Bump::There(commit) => request.commit = commit,
+        Bump::Needed(pending) => request.pending = Some(pending),
+    }
     outputs.push(("tag", request.tag.clone()));
-    outputs.push(("sha", request.commit.clone()));
+    if request.pending.is_none() {
+        outputs.push(("sha", request.commit.clone()));
+    }
     outputs.extend(named.outputs.iter().cloned());
     let mut observed = observe(cx, &github, place, &request.tag).await?;
     observed.history = named.history;
+    observed.moving = moving::observe(cx, &github, &args.move_tag, &request.commit).await?;
     cx.observed(&observed);
     let mut plan = plan::plan(&request, &observed)?;
     // What is there already has passed them.
     if !plan.actions().is_empty() {
-        let gates =
-            gates::observe(cx, &github, &args.gates, &observed.default_branch, &request.commit).await?;
+        let branch = observed.default_branch.clone();
+        let mut gates = gates::observe(cx, &github, &args.gates, &branch, &tested).await?;
+        if let Some(parent) = parent.filter(|_| gates.untested()) {
+            gates = gates::observe(cx, &github, &args.gates, &branch, &parent).await?;
+            tested = parent;
+        }
         observed.gates = Some(gates.clone());
         cx.observed(&observed);
         plan.notes.extend(gates::judge(&format!("tag {} as {}", request.commit, request.tag), &gates)?);
+        if tested != request.commit || request.pending.is_some() {
+            plan.notes.push(Note::Info(format!(
+                "the checks are those of {tested}, from which the tagged commit differs in the version's files alone"
+            )));
+        }
+    }
+    if !plan.actions().is_empty() && github.may_be_workflow_token(cx.env()) {
+        plan.notes.push(Note::Warning(
+            "if the token is this workflow's own GITHUB_TOKEN, the tag and the release start no workflow; dispatch-workflow --ref TAG does, with the same token".to_owned(),
+        ));
     }
     if let Go::Stop(outcome) = cx.show(&plan)? {
         return Ok(outcome);
     }
-    apply::apply(cx, &github, &request, &plan).await?;
-    let seen = see(cx, &github, &request).await?;
+    let pending = request.pending.is_some();
+    apply::apply(cx, &github, &mut request, &plan).await?;
+    if pending {
+        outputs.push(("sha", request.commit.clone()));
+    }
+    let seen = see(cx, &github, &request, &args.move_tag).await?;
     let there = verify::verify(&request, &seen)?;
     outputs.push(("tag-sha", there.tag.object.clone()));
     outputs.push(("released", there.release.is_some_and(|release| !release.draft).to_string()));
@@ -176,12 +237,39 @@ async fn release(args: &TagArgs, cx: &Cx, outputs: &mut Outputs) -> Result<Outco
     Ok(Outcome::changed(format!("{tag} is on {commit} in {repository}{end}")))
 }
 
+/// Whether the version's files need a commit of their own.
+async fn version_commit(
+    args: &TagArgs,
+    cx: &Cx,
+    github: &Github,
+    place: &Place,
+    named: &Named,
+    request: &Request,
+) -> Result<Bump, Failure> {
+    if args.version.version_file.is_empty() {
+        return Ok(Bump::AsIs { tested: None });
+    }
+    let VersionArgs { scheme, spelling, version_file, commit_message, .. } = &args.version;
+    let message = commit_message.clone().unwrap_or_else(|| format!("Release {}", request.tag));
+    let writing = named.version.as_ref().map(|version| Writing { scheme, spellings: spelling, version });
+    let wanted = Wanted {
+        files: version_file,
+        writing,
+        pointers: &[],
+        branch: args.gates.branch.as_deref().unwrap_or(&place.default_branch),
+        commit: &request.commit,
+        message: &message,
+    };
+    bump::observe(cx, github, wanted).await
+}
+
 /// Looks until what was written is seen, for some seconds: GitHub's answers may lag behind its writes.
-async fn see(cx: &Cx, github: &Github, request: &Request) -> Result<Observed, Failure> {
+async fn see(cx: &Cx, github: &Github, request: &Request, moving: &[String]) -> Result<Observed, Failure> {
     let mut looks = 0;
     loop {
         let place = place(cx, github, &request.commit).await?;
-        let seen = observe(cx, github, place, &request.tag).await?;
+        let mut seen = observe(cx, github, place, &request.tag).await?;
+        seen.moving = moving::observe(cx, github, moving, &request.commit).await?;
         looks += 1;
         if looks == 5 || verify::verify(request, &seen).is_ok() {
             return Ok(seen);

@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::Outputs;
 use crate::args::VersionArgs;
 use crate::history::{self, Counted, History, Tagged};
-use crate::next::{Bump, Decided, decide};
+use crate::next::{self, Bump, Decided, decide};
+use crate::notes::{Between, grouped};
 use crate::scheme::{Part, Version};
 
 /// A version with its tag.
@@ -70,16 +71,39 @@ impl Nothing {
     }
 }
 
-/// A tag that is given.
-pub(crate) fn given(tag: &str, args: &VersionArgs) -> Result<Named, Failure> {
+/// A tag that is given; with its history where the notes are to be made from it.
+pub(crate) async fn given(
+    cx: &Cx,
+    github: &Github,
+    tag: &str,
+    args: &VersionArgs,
+    since: Option<&str>,
+) -> Result<Named, Failure> {
     let version = args.scheme.read(tag);
-    if version.is_none() && !args.spelling.is_empty() {
+    if version.is_none() && since.is_some() {
+        return Err(Failure::usage(format!("find the version before {tag}"))
+            .because(format!("it is not written as {}", args.scheme))
+            .help("say with --scheme how tags are written, or give the notes with --notes or --notes-file"));
+    }
+    if version.is_none() && !(args.spelling.is_empty() && args.version_file.is_empty()) {
         return Err(Failure::usage(format!("read the version of {tag}"))
             .because(format!("it is not written as {}", args.scheme))
-            .help("say with --scheme how tags are written, or leave --spelling out"));
+            .help("say with --scheme how tags are written, or leave --spelling and --version-file out"));
     }
     let mut named = Named { tag: tag.to_owned(), version, ..Named::default() };
-    named.tell(args, None, None)?;
+    let mut previous = None;
+    if let (Some(commit), Some(version)) = (since, &named.version) {
+        let below = Some(version);
+        let counted = Counted { scheme: &args.scheme, prereleases: args.from_prerelease, below };
+        let history = history::history(cx, github, counted, commit).await?;
+        // A lower version on the same commit is none that it comes after: the notes would be empty.
+        previous.clone_from(&history.previous);
+        named.history = Some(history);
+    }
+    let before = previous.as_ref().and_then(|tagged| args.scheme.read(&tagged.tag));
+    let part =
+        before.zip(named.version.as_ref()).and_then(|(before, version)| next::counted(&before, version));
+    named.tell(args, previous.as_ref(), part)?;
     Ok(named)
 }
 
@@ -110,6 +134,14 @@ pub(crate) async fn counted(
 }
 
 impl Named {
+    /// Notes from the commits since the version before; none for a first version.
+    pub(crate) fn notes(&self, server: &str, repository: &str) -> Option<String> {
+        let history = self.history.as_ref()?;
+        let previous = history.previous.as_ref()?.tag.as_str();
+        let between = Between { server, repository, previous, tag: &self.tag };
+        Some(grouped(between, &history.commits))
+    }
+
     fn tell(
         &mut self,
         args: &VersionArgs,

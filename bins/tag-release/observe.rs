@@ -15,6 +15,9 @@ pub(crate) struct Observed {
     pub(crate) tag: Option<Tag>,
     /// Every release with the tag's name, drafts too.
     pub(crate) releases: Vec<Release>,
+    /// The tags that move with the release.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) moving: Vec<crate::moving::Moving>,
     /// What the version was counted from; absent where it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) history: Option<crate::history::History>,
@@ -52,12 +55,24 @@ pub(crate) struct Release {
     pub(crate) immutable: bool,
     pub(crate) html_url: String,
     #[serde(default)]
+    pub(crate) upload_url: String,
+    #[serde(default)]
     pub(crate) assets: Vec<Asset>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Asset {
+    #[serde(default)]
+    pub(crate) id: u64,
     pub(crate) name: String,
+    /// `uploaded`; `starter` or `open` while it is not.
+    #[serde(default)]
+    pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) size: u64,
+    /// `sha256:...`; an older server tells none.
+    #[serde(default)]
+    pub(crate) digest: Option<String>,
 }
 
 /// Source: <https://docs.github.com/en/rest/repos/repos#get-a-repository>
@@ -107,6 +122,7 @@ pub(crate) async fn observe(cx: &Cx, github: &Github, place: Place, tag: &str) -
     Ok(Observed {
         default_branch: place.default_branch,
         subject: place.subject,
+        moving: Vec::new(),
         history: None,
         tag: find_tag(cx, github, tag).await?,
         releases: releases(cx, github, tag).await?,

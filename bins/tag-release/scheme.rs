@@ -226,6 +226,24 @@ impl Pattern {
         (self.write(&version).as_deref() == Some(text)).then_some(version)
     }
 
+    /// The beginnings of the text that are written so, by their lengths.
+    pub(crate) fn starts(&self, text: &str) -> Vec<usize> {
+        matches(&self.tokens, text).into_iter().map(|(length, _)| length).collect()
+    }
+
+    /// The same without what stands before the first number and after the last.
+    pub(crate) fn bare_pattern(&self) -> Self {
+        let is_text = |token: &Token| matches!(token, Token::Text(_));
+        let mut tokens = self.tokens.clone();
+        if tokens.first().is_some_and(is_text) {
+            tokens.remove(0);
+        }
+        if tokens.last().is_some_and(is_text) {
+            tokens.pop();
+        }
+        Self { text: self.bare(&self.text).to_owned(), tokens }
+    }
+
     /// The version in this spelling; none where it has no place for all of it.
     pub(crate) fn write(&self, version: &Version) -> Option<String> {
         let parts = self.parts();

@@ -22,6 +22,7 @@ pub(crate) struct Ran {
     pub(crate) result: Result<Outcome, Failure>,
     pub(crate) outputs: BTreeMap<&'static str, String>,
     pub(crate) receipt: Option<Receipt>,
+    pub(crate) story: Vec<String>,
 }
 
 impl Ran {
@@ -64,7 +65,7 @@ impl World {
         let folder = std::env::temp_dir().join(format!("cutover-test-{}", cx.run_id()));
         let receipt = Receipt::read(&folder.join("receipt.json")).ok();
         let _ = std::fs::remove_dir_all(folder);
-        Ran { result, outputs: outputs.into_iter().collect(), receipt }
+        Ran { result, outputs: outputs.into_iter().collect(), receipt, story: cx.report().story() }
     }
 
     pub(crate) async fn run(&self, flags: &[&str]) -> Ran {
@@ -76,7 +77,7 @@ impl World {
         let github = Github::new(&cx, &GithubArgs::default()).unwrap();
         let result = undo::undo(&cx, &github, receipt).await;
         let _ = std::fs::remove_dir_all(std::env::temp_dir().join(format!("cutover-test-{}", cx.run_id())));
-        Ran { result, outputs: BTreeMap::new(), receipt: None }
+        Ran { result, outputs: BTreeMap::new(), receipt: None, story: cx.report().story() }
     }
 
     pub(crate) fn writes(&self) -> Vec<String> {

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::state::{Repo, State, user};
-use super::{Answer, READ_TOKEN, TOKEN, comments};
+use super::{APP_TOKEN, Answer, READ_TOKEN, TOKEN, comments};
 
 pub(super) type Result = std::result::Result<Answer, Answer>;
 
@@ -27,7 +27,7 @@ pub(super) fn answer(
     let graphql = ["/graphql", "/api/graphql"].contains(&uri.path());
     match token {
         None => return error(StatusCode::UNAUTHORIZED, "Requires authentication"),
-        Some(TOKEN) => {}
+        Some(TOKEN | APP_TOKEN) => {}
         Some(READ_TOKEN) if method == Method::GET || graphql => {}
         Some(READ_TOKEN) => {
             let accepted = if path.contains("/issues/") {

@@ -43,6 +43,9 @@ pub use self::workflows::Workflow;
 /// A token that may do everything.
 pub const TOKEN: &str = "ghp_worldWritesEverything0000000000000000";
 
+/// One that may do everything, of the kind that apps and workflows have.
+pub const APP_TOKEN: &str = "ghs_worldWritesEverything0000000000000000";
+
 /// A token that may read.
 pub const READ_TOKEN: &str = "ghp_worldReadsOnly00000000000000000000000";
 
