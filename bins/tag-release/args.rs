@@ -18,7 +18,7 @@ use crate::scheme::{Pattern, Spelling, parse_spelling};
 /// Tag a commit and publish its GitHub release
 #[derive(Args, Debug)]
 #[command(about, long_about = include_str!("help.md"))]
-#[command(group = ArgGroup::new("version").args(["tag", "bump"]).required(true))]
+#[command(group = ArgGroup::new("which").args(["tag", "bump"]).required(true))]
 pub struct TagArgs {
     /// The tag's name; or --bump
     #[arg(long, value_name = "NAME", value_parser = parse_tag)]

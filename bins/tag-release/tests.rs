@@ -105,6 +105,11 @@ impl World {
 }
 
 #[test]
+fn the_command_is_sound() {
+    STEP.full_command(None).debug_assert();
+}
+
+#[test]
 fn a_tag_is_what_git_takes_as_one() {
     for good in ["v2.1.0", "RALLY-V2_1_0_0-RELEASE", "release/2.1", "sprint12", "v1.0.0+build.5"] {
         assert!(parse_tag(good).is_ok(), "{good}");

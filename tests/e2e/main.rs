@@ -29,6 +29,7 @@ mod rehearsal_stacks;
 mod run_task;
 mod s3_double;
 mod stacks;
+mod tag_release;
 mod upstream;
 mod vault_export;
 mod workflow;

@@ -455,7 +455,7 @@ impl Shared {
         }
         let strike = lock(&self.rules).striking(&parts.method, parts.uri.path());
         if let Some((When::Before, effect)) = &strike {
-            return self.struck(&parts.method, &path, effect);
+            return self.struck(&parts.method, &path, effect).await;
         }
         let answer = {
             let mut state = lock(&self.state);
@@ -465,17 +465,26 @@ impl Shared {
             self.keep();
         }
         if let Some((When::After, effect)) = &strike {
-            return self.struck(&parts.method, &path, effect);
+            return self.struck(&parts.method, &path, effect).await;
         }
         self.record(&parts.method, &path, Some(answer.status));
         Ok(answer.into_response())
     }
 
-    fn struck(&self, method: &Method, path: &str, effect: &Effect) -> io::Result<Response<Full<Bytes>>> {
+    async fn struck(
+        &self,
+        method: &Method,
+        path: &str,
+        effect: &Effect,
+    ) -> io::Result<Response<Full<Bytes>>> {
         match effect {
             Effect::Reset => {
                 self.record(method, path, None);
                 Err(io::Error::new(io::ErrorKind::ConnectionReset, "a fault"))
+            }
+            Effect::Hang => {
+                self.record(method, path, None);
+                std::future::pending().await
             }
             Effect::Answer { status, headers, body } => {
                 let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
