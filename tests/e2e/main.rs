@@ -33,6 +33,7 @@ mod release_report;
 mod run_task;
 mod s3_double;
 mod stacks;
+mod tag_release;
 mod upstream;
 mod vault_export;
 mod workflow;

@@ -110,12 +110,15 @@ pub fn action_yml(step: &'static Step, images: &Images) -> String {
 /// The root `action.yml`: one action whose input `step` names the step, with the inputs of all.
 pub fn dispatcher_yml(steps: &[&'static Step], images: &Images) -> String {
     let mut all: BTreeMap<String, Vec<(&str, String)>> = BTreeMap::new();
-    let mut outputs: BTreeMap<&str, &str> = BTreeMap::new();
+    // What each step says of an output, the same words once.
+    let mut outputs: BTreeMap<&str, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
     for step in steps {
         for (name, (description, _)) in inputs(step) {
             all.entry(name).or_default().push((step.name, description));
         }
-        outputs.extend(step.all_outputs());
+        for (name, description) in step.all_outputs() {
+            outputs.entry(name).or_default().entry(description).or_default().push(step.name);
+        }
     }
     let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
     let mut out = String::from(GENERATED);
@@ -137,8 +140,13 @@ pub fn dispatcher_yml(steps: &[&'static Step], images: &Images) -> String {
         let _ = write!(out, "  {name}:\n    description: {}\n    required: false\n", quoted(&text));
     }
     out.push_str("outputs:\n");
-    for (name, description) in outputs {
-        let _ = write!(out, "  {name}:\n    description: {}\n", quoted(description));
+    for (name, said) in outputs {
+        let everywhere = said.values().flatten().count() == steps.len() && said.len() == 1;
+        let one = |(text, of): (&&str, &Vec<&str>)| {
+            if everywhere { (*text).to_owned() } else { format!("{text} ({})", of.join(", ")) }
+        };
+        let text = said.iter().map(one).collect::<Vec<_>>().join("; ");
+        let _ = write!(out, "  {name}:\n    description: {}\n", quoted(&text));
     }
     // Any step may be asked for, so it is the image that has what any of them starts.
     let _ = write!(
