@@ -221,7 +221,7 @@ fn inline(text: &str) -> String {
 fn action(out: &mut String, step: &Step, command: &Command) {
     let _ = write!(
         out,
-        "## As an action\n\nEvery flag is an input of the same name, and takes the same values; a flag that is a switch takes `true` or `false`.\n\n```yaml\n- id: {0}\n  uses: ./actions/{0}\n",
+        "## As an action\n\nEvery flag is an input of the same name, and takes the same values; a flag that is a switch takes `true` or `false`.\n\n```yaml\n- id: {0}\n  uses: OWNER/cutover/actions/{0}@COMMIT\n",
         step.name
     );
     let mut with: Vec<String> = shown(command)

@@ -71,7 +71,7 @@ pub struct Args {
     #[arg(long, value_name = "[JOB/]STEP")]
     expect: Vec<Expect>,
 
-    /// What the jobs came to, as `${{ toJSON(needs) }}` says it: a job may fail and leave no receipt
+    /// What the jobs came to, as the expression toJSON(needs) gives it: a job may fail and leave no receipt
     #[arg(long, value_name = "JSON", value_parser = jobs)]
     needs: Option<Jobs>,
 
