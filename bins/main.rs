@@ -46,14 +46,7 @@ fn main() -> ExitCode {
         "--list" => print(&STEPS.map(|step| format!("{}\n", step.name)).concat()),
         "--version" | "-V" => print(&format!("cutover {}\n", kit::version(COMMIT))),
         "--help" | "-h" => print(&usage()),
-        // For `make generate`.
-        "--action" => match argv.get(2).map(String::as_str) {
-            None => print(&kit::dispatcher_yml(&STEPS)),
-            Some(name) => match find(name) {
-                Some(step) => print(&kit::action_yml(step)),
-                None => unknown(name),
-            },
-        },
+        "--action" => action(argv.get(2..).unwrap_or_default()),
         "--page" => match argv.get(2).map(String::as_str) {
             None => print(&pages::index(&STEPS)),
             Some(name) => match find(name) {
@@ -68,6 +61,27 @@ fn main() -> ExitCode {
             ExitCode::from(kit::Code::Usage.number())
         }
         other => unknown(other),
+    }
+}
+
+/// For `make generate`: `--action [STEP] [--images STEPS CLIENTS]`, with both images where a release has them.
+fn action(words: &[String]) -> ExitCode {
+    let (name, images) = match words {
+        [name, rest @ ..] if name != "--images" => (Some(name), rest),
+        rest => (None, rest),
+    };
+    let images = match images {
+        [] => Ok(kit::Images::default()),
+        [_, steps, clients] => kit::Images::released(steps, clients),
+        _ => Err("--images takes two images".to_owned()),
+    };
+    match (images, name.map(|name| (name, find(name)))) {
+        (Err(what), _) => {
+            failed(kit::Code::Usage, &what, "give the digests that the registry has answered with")
+        }
+        (_, Some((name, None))) => unknown(name),
+        (Ok(images), None) => print(&kit::dispatcher_yml(&STEPS, &images)),
+        (Ok(images), Some((_, Some(step)))) => print(&kit::action_yml(step, &images)),
     }
 }
 
@@ -127,15 +141,12 @@ fn usage() -> String {
 
 fn unknown(name: &str) -> ExitCode {
     let names = STEPS.map(|step| step.name).join(", ");
-    let text = format!(
-        "error: there is no step {name}\n  help: the steps are {names}\n  state: nothing was changed\n"
-    );
-    let _ = std::io::stderr().write_all(text.as_bytes());
-    ExitCode::from(kit::Code::Usage.number())
+    failed(kit::Code::Usage, &format!("there is no step {name}"), &format!("the steps are {names}"))
 }
 
 fn failed(code: kit::Code, what: &str, help: &str) -> ExitCode {
-    let _ = std::io::stderr().write_all(format!("error: {what}\n  help: {help}\n").as_bytes());
+    let state = if code == kit::Code::Usage { "  state: nothing was changed\n" } else { "" };
+    let _ = std::io::stderr().write_all(format!("error: {what}\n  help: {help}\n{state}").as_bytes());
     ExitCode::from(code.number())
 }
 

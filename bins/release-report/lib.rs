@@ -20,7 +20,7 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kit::{Code, Cx, ExitCode, Failure, Outcome, Output, Step};
+use kit::{Code, Cx, ExitCode, Failure, Image, Outcome, Output, Step};
 
 use crate::expect::Expect;
 use crate::jobs::Jobs;
@@ -54,6 +54,7 @@ pub const STEP: Step = Step {
             meaning: "there is no receipt, or one that can't be read, or the arguments can't be used; nothing was written",
         },
     ],
+    image: Image::Steps,
     timeout: Duration::from_mins(5),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

@@ -37,7 +37,7 @@ pub(crate) fn all(files: &[(&Path, String)]) -> Result<usize, Failure> {
             continue;
         }
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(failed)?;
+        kit::create_folder(folder).map_err(failed)?;
         // A link stays one, and what it leads to is replaced.
         let target = file.canonicalize().unwrap_or_else(|_| file.to_path_buf());
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(folder);
@@ -47,6 +47,7 @@ pub(crate) fn all(files: &[(&Path, String)]) -> Result<usize, Failure> {
             .tempfile_in(folder)
             .map_err(failed)?;
         temporary.write_all(text.as_bytes()).map_err(failed)?;
+        kit::hand_over(temporary.path()).map_err(failed)?;
         temporary.as_file().sync_all().map_err(failed)?;
         ready.push((temporary, target, *file));
     }

@@ -5,8 +5,11 @@ use kit::{Cx, Failure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::observe::{Release, find_tag, releases};
-use crate::plan::{PUBLISH, RELEASE, Request, Step, TAG, TAG_OBJECT, TagRelease, same_text};
+use crate::assets::{Upload, is_it};
+use crate::commit::{self, Kept};
+use crate::observe::{Asset, Release, find_tag, releases};
+use crate::plan::{PUBLISH, RELEASE, Request, TAG, TAG_OBJECT, TagRelease};
+use crate::release::{Step, same_text};
 
 pub(crate) const WRITE: &str = "contents: write";
 
@@ -16,10 +19,18 @@ pub(crate) const WRITE: &str = "contents: write";
 pub(crate) enum Inverse {
     /// A tag object can't be deleted, and can't be seen without its tag.
     TagObject { repository: String },
+    /// Of blobs, trees and commits without a branch, the same is so.
+    Objects { repository: String },
+    /// Put the files back by another commit, if they still are what the run left.
+    Branch { repository: String, tag: String, branch: String, commit: String, files: Vec<Kept> },
     /// Delete the tag if it still points to this object.
     Tag { repository: String, tag: String, object: String },
+    /// Put the tag back to where it was, if it is where the run left it.
+    Moved { repository: String, name: String, before: Option<String>, after: String },
     /// Delete the release of this content.
     Release { repository: String, tag: String, name: String, body: String },
+    /// Delete the release's file of this content.
+    Asset { repository: String, tag: String, release: u64, name: String, digest: String },
     /// Make the release a draft again.
     Draft { repository: String, tag: String, id: u64 },
 }
@@ -37,9 +48,13 @@ struct Created {
 pub(crate) async fn apply(
     cx: &Cx,
     github: &Github,
-    request: &Request,
+    request: &mut Request,
     plan: &TagRelease,
 ) -> Result<(), Failure> {
+    if let Some(pending) = request.pending.take() {
+        request.commit = commit::write(cx, github, request, &pending).await?;
+    }
+    let request = &*request;
     if let Some(message) = &plan.create_tag {
         let repository = request.repository.clone();
         let object = cx
@@ -52,8 +67,23 @@ pub(crate) async fn apply(
         let inverse = Inverse::Tag { repository, tag: request.tag.clone(), object: object.sha.clone() };
         cx.act(TAG, &inverse, create_tag(cx, github, request, &object.sha)).await?;
     }
-    match &plan.release {
-        Step::NotWanted | Step::Nothing { .. } => {}
+    apply_release(cx, github, request, plan).await?;
+    for it in &plan.moves {
+        it.apply(cx, github, request).await?;
+    }
+    Ok(())
+}
+
+async fn apply_release(
+    cx: &Cx,
+    github: &Github,
+    request: &Request,
+    plan: &TagRelease,
+) -> Result<(), Failure> {
+    let (id, publish) = match &plan.release {
+        Step::NotWanted => return Ok(()),
+        Step::Nothing { id } => (*id, false),
+        Step::Publish { id, .. } => (*id, true),
         Step::Create { name, body, prerelease, publish } => {
             let inverse = Inverse::Release {
                 repository: request.repository.clone(),
@@ -62,14 +92,88 @@ pub(crate) async fn apply(
                 body: body.clone(),
             };
             let call = create_release(cx, github, request, name, body, *prerelease);
-            let id = cx.act(RELEASE, &inverse, call).await?.id;
-            if *publish {
-                publish_release(cx, github, request, id).await?;
-            }
+            (cx.act(RELEASE, &inverse, call).await?.id, *publish)
         }
-        Step::Publish { id, .. } => publish_release(cx, github, request, *id).await?,
+    };
+    for upload in &plan.uploads {
+        let inverse = Inverse::Asset {
+            repository: request.repository.clone(),
+            tag: request.tag.clone(),
+            release: id,
+            name: upload.file.name.clone(),
+            digest: upload.file.digest.clone(),
+        };
+        cx.act(&upload.id, &inverse, upload_asset(cx, github, id, upload)).await?;
+    }
+    if publish {
+        publish_release(cx, github, request, id).await?;
     }
     Ok(())
+}
+
+/// How often an upload is begun.
+const UPLOADS: usize = 3;
+
+/// Uploads one file. After an upload that broke off, looks what GitHub has of it: a whole file is left, a beginning of one
+/// deleted before the next try.
+async fn upload_asset(cx: &Cx, github: &Github, id: u64, upload: &Upload) -> Result<Value, Failure> {
+    let file = &upload.file;
+    let attempt = format!("upload {} to the release {id} in {}", file.name, github.repository());
+    let path = format!("/releases/{id}");
+    let call = Call { attempt: &attempt, permission: WRITE, path: &path };
+    let mut left = UPLOADS;
+    loop {
+        let release: Release = github.get(cx, call).await?;
+        match release.assets.iter().find(|asset| asset.name == file.name) {
+            Some(asset) if is_it(asset, file) => return Ok(json!({"id": asset.id})),
+            Some(asset) if asset.state == "uploaded" => {
+                return Err(Failure::waiting(&attempt)
+                    .because("another file of that name was added at the same moment")
+                    .help(format!("look at {} and decide there", release.html_url))
+                    .untouched(true));
+            }
+            Some(asset) => delete_asset(cx, github, asset.id).await?,
+            None => {}
+        }
+        left -= 1;
+        let failed = match github.upload::<Asset>(cx, call, &release.upload_url, &file.name, &file.path).await
+        {
+            Ok(asset) if is_it(&asset, file) => return Ok(json!({"id": asset.id})),
+            Ok(asset) => {
+                return Err(Failure::unverified(&attempt)
+                    .because(format!("GitHub has {} bytes of it, in the state {}", asset.size, asset.state))
+                    .help("did the file change meanwhile? run the same command again"));
+            }
+            Err(failed) => explained(failed),
+        };
+        if left == 0 || !failed.is_transient() {
+            return Err(failed);
+        }
+        cx.report().say(&format!("could not {attempt}, trying again: {}", failed.chain().join(": ")));
+        cx.or_cancelled(cx.pause(std::time::Duration::from_secs(1))).await?;
+    }
+}
+
+pub(crate) async fn delete_asset(cx: &Cx, github: &Github, id: u64) -> Result<(), Failure> {
+    let attempt = format!("delete the file {id} of a release in {}", github.repository());
+    let path = format!("/releases/assets/{id}");
+    github.delete(cx, Call { attempt: &attempt, permission: WRITE, path: &path }).await
+}
+
+/// What GitHub's words about immutable releases mean for whoever runs into them.
+///
+/// Source: <https://docs.github.com/en/code-security/concepts/supply-chain-security/immutable-releases>
+fn explained(failure: Failure) -> Failure {
+    let said = failure.chain().join(" ");
+    if said.contains("was used by an immutable release") {
+        failure.help("the name of a tag can't be used again once an immutable release had it, even when that was deleted: choose another version")
+    } else if said.contains("immutable") {
+        failure.help(
+            "releases of this repository can't be changed once they are published: release a new version",
+        )
+    } else {
+        failure
+    }
 }
 
 /// <https://docs.github.com/en/rest/git/tags#create-a-tag-object>. Without a tagger, GitHub enters the token's user and
@@ -147,7 +251,8 @@ async fn publish_release(cx: &Cx, github: &Github, request: &Request, id: u64) -
     let Request { tag, repository, .. } = request;
     let inverse = Inverse::Draft { repository: repository.clone(), tag: tag.clone(), id };
     let attempt = format!("publish the release of {tag} in {repository}");
-    cx.act(PUBLISH, &inverse, set_draft(cx, github, &attempt, id, false)).await.map(drop)
+    let call = async { set_draft(cx, github, &attempt, id, false).await.map_err(explained) };
+    cx.act(PUBLISH, &inverse, call).await.map(drop)
 }
 
 /// <https://docs.github.com/en/rest/releases/releases#update-a-release>

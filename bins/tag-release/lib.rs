@@ -1,26 +1,52 @@
 #![doc = include_str!("help.md")]
 
 mod apply;
+mod args;
+mod assets;
+mod bump;
+mod commit;
+#[cfg(test)]
+mod commit_tests;
+mod commits;
+mod files;
 mod gates;
 #[cfg(test)]
 mod gates_tests;
+mod history;
+mod moving;
+#[cfg(test)]
+mod moving_tests;
+mod naming;
+mod next;
+mod notes;
 mod observe;
 mod plan;
 #[cfg(test)]
+mod plan_tests;
+mod release;
+#[cfg(test)]
+mod release_tests;
+mod scheme;
+#[cfg(test)]
 mod tests;
+mod tree;
 mod undo;
 mod verify;
+#[cfg(test)]
+mod version_tests;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-use github::{Github, GithubArgs};
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Plan as _, Step};
+use github::Github;
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Note, Outcome, Output, Permission, Plan as _, Step};
 
-use crate::gates::GateArgs;
-use crate::observe::{Observed, is_full_sha, observe};
-use crate::plan::{Request, Wanted};
+pub use crate::args::TagArgs;
+use crate::args::VersionArgs;
+use crate::bump::{Bump, Wanted};
+use crate::files::Writing;
+use crate::naming::Named;
+use crate::observe::{Observed, Place, observe, place};
+use crate::plan::Request;
 
 /// The step.
 pub const STEP: Step = Step {
@@ -28,6 +54,28 @@ pub const STEP: Step = Step {
     command: kit::command::<TagArgs>,
     outputs: &[
         Output { name: "tag", description: "the tag" },
+        Output {
+            name: "version",
+            description: "the version: the tag without what stands before and after its numbers; absent when the tag is not of --scheme",
+        },
+        Output {
+            name: "previous-version",
+            description: "the version before it, in the same form; absent with --tag, and for a first version",
+        },
+        Output {
+            name: "major",
+            description: "the version's first number; absent when the tag is not of --scheme",
+        },
+        Output { name: "minor", description: "the second, where the scheme has one" },
+        Output { name: "patch", description: "the third, where the scheme has one" },
+        Output {
+            name: "bump",
+            description: "what was counted up since the previous version: major, minor, patch, build, or none",
+        },
+        Output {
+            name: "spellings",
+            description: "the version in every --spelling, as JSON: {\"image\":\"RALLY-V2_1_0_0-RELEASE\"}",
+        },
         Output {
             name: "tag-sha",
             description: "SHA of the tag object (of the commit, for a lightweight tag)",
@@ -64,115 +112,10 @@ pub const STEP: Step = Step {
         },
         ExitCode { code: Code::Waiting, meaning: "somebody else created the tag at the same moment" },
     ],
+    image: Image::Steps,
     timeout: Duration::from_mins(10),
     run: |matches, cx| kit::bind(matches, cx, run),
 };
-
-/// Tag a commit and publish its GitHub release
-#[derive(Args, Debug)]
-#[command(about, long_about = include_str!("help.md"))]
-pub struct TagArgs {
-    /// The tag's name
-    #[arg(long, value_name = "NAME", value_parser = parse_tag)]
-    tag: String,
-
-    /// The commit to tag: a full SHA [default: `GITHUB_SHA`]
-    #[arg(long, value_name = "SHA")]
-    commit: Option<String>,
-
-    /// The tag's message [default: the tag's name]
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    message: Option<String>,
-
-    /// The release's title [default: the tag's name]
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    release_name: Option<String>,
-
-    /// The release's notes, in Markdown [default: the commit's first line and SHA]
-    // Notes are often a list: "- votes".
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "notes_file")]
-    notes: Option<String>,
-
-    /// A file with the release's notes
-    #[arg(long, value_name = "FILE")]
-    notes_file: Option<PathBuf>,
-
-    /// Leave the release as a draft
-    #[arg(long)]
-    draft: bool,
-
-    /// Mark the release as a pre-release
-    #[arg(long)]
-    prerelease: bool,
-
-    /// Make the tag alone
-    #[arg(long)]
-    no_release: bool,
-
-    #[command(flatten)]
-    gates: GateArgs,
-
-    #[command(flatten)]
-    github: GithubArgs,
-}
-
-/// The rules of `git check-ref-format` (<https://git-scm.com/docs/git-check-ref-format>).
-fn parse_tag(text: &str) -> Result<String, String> {
-    if text.starts_with("refs/") {
-        return Err("write the tag's name without refs/tags/".to_owned());
-    }
-    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
-    let character = |c: char| !c.is_control() && !" ~^:?*[\\".contains(c);
-    let usable = text.split('/').all(part)
-        && text.chars().all(character)
-        && !text.contains("..")
-        && !text.contains("@{")
-        && text != "@"
-        && !text.starts_with('-')
-        && !text.ends_with('.');
-    if usable { Ok(text.to_owned()) } else { Err("git does not allow this as a tag's name".to_owned()) }
-}
-
-impl TagArgs {
-    fn request(&self, cx: &Cx, repository: String) -> Result<Request, Failure> {
-        let commit = match (&self.commit, cx.env().get("GITHUB_SHA")) {
-            (Some(commit), _) => commit.trim().to_owned(),
-            (None, Some(_))
-                if cx.env().get("GITHUB_REF").is_some_and(|name| name.starts_with("refs/pull/")) =>
-            {
-                return Err(Failure::refused(format!("tag GITHUB_SHA as {}", self.tag))
-                    .because("in a run for a pull request it is a merge that GitHub made for the test and that no branch has")
-                    .help("give the commit with --commit"));
-            }
-            (None, Some(sha)) => sha.to_owned(),
-            (None, None) => {
-                return Err(Failure::usage("choose the commit to tag")
-                    .because("none is given by --commit or GITHUB_SHA")
-                    .help("add --commit with the full SHA"));
-            }
-        };
-        let lower = commit.to_ascii_lowercase();
-        let commit = if is_full_sha(&lower) { lower } else { commit };
-        let notes = match &self.notes_file {
-            None => self.notes.clone(),
-            Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
-                Failure::usage(format!("read the release notes {}", file.display())).because(error)
-            })?),
-        };
-        Ok(Request {
-            repository,
-            tag: self.tag.clone(),
-            commit,
-            message: self.message.clone().unwrap_or_else(|| self.tag.clone()),
-            release: (!self.no_release).then(|| Wanted {
-                name: self.release_name.clone(),
-                notes,
-                draft: self.draft,
-                prerelease: self.prerelease,
-            }),
-        })
-    }
-}
 
 async fn run(args: TagArgs, cx: Cx) -> Result<Outcome, Failure> {
     if let Some(receipt) = cx.undo() {
@@ -188,36 +131,94 @@ async fn run(args: TagArgs, cx: Cx) -> Result<Outcome, Failure> {
             return Err(Failure::refused("undo the receipt's run")
                 .because(format!("it worked on {was}, and --repository is {}", github.repository())));
         }
-        return undo::undo(&cx, &github, receipt, &args.tag).await;
+        return undo::undo(&cx, &github, receipt).await;
     }
-    let (outcome, outputs) = release(&args, &cx).await?;
+    let mut outputs = Vec::new();
+    let ended = release(&args, &cx, &mut outputs).await;
     for (name, value) in outputs {
         cx.output(name, value);
     }
-    Ok(outcome)
+    ended
 }
 
-/// Tags and releases; answers the step's outputs too.
-async fn release(args: &TagArgs, cx: &Cx) -> Result<(Outcome, Vec<(&'static str, String)>), Failure> {
+type Outputs = Vec<(&'static str, String)>;
+
+/// Tags and releases.
+async fn release(args: &TagArgs, cx: &Cx, outputs: &mut Outputs) -> Result<Outcome, Failure> {
     let github = Github::new(cx, &args.github)?;
-    let request = args.request(cx, github.repository().to_string())?;
-    let mut observed = observe(cx, &github, &request.tag, &request.commit).await?;
+    let repository = github.repository().to_string();
+    let commit = args.commit(cx)?;
+    let place = place(cx, &github, &commit).await?;
+    let named = match &args.tag {
+        Some(tag) => {
+            let since = args.generate_notes.then_some(commit.as_str());
+            naming::given(cx, &github, tag, &args.version, since).await?
+        }
+        None => match naming::counted(cx, &github, &args.version, &commit).await? {
+            Ok(named) => named,
+            Err(nothing) => return nothing.conclude(cx, args.version.fail_if_nothing, outputs),
+        },
+    };
+    if args.move_tag.contains(&named.tag) {
+        return Err(Failure::usage(format!("move {}", named.tag))
+            .because("it is the release's own tag, which never moves")
+            .help("--move-tag is for those like v1, which follow the releases"));
+    }
+    let mut request = args.request(repository, named.tag.clone(), commit)?;
+    request.why.clone_from(&named.why);
+    if let Some(wanted) = &mut request.release {
+        let server = cx.env().get("GITHUB_SERVER_URL").unwrap_or("https://github.com");
+        wanted.usual_notes = named.notes(server, &request.repository);
+    }
+    let bump = version_commit(args, cx, &github, &place, &named, &request).await?;
+    let mut tested = request.commit.clone();
+    let mut parent = None;
+    match bump {
+        Bump::AsIs { tested } => parent = tested,
+        Bump::There(commit) => request.commit = commit,
+        Bump::Needed(pending) => request.pending = Some(pending),
+    }
+    outputs.push(("tag", request.tag.clone()));
+    if request.pending.is_none() {
+        outputs.push(("sha", request.commit.clone()));
+    }
+    outputs.extend(named.outputs.iter().cloned());
+    let mut observed = observe(cx, &github, place, &request.tag).await?;
+    observed.history = named.history;
+    observed.moving = moving::observe(cx, &github, &args.move_tag, &request.commit).await?;
     cx.observed(&observed);
     let mut plan = plan::plan(&request, &observed)?;
     // What is there already has passed them.
     if !plan.actions().is_empty() {
-        let gates =
-            gates::observe(cx, &github, &args.gates, &observed.default_branch, &request.commit).await?;
+        let branch = observed.default_branch.clone();
+        let mut gates = gates::observe(cx, &github, &args.gates, &branch, &tested).await?;
+        if let Some(parent) = parent.filter(|_| gates.untested()) {
+            gates = gates::observe(cx, &github, &args.gates, &branch, &parent).await?;
+            tested = parent;
+        }
         observed.gates = Some(gates.clone());
         cx.observed(&observed);
         plan.notes.extend(gates::judge(&format!("tag {} as {}", request.commit, request.tag), &gates)?);
+        if tested != request.commit || request.pending.is_some() {
+            plan.notes.push(Note::Info(format!(
+                "the checks are those of {tested}, from which the tagged commit differs in the version's files alone"
+            )));
+        }
     }
-    let mut outputs = vec![("tag", request.tag.clone()), ("sha", request.commit.clone())];
+    if !plan.actions().is_empty() && github.may_be_workflow_token(cx.env()) {
+        plan.notes.push(Note::Warning(
+            "if the token is this workflow's own GITHUB_TOKEN, the tag and the release start no workflow; dispatch-workflow --ref TAG does, with the same token".to_owned(),
+        ));
+    }
     if let Go::Stop(outcome) = cx.show(&plan)? {
-        return Ok((outcome, outputs));
+        return Ok(outcome);
     }
-    apply::apply(cx, &github, &request, &plan).await?;
-    let seen = see(cx, &github, &request).await?;
+    let pending = request.pending.is_some();
+    apply::apply(cx, &github, &mut request, &plan).await?;
+    if pending {
+        outputs.push(("sha", request.commit.clone()));
+    }
+    let seen = see(cx, &github, &request, &args.move_tag).await?;
     let there = verify::verify(&request, &seen)?;
     outputs.push(("tag-sha", there.tag.object.clone()));
     outputs.push(("released", there.release.is_some_and(|release| !release.draft).to_string()));
@@ -226,24 +227,50 @@ async fn release(args: &TagArgs, cx: &Cx) -> Result<(Outcome, Vec<(&'static str,
         outputs.push(("release-url", release.html_url.clone()));
     }
     let Request { repository, tag, commit, .. } = &request;
-    let outcome = if plan.actions().is_empty() {
-        Outcome::unchanged(plan.unchanged())
-    } else {
-        let end = match there.release {
-            None => "",
-            Some(release) if release.draft => ", with a draft release",
-            Some(_) => ", and its release is published",
-        };
-        Outcome::changed(format!("{tag} is on {commit} in {repository}{end}"))
+    if plan.actions().is_empty() {
+        return Ok(Outcome::unchanged(plan.unchanged()));
+    }
+    let end = match there.release {
+        None => "",
+        Some(release) if release.draft => ", with a draft release",
+        Some(_) => ", and its release is published",
     };
-    Ok((outcome, outputs))
+    Ok(Outcome::changed(format!("{tag} is on {commit} in {repository}{end}")))
+}
+
+/// Whether the version's files need a commit of their own.
+async fn version_commit(
+    args: &TagArgs,
+    cx: &Cx,
+    github: &Github,
+    place: &Place,
+    named: &Named,
+    request: &Request,
+) -> Result<Bump, Failure> {
+    if args.version.version_file.is_empty() {
+        return Ok(Bump::AsIs { tested: None });
+    }
+    let VersionArgs { scheme, spelling, version_file, commit_message, .. } = &args.version;
+    let message = commit_message.clone().unwrap_or_else(|| format!("Release {}", request.tag));
+    let writing = named.version.as_ref().map(|version| Writing { scheme, spellings: spelling, version });
+    let wanted = Wanted {
+        files: version_file,
+        writing,
+        pointers: &[],
+        branch: args.gates.branch.as_deref().unwrap_or(&place.default_branch),
+        commit: &request.commit,
+        message: &message,
+    };
+    bump::observe(cx, github, wanted).await
 }
 
 /// Looks until what was written is seen, for some seconds: GitHub's answers may lag behind its writes.
-async fn see(cx: &Cx, github: &Github, request: &Request) -> Result<Observed, Failure> {
+async fn see(cx: &Cx, github: &Github, request: &Request, moving: &[String]) -> Result<Observed, Failure> {
     let mut looks = 0;
     loop {
-        let seen = observe(cx, github, &request.tag, &request.commit).await?;
+        let place = place(cx, github, &request.commit).await?;
+        let mut seen = observe(cx, github, place, &request.tag).await?;
+        seen.moving = moving::observe(cx, github, moving, &request.commit).await?;
         looks += 1;
         if looks == 5 || verify::verify(request, &seen).is_ok() {
             return Ok(seen);

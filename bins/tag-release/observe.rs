@@ -15,9 +15,22 @@ pub(crate) struct Observed {
     pub(crate) tag: Option<Tag>,
     /// Every release with the tag's name, drafts too.
     pub(crate) releases: Vec<Release>,
+    /// The tags that move with the release.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) moving: Vec<crate::moving::Moving>,
+    /// What the version was counted from; absent where it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) history: Option<crate::history::History>,
     /// What the gates saw; absent where nothing is left to be gated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) gates: Option<crate::gates::Seen>,
+}
+
+/// Where the tag is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) default_branch: String,
+    pub(crate) subject: String,
 }
 
 /// An existing tag.
@@ -42,12 +55,24 @@ pub(crate) struct Release {
     pub(crate) immutable: bool,
     pub(crate) html_url: String,
     #[serde(default)]
+    pub(crate) upload_url: String,
+    #[serde(default)]
     pub(crate) assets: Vec<Asset>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Asset {
+    #[serde(default)]
+    pub(crate) id: u64,
     pub(crate) name: String,
+    /// `uploaded`; `starter` or `open` while it is not.
+    #[serde(default)]
+    pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) size: u64,
+    /// `sha256:...`; an older server tells none.
+    #[serde(default)]
+    pub(crate) digest: Option<String>,
 }
 
 /// Source: <https://docs.github.com/en/rest/repos/repos#get-a-repository>
@@ -86,12 +111,19 @@ pub(crate) async fn repository(cx: &Cx, github: &Github) -> Result<Repository, F
     github.get(cx, call).await
 }
 
-pub(crate) async fn observe(cx: &Cx, github: &Github, tag: &str, commit: &str) -> Result<Observed, Failure> {
+/// The repository and the commit.
+pub(crate) async fn place(cx: &Cx, github: &Github, commit: &str) -> Result<Place, Failure> {
     let Repository { default_branch } = repository(cx, github).await?;
-    let subject = subject(cx, github, commit).await?;
+    Ok(Place { default_branch, subject: subject(cx, github, commit).await? })
+}
+
+/// What there is of the tag.
+pub(crate) async fn observe(cx: &Cx, github: &Github, place: Place, tag: &str) -> Result<Observed, Failure> {
     Ok(Observed {
-        default_branch,
-        subject,
+        default_branch: place.default_branch,
+        subject: place.subject,
+        moving: Vec::new(),
+        history: None,
         tag: find_tag(cx, github, tag).await?,
         releases: releases(cx, github, tag).await?,
         gates: None,

@@ -7,6 +7,7 @@ use serde_json::json;
 use testkit::github::{Fault, GithubWorld, Options, READ_TOKEN, TOKEN};
 
 use super::*;
+use crate::args::parse_tag;
 
 pub(crate) const REPO: &str = "acme/rally";
 pub(crate) const TAG: &str = "v2.1.0";
@@ -19,8 +20,9 @@ pub(crate) struct World {
 /// How a run ended, and its receipt.
 pub(crate) struct Ran {
     pub(crate) result: Result<Outcome, Failure>,
-    outputs: BTreeMap<&'static str, String>,
-    receipt: Option<Receipt>,
+    pub(crate) outputs: BTreeMap<&'static str, String>,
+    pub(crate) receipt: Option<Receipt>,
+    pub(crate) story: Vec<String>,
 }
 
 impl Ran {
@@ -54,32 +56,31 @@ impl World {
 
     pub(crate) async fn run_in(&self, env: &[(&str, &str)], flags: &[&str]) -> Ran {
         let cx = self.cx(env);
-        let argv = ["tag-release", "--tag", TAG].into_iter().chain(flags.iter().copied());
+        // What is no flag of its own version is of the usual one.
+        let tag = if flags.contains(&"--bump") { &[][..] } else { &["--tag", TAG] };
+        let argv = ["tag-release"].iter().chain(tag).chain(flags).copied();
         let matches = (STEP.command)().try_get_matches_from(argv).unwrap();
-        let ended = release(&TagArgs::from_arg_matches(&matches).unwrap(), &cx).await;
-        let (result, outputs) = match ended {
-            Ok((outcome, outputs)) => (Ok(outcome), outputs),
-            Err(failure) => (Err(failure), Vec::new()),
-        };
+        let mut outputs = Vec::new();
+        let result = release(&TagArgs::from_arg_matches(&matches).unwrap(), &cx, &mut outputs).await;
         let folder = std::env::temp_dir().join(format!("cutover-test-{}", cx.run_id()));
         let receipt = Receipt::read(&folder.join("receipt.json")).ok();
         let _ = std::fs::remove_dir_all(folder);
-        Ran { result, outputs: outputs.into_iter().collect(), receipt }
+        Ran { result, outputs: outputs.into_iter().collect(), receipt, story: cx.report().story() }
     }
 
     pub(crate) async fn run(&self, flags: &[&str]) -> Ran {
         self.run_in(&[("GITHUB_SHA", &self.sha)], flags).await
     }
 
-    async fn undo(&self, receipt: &Receipt) -> Ran {
+    pub(crate) async fn undo(&self, receipt: &Receipt) -> Ran {
         let cx = self.cx(&[]);
         let github = Github::new(&cx, &GithubArgs::default()).unwrap();
-        let result = undo::undo(&cx, &github, receipt, TAG).await;
+        let result = undo::undo(&cx, &github, receipt).await;
         let _ = std::fs::remove_dir_all(std::env::temp_dir().join(format!("cutover-test-{}", cx.run_id())));
-        Ran { result, outputs: BTreeMap::new(), receipt: None }
+        Ran { result, outputs: BTreeMap::new(), receipt: None, story: cx.report().story() }
     }
 
-    fn writes(&self) -> Vec<String> {
+    pub(crate) fn writes(&self) -> Vec<String> {
         let path = |path: &str| {
             path.trim_start_matches("/repos/acme/rally").trim_end_matches(char::is_numeric).to_owned()
         };
@@ -101,6 +102,11 @@ impl World {
         assert_eq!(releases.len(), 1, "{releases:?}");
         assert_eq!((&releases[0]["tag_name"], &releases[0]["draft"]), (&json!(TAG), &json!(false)));
     }
+}
+
+#[test]
+fn the_command_is_sound() {
+    STEP.full_command(None).debug_assert();
 }
 
 #[test]

@@ -4,9 +4,12 @@ use github::Github;
 use kit::{Action, ActionRecord, ActionState, Cx, Failure, Go, Note, Outcome, Plan, Receipt};
 use serde::Serialize;
 
-use crate::apply::{Inverse, delete_release, delete_tag, is_content, set_draft};
-use crate::observe::{Release, Tag, find_tag, releases, repository as look_at};
+use crate::apply::{Inverse, delete_asset, delete_release, delete_tag, is_content, set_draft};
+use crate::commit::{self, Kept};
+use crate::moving;
+use crate::observe::{Asset, Release, Tag, find_tag, releases, repository as look_at};
 use crate::plan::RELEASE;
+use crate::tree::{Entry, Trees};
 
 /// The repository that the receipt's run worked on.
 pub(crate) fn repository(receipt: &Receipt) -> Option<String> {
@@ -24,17 +27,45 @@ struct TakeBack {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Back {
-    DeleteRelease { id: u64, name: String },
-    MakeDraft { id: u64, name: String },
-    DeleteTag { tag: String, object: String },
+    DeleteRelease {
+        id: u64,
+        name: String,
+    },
+    MakeDraft {
+        id: u64,
+        name: String,
+    },
+    DeleteAsset {
+        id: u64,
+        name: String,
+    },
+    DeleteTag {
+        tag: String,
+        object: String,
+    },
+    MoveBack {
+        name: String,
+        before: Option<String>,
+        after: String,
+    },
+    /// A commit on the branch's head, with the files as before.
+    PutFilesBack {
+        branch: String,
+        head: String,
+        tag: String,
+        files: Vec<Kept>,
+    },
 }
 
 impl Back {
-    fn id(&self) -> &'static str {
+    fn id(&self) -> String {
         match self {
-            Self::DeleteRelease { .. } => "delete-release",
-            Self::MakeDraft { .. } => "make-draft",
-            Self::DeleteTag { .. } => "delete-tag",
+            Self::DeleteRelease { .. } => "delete-release".to_owned(),
+            Self::MakeDraft { .. } => "make-draft".to_owned(),
+            Self::DeleteAsset { id, .. } => format!("delete-asset-{id}"),
+            Self::DeleteTag { .. } => "delete-tag".to_owned(),
+            Self::MoveBack { name, .. } => format!("move-back-{name}"),
+            Self::PutFilesBack { branch, .. } => format!("put-files-back-on-{branch}"),
         }
     }
 }
@@ -51,8 +82,22 @@ impl Plan for TakeBack {
                 format!("make the release {name} (number {id}) a draft again"),
                 again,
             ),
+            Back::DeleteAsset { name, .. } => {
+                Action::irreversible(back.id(), format!("delete the file {name} of the draft"), again)
+            }
             Back::DeleteTag { tag, object } => {
                 Action::irreversible(back.id(), format!("delete the tag {tag} ({object})"), again)
+            }
+            Back::MoveBack { name, before: Some(before), .. } => {
+                Action::irreversible(back.id(), format!("move the tag {name} back to {before}"), again)
+            }
+            Back::MoveBack { name, before: None, .. } => {
+                Action::irreversible(back.id(), format!("delete the tag {name}"), again)
+            }
+            Back::PutFilesBack { branch, head, files, .. } => {
+                let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+                let does = format!("commit to {branch}, on {head}, the version's files as they were before");
+                Action::irreversible(back.id(), does, again).detail(paths.join("\n"))
             }
         };
         self.steps.iter().map(action).collect()
@@ -71,11 +116,24 @@ impl Plan for TakeBack {
     }
 }
 
+/// What a branch has now of the files that a run changed in it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct BranchNow {
+    name: String,
+    head: String,
+    /// Whether the run's commit is in its history.
+    has: bool,
+    /// The SHA of each of the files.
+    files: Vec<Option<String>>,
+}
+
 /// Decides, from what is there now.
 pub(crate) fn plan(
     receipt: &[&ActionRecord],
     tag: Option<&Tag>,
     releases: &[Release],
+    branches: &[BranchNow],
+    moved: &[(String, Option<String>)],
 ) -> Result<Vec<Back>, Failure> {
     let inverses: Vec<(&ActionRecord, Inverse)> = receipt
         .iter()
@@ -83,6 +141,23 @@ pub(crate) fn plan(
         .collect();
     let mut steps = Vec::new();
     let mut deleted = Vec::new();
+    for (_, inverse) in &inverses {
+        let Inverse::Moved { name, before, after, .. } = inverse else { continue };
+        let now = moved.iter().find(|(it, _)| it == name).and_then(|(_, now)| now.as_ref());
+        if now == before.as_ref() {
+            continue;
+        }
+        if now != Some(after) {
+            return Err(Failure::refused(format!("move the tag {name} back"))
+                .because(format!(
+                    "it points to {}, and the run left it pointing to {after}",
+                    now.map_or("nothing", String::as_str)
+                ))
+                .help("somebody moved it since; decide with them"));
+        }
+        let (name, before, after) = (name.clone(), before.clone(), after.clone());
+        steps.push(Back::MoveBack { name, before, after });
+    }
     for (action, inverse) in &inverses {
         let Inverse::Release { tag, name, body, .. } = inverse else { continue };
         let id = action.result.get("id").and_then(serde_json::Value::as_u64);
@@ -102,8 +177,14 @@ pub(crate) fn plan(
                 "it is immutable: it can't be taken back, and its tag's name is used up".to_owned(),
             );
         }
-        if !release.assets.is_empty() {
-            let names = release.assets.iter().map(|asset| asset.name.as_str()).collect::<Vec<_>>().join(", ");
+        let others: Vec<&str> = release
+            .assets
+            .iter()
+            .filter(|asset| !inverses.iter().any(|(_, inverse)| is_own(inverse, release.id, asset)))
+            .map(|asset| asset.name.as_str())
+            .collect();
+        if !others.is_empty() {
+            let names = others.join(", ");
             return refuse(format!("it has files that the run did not upload: {names}"));
         }
         if !is_content(release, name, body) {
@@ -125,6 +206,23 @@ pub(crate) fn plan(
                 .because("it is immutable: it can't be taken back"));
         }
         steps.push(Back::MakeDraft { id: *id, name: release.name.clone().unwrap_or_else(|| tag.clone()) });
+    }
+    for release in releases.iter().filter(|release| !deleted.contains(&release.id) && !release.immutable) {
+        let drafted =
+            steps.iter().any(|step| matches!(step, Back::MakeDraft { id, .. } if *id == release.id));
+        for asset in &release.assets {
+            if inverses.iter().any(|(_, inverse)| is_own(inverse, release.id, asset)) {
+                if !release.draft && !drafted {
+                    return Err(Failure::refused(format!(
+                        "delete the file {} of {}",
+                        asset.name, release.tag_name
+                    ))
+                    .because("its release was published since by somebody else")
+                    .help(format!("look at {} and decide there", release.html_url)));
+                }
+                steps.push(Back::DeleteAsset { id: asset.id, name: asset.name.clone() });
+            }
+        }
     }
     for (_, inverse) in &inverses {
         let Inverse::Tag { tag: name, object, .. } = inverse else { continue };
@@ -148,16 +246,106 @@ pub(crate) fn plan(
             steps.push(step);
         }
     }
+    for (_, inverse) in &inverses {
+        let Inverse::Branch { tag, branch, commit, files, .. } = inverse else { continue };
+        let Some(now) = branches.iter().find(|now| now.name == *branch).filter(|now| now.has) else {
+            continue;
+        };
+        let as_it = |of: fn(&Kept) -> &String| {
+            files.iter().zip(&now.files).all(|(file, now)| now.as_ref() == Some(of(file)))
+        };
+        if as_it(|file| &file.before) {
+            continue;
+        }
+        if !as_it(|file| &file.after) {
+            let paths = files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(Failure::refused(format!("put the version's files on {branch} back"))
+                .because(format!("they were changed again since {commit}: {paths}"))
+                .help(format!("decide with whoever did; git revert {commit} begins it by hand")));
+        }
+        let (branch, head, tag) = (branch.clone(), now.head.clone(), tag.clone());
+        steps.push(Back::PutFilesBack { branch, head, tag, files: files.clone() });
+    }
     Ok(steps)
 }
 
-pub(crate) async fn undo(cx: &Cx, github: &Github, receipt: &Receipt, tag: &str) -> Result<Outcome, Failure> {
+/// Looks at the branches that the run moved.
+async fn branches(cx: &Cx, github: &Github, receipt: &[&ActionRecord]) -> Result<Vec<BranchNow>, Failure> {
+    let mut found = Vec::new();
+    for action in receipt {
+        let Ok(Inverse::Branch { branch, commit, files, .. }) =
+            serde_json::from_value(action.inverse.clone())
+        else {
+            continue;
+        };
+        let mut trees = Trees::new(cx, github);
+        let head = trees.head(&branch).await?;
+        let has = trees.has(&head, &commit).await?;
+        let tree = trees.commit(&head).await?.tree;
+        let mut now = Vec::new();
+        for file in &files {
+            now.push(trees.entry(&tree, &file.path).await?.map(|entry| entry.sha));
+        }
+        found.push(BranchNow { name: branch, head, has, files: now });
+    }
+    Ok(found)
+}
+
+/// Where the tags are that the run moved.
+async fn moving_tags(
+    cx: &Cx,
+    github: &Github,
+    receipt: &[&ActionRecord],
+) -> Result<Vec<(String, Option<String>)>, Failure> {
+    let mut found = Vec::new();
+    for action in receipt {
+        if let Ok(Inverse::Moved { name, .. }) = serde_json::from_value(action.inverse.clone()) {
+            let now = find_tag(cx, github, &name).await?.map(|tag| tag.object);
+            found.push((name, now));
+        }
+    }
+    Ok(found)
+}
+
+/// Makes the commit in which the files are as before, on what the branch has now.
+async fn put_back(
+    cx: &Cx,
+    github: &Github,
+    branch: &str,
+    head: &str,
+    tag: &str,
+    files: &[Kept],
+) -> Result<serde_json::Value, Failure> {
+    let base = Trees::new(cx, github).commit(head).await?;
+    let entry =
+        |file: &Kept| Entry { path: file.path.clone(), mode: file.mode.clone(), sha: file.before.clone() };
+    let entries: Vec<Entry> = files.iter().map(entry).collect();
+    let message = format!("Take back the version files of {tag}");
+    let made = commit::child(cx, github, &base, &entries, &message).await?;
+    commit::move_branch(cx, github, branch, head, &made.sha).await
+}
+
+/// Whether the run uploaded the file, and it still is the same; or began to.
+fn is_own(inverse: &Inverse, id: u64, asset: &Asset) -> bool {
+    let Inverse::Asset { release, name, digest, .. } = inverse else { return false };
+    let same = asset.digest.as_ref().is_none_or(|there| there == digest);
+    *release == id && *name == asset.name && (same || asset.state != "uploaded")
+}
+
+pub(crate) async fn undo(cx: &Cx, github: &Github, receipt: &Receipt) -> Result<Outcome, Failure> {
     let undoable = receipt.undoable();
+    let named = |action: &ActionRecord| action.inverse.get("tag")?.as_str().map(str::to_owned);
+    let Some(tag) = receipt.actions.iter().rev().find_map(named) else {
+        return Ok(Outcome::unchanged(format!("that run has written nothing into {}", github.repository())));
+    };
+    let tag = tag.as_str();
     look_at(cx, github).await?;
     let present = find_tag(cx, github, tag).await?;
     let found = releases(cx, github, tag).await?;
-    cx.observed(&serde_json::json!({"tag": present, "releases": found}));
-    let steps = plan(&undoable, present.as_ref(), &found)?;
+    let moved = branches(cx, github, &undoable).await?;
+    cx.observed(&serde_json::json!({"tag": present, "releases": found, "branches": moved}));
+    let moving = moving_tags(cx, github, &undoable).await?;
+    let steps = plan(&undoable, present.as_ref(), &found, &moved, &moving)?;
     let plan = TakeBack { repository: github.repository().to_string(), steps };
     if let Go::Stop(outcome) = cx.show(&plan)? {
         return Ok(outcome);
@@ -166,20 +354,28 @@ pub(crate) async fn undo(cx: &Cx, github: &Github, receipt: &Receipt, tag: &str)
         let none = serde_json::Value::Null;
         match step {
             Back::DeleteRelease { id, .. } => {
-                cx.act(step.id(), &none, delete_release(cx, github, *id)).await?;
+                cx.act(&step.id(), &none, delete_release(cx, github, *id)).await?;
                 mark(cx, &undoable, |action| action.id == RELEASE || action.id == crate::plan::PUBLISH)?;
             }
             Back::MakeDraft { id, name } => {
                 let attempt = format!("make the release {name} a draft again");
-                cx.act(step.id(), &none, set_draft(cx, github, &attempt, *id, true)).await?;
+                cx.act(&step.id(), &none, set_draft(cx, github, &attempt, *id, true)).await?;
                 mark(cx, &undoable, |action| action.id == crate::plan::PUBLISH)?;
             }
+            Back::MoveBack { name, before, after } => {
+                cx.act(&step.id(), &none, moving::put_back(cx, github, name, before.as_deref(), after))
+                    .await?;
+            }
+            Back::PutFilesBack { branch, head, tag, files } => {
+                cx.act(&step.id(), &none, put_back(cx, github, branch, head, tag, files)).await?;
+            }
+            Back::DeleteAsset { id, .. } => cx.act(&step.id(), &none, delete_asset(cx, github, *id)).await?,
             Back::DeleteTag { tag, .. } => {
-                cx.act(step.id(), &none, delete_tag(cx, github, tag)).await?;
+                cx.act(&step.id(), &none, delete_tag(cx, github, tag)).await?;
             }
         }
     }
-    verify(cx, github, tag, &plan.steps).await?;
+    verify(cx, github, &undoable, tag, &plan.steps).await?;
     mark(cx, &undoable, |_| true)?;
     Ok(if plan.steps.is_empty() {
         Outcome::unchanged(plan.unchanged())
@@ -193,13 +389,29 @@ fn mark(cx: &Cx, undoable: &[&ActionRecord], which: impl Fn(&ActionRecord) -> bo
     undoable.iter().filter(open).try_for_each(|action| cx.mark_undone(action))
 }
 
-async fn verify(cx: &Cx, github: &Github, tag: &str, steps: &[Back]) -> Result<(), Failure> {
+async fn verify(
+    cx: &Cx,
+    github: &Github,
+    undoable: &[&ActionRecord],
+    tag: &str,
+    steps: &[Back],
+) -> Result<(), Failure> {
     let present = find_tag(cx, github, tag).await?;
     let found = releases(cx, github, tag).await?;
+    let now = branches(cx, github, undoable).await?;
+    let moving = moving_tags(cx, github, undoable).await?;
     let left = steps.iter().find(|step| match step {
         Back::DeleteRelease { id, .. } => found.iter().any(|release| release.id == *id),
         Back::MakeDraft { id, .. } => found.iter().any(|release| release.id == *id && !release.draft),
+        Back::DeleteAsset { id, .. } => {
+            found.iter().any(|release| release.assets.iter().any(|asset| asset.id == *id))
+        }
         Back::DeleteTag { .. } => present.is_some(),
+        Back::MoveBack { name, before, .. } => moving.iter().any(|(it, now)| it == name && now != before),
+        Back::PutFilesBack { branch, files, .. } => now.iter().any(|now| {
+            let before = files.iter().map(|file| Some(&file.before));
+            now.name == *branch && !now.files.iter().map(Option::as_ref).eq(before)
+        }),
     });
     match left {
         None => Ok(()),

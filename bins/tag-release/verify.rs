@@ -2,6 +2,7 @@
 
 use kit::Failure;
 
+use crate::assets::is_it;
 use crate::observe::{Observed, Release, Tag};
 use crate::plan::Request;
 
@@ -27,6 +28,9 @@ pub(crate) fn verify<'a>(request: &Request, observed: &'a Observed) -> Result<Th
             return Err(missing(format!("the tag is on {on} instead of {commit}")));
         }
     };
+    if let Some(it) = observed.moving.iter().find(|it| it.commit.as_ref() != Some(commit)) {
+        return Err(missing(format!("the tag {} is not on {commit}", it.name)));
+    }
     let Some(wanted) = &request.release else { return Ok(There { tag: there, release: None }) };
     let published: Vec<&Release> = observed.releases.iter().filter(|release| !release.draft).collect();
     let found = match (published.as_slice(), observed.releases.as_slice()) {
@@ -39,5 +43,11 @@ pub(crate) fn verify<'a>(request: &Request, observed: &'a Observed) -> Result<Th
             return Err(missing(format!("it has several releases: {ids}")));
         }
     };
+    for file in &wanted.assets {
+        let asset = found.assets.iter().find(|asset| asset.name == file.name);
+        if !asset.is_some_and(|asset| is_it(asset, file)) {
+            return Err(missing(format!("its release does not have the file {} as it is here", file.name)));
+        }
+    }
     Ok(There { tag: there, release: Some(found) })
 }

@@ -57,6 +57,13 @@ pub(crate) struct Seen {
     pub(crate) asked: Vec<String>,
 }
 
+impl Seen {
+    /// Whether no check at all is known of the commit.
+    pub(crate) fn untested(&self) -> bool {
+        self.checks.as_ref().is_some_and(|checks| checks.all.is_empty())
+    }
+}
+
 /// How the branch stands to the commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Branch {

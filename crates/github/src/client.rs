@@ -73,6 +73,8 @@ pub struct Github {
     pub octocrab: Octocrab,
     repository: Repository,
     base: String,
+    /// Of an app: the workflow's own `GITHUB_TOKEN` is one of these.
+    of_app: bool,
 }
 
 /// One call, and how it is told of.
@@ -121,8 +123,24 @@ impl Github {
             }
         };
         let base = base_url(args.github_api_url.as_deref(), cx.env())?;
-        let octocrab = octocrab(cx.env(), &base, &token(cx.env())?)?;
-        Ok(Self { octocrab, repository, base })
+        let token = token(cx.env())?;
+        let octocrab = octocrab(cx.env(), &base, &token)?;
+        // https://github.blog/engineering/behind-githubs-new-authentication-token-formats/
+        let of_app = token.expose().starts_with("ghs_");
+        Ok(Self { octocrab, repository, base, of_app })
+    }
+
+    /// The same connection to another repository.
+    #[must_use]
+    pub fn at(&self, repository: Repository) -> Self {
+        Self { repository, ..self.clone() }
+    }
+
+    /// Whether the token may be a workflow's own `GITHUB_TOKEN`: what it does starts no workflows.
+    ///
+    /// Source: <https://docs.github.com/en/actions/concepts/security/github_token#when-github_token-triggers-workflow-runs>
+    pub fn may_be_workflow_token(&self, env: &Env) -> bool {
+        self.of_app && env.in_github_job()
     }
 
     /// The repository that all calls go to.
@@ -442,6 +460,13 @@ fn base_url(flag: Option<&str>, env: &Env) -> Result<String, Failure> {
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
+/// Where files are uploaded: `https://uploads.github.com` for `https://api.github.com`, and so for any other host that begins
+/// with `api.`; elsewhere the same host.
+pub(crate) fn upload_address(base: &Uri) -> Uri {
+    let host = base.host().and_then(|host| host.strip_prefix("api."));
+    host.and_then(|host| format!("https://uploads.{host}").parse().ok()).unwrap_or_else(|| base.clone())
+}
+
 pub(crate) fn octocrab(env: &Env, base: &str, token: &Secret) -> Result<Octocrab, Failure> {
     let unusable = |what: &str| Failure::refused(format!("use {what}"));
     let uri: Uri = base.parse().map_err(|error: http::uri::InvalidUri| unusable(base).because(error))?;
@@ -463,7 +488,7 @@ pub(crate) fn octocrab(env: &Env, base: &str, token: &Secret) -> Result<Octocrab
         .with_service(http_client(env)?)
         .with_layer(&ExtraHeadersLayer::new(std::sync::Arc::new(headers)))
         .with_layer(&BaseUriLayer::new(uri.clone()))
-        .with_layer(&AuthHeaderLayer::new(Some(authorization), uri.clone(), uri))
+        .with_layer(&AuthHeaderLayer::new(Some(authorization), uri.clone(), upload_address(&uri)))
         .with_auth(AuthState::None)
         .build();
     match built {

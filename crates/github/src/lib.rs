@@ -11,6 +11,7 @@ mod error;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod upload;
 
 pub use client::{Call, Github, GithubArgs, Method, Once, Repository};
 pub use comment::{Posted, sticky_comment};

@@ -285,3 +285,39 @@ async fn the_world_outlives_its_process() {
     assert_eq!(second.refs(REPO), [("refs/heads/main".to_owned(), sha)]);
     std::fs::remove_dir_all(dir).unwrap();
 }
+
+#[tokio::test]
+async fn a_file_is_uploaded_whole_and_to_no_other_server() {
+    let (world, _) = world().await;
+    let cx = cx(world.url(), TOKEN);
+    let github = client(&cx);
+    let folder = std::env::temp_dir().join(format!("cutover-upload-{}", cx.run_id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("rally 2.jar");
+    std::fs::write(&file, vec![7_u8; 700_000]).unwrap();
+    let draft = json!({"tag_name": "v1", "draft": true});
+    let release: Value =
+        github.write(&cx, Method::Post, at("draft", "/releases"), &draft, async || Ok(None)).await.unwrap();
+    let url = release["upload_url"].as_str().unwrap();
+    let call = at("upload rally.jar", "");
+    let asset: Value = github.upload(&cx, call, url, "rally.jar", &file).await.unwrap();
+    assert_eq!((&asset["state"], &asset["size"]), (&json!("uploaded"), &json!(700_000)));
+    let taken = github.upload::<Value>(&cx, call, url, "rally.jar", &file).await.unwrap_err();
+    assert!(told(&taken).contains("ReleaseAsset.name is taken already"), "{}", told(&taken));
+    let before = world.calls().len();
+    let other = github.upload::<Value>(&cx, call, "https://example.com/x{?name}", "x", &file).await;
+    assert!(told(&other.unwrap_err()).contains("another server's"));
+    assert_eq!(world.calls().len(), before);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn files_go_to_the_upload_host_of_the_api() {
+    for (api, uploads) in [
+        ("https://api.github.com", "https://uploads.github.com/"),
+        ("https://api.acme.ghe.com", "https://uploads.acme.ghe.com/"),
+        ("https://ghes.example.com/api/v3", "https://ghes.example.com/api/v3"),
+    ] {
+        assert_eq!(client::upload_address(&api.parse().unwrap()).to_string(), uploads);
+    }
+}

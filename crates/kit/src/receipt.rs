@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+use crate::files::{create_folder, hand_over};
 use crate::plan::{Shown, Undo};
 use crate::secret::redact_json;
 use crate::{Code, Failure};
@@ -267,7 +268,7 @@ pub(crate) fn save(path: &Path, receipt: &Receipt) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    fs::create_dir_all(folder)?;
+    create_folder(folder)?;
     // In a container action root writes it and the runner's own user uploads it: no secret is in it, so the umask decides who
     // reads it, where a temporary file would be root's alone.
     let mut file = tempfile::Builder::new()
@@ -276,6 +277,7 @@ pub(crate) fn save(path: &Path, receipt: &Receipt) -> io::Result<()> {
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)?;
     file.write_all(format!("{value:#}\n").as_bytes())?;
+    hand_over(file.path())?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()

@@ -2,6 +2,9 @@
 
 use http::Method;
 
+/// The method of a rule that strikes whatever may change something.
+const ANY_WRITE: &str = "any write";
+
 /// On which side of the request's effect the fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
@@ -17,6 +20,8 @@ pub enum Effect {
     Answer { status: u16, headers: Vec<(String, String)>, body: String },
     /// The connection is cut without an answer.
     Reset,
+    /// No answer comes, and the connection stays: for a client that is killed meanwhile.
+    Hang,
 }
 
 /// A rule: requests of this method whose path ends so.
@@ -46,6 +51,11 @@ impl Fault {
     /// Cuts the connection.
     pub fn reset(method: &str, path: &str) -> Self {
         Self::new(method, path, Effect::Reset)
+    }
+
+    /// Leaves the `nth` request that may change something (from 1) without an answer.
+    pub fn hang_at_write(nth: u64) -> Self {
+        Self::new(ANY_WRITE, "", Effect::Hang).nth(nth)
     }
 
     /// Answers with GitHub's error document.
@@ -104,7 +114,8 @@ impl Rules {
     pub(super) fn striking(&mut self, method: &Method, path: &str) -> Option<(When, Effect)> {
         let mut struck = None;
         for (fault, seen) in &mut self.0 {
-            if fault.method == method.as_str() && path.ends_with(&fault.path) {
+            let write = fault.method == ANY_WRITE && method != Method::GET;
+            if (write || fault.method == method.as_str()) && path.ends_with(&fault.path) {
                 *seen += 1;
                 let strikes = *seen >= fault.first && *seen - fault.first < fault.times;
                 if strikes && struck.is_none() {

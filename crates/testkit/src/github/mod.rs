@@ -3,13 +3,17 @@
 //! Git objects, refs and releases are kept and answered in the shapes of <https://docs.github.com/en/rest>; commit
 //! statuses, check runs, comments and what the gates of a release look at are kept too. What nobody models is answered with 404, as GitHub answers what it does not know.
 //!
-//! Not modelled: contents and trees, what pull requests have beside comments, assets, rulesets, immutable releases, secondary rate limits (a
-//! [`Fault`] gives them).
+//! Not modelled: what pull requests have beside comments, rulesets as such (a branch's refusal is given as GitHub words it),
+//! secondary rate limits (a [`Fault`] gives them).
 
 mod api;
+mod checks;
 mod comments;
 mod fault;
 mod gates;
+mod git;
+mod objects;
+mod releases;
 mod state;
 mod workflows;
 
@@ -32,11 +36,15 @@ use tokio::task::JoinHandle;
 use self::comments::Comment;
 use self::fault::Rules;
 pub use self::fault::{Effect, Fault, When};
+use self::objects::Entry;
 use self::state::{Repo, State};
 pub use self::workflows::Workflow;
 
 /// A token that may do everything.
 pub const TOKEN: &str = "ghp_worldWritesEverything0000000000000000";
+
+/// One that may do everything, of the kind that apps and workflows have.
+pub const APP_TOKEN: &str = "ghs_worldWritesEverything0000000000000000";
 
 /// A token that may read.
 pub const READ_TOKEN: &str = "ghp_worldReadsOnly00000000000000000000000";
@@ -146,7 +154,88 @@ impl GithubWorld {
     /// # Panics
     /// When the repository was not created.
     pub fn commit(&self, repository: &str, branch: &str, message: &str) -> String {
-        self.change(|state| repo(state, repository).commit(branch, message))
+        self.change(|state| repo(state, repository).commit(branch, message, &[]))
+    }
+
+    /// [`GithubWorld::commit`] with these files written.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn commit_files(
+        &self,
+        repository: &str,
+        branch: &str,
+        message: &str,
+        files: &[(&str, &str)],
+    ) -> String {
+        self.change(|state| {
+            let repo = repo(state, repository);
+            let mut changes = Vec::new();
+            for (path, content) in files {
+                let sha = repo.write_blob(content.as_bytes());
+                changes.push((*path, Entry { mode: "100644".to_owned(), sha }));
+            }
+            repo.commit(branch, message, &changes)
+        })
+    }
+
+    /// [`GithubWorld::commit`] with a submodule's pointer set.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn commit_submodule(
+        &self,
+        repository: &str,
+        branch: &str,
+        message: &str,
+        path: &str,
+        sha: &str,
+    ) -> String {
+        let entry = Entry { mode: "160000".to_owned(), sha: sha.to_owned() };
+        self.change(|state| repo(state, repository).commit(branch, message, &[(path, entry)]))
+    }
+
+    /// A file as it is on a branch, a tag or a commit; of a submodule, the commit that it points to.
+    pub fn file(&self, repository: &str, rev: &str, path: &str) -> Option<String> {
+        let state = lock(&self.shared.state);
+        let repo = state.repos.get(repository)?;
+        let commit = repo.commits.get(&repo.resolve(rev)?)?;
+        let entry = repo.files(&commit.tree).get(path).cloned()?;
+        if entry.mode == "160000" {
+            return Some(entry.sha);
+        }
+        Some(String::from_utf8_lossy(&repo.read_blob(&entry.sha)?).into_owned())
+    }
+
+    /// A commit's message, parents and the paths in which it differs from the first of them.
+    pub fn commit_of(&self, repository: &str, rev: &str) -> Option<(String, Vec<String>, Vec<String>)> {
+        let state = lock(&self.shared.state);
+        let repo = state.repos.get(repository)?;
+        let commit = repo.commits.get(&repo.resolve(rev)?)?;
+        let parent = commit.parents.first().and_then(|parent| repo.commits.get(parent));
+        let before = parent.map(|parent| repo.files(&parent.tree)).unwrap_or_default();
+        let after = repo.files(&commit.tree);
+        let paths: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        let changed = paths.into_iter().filter(|path| before.get(*path) != after.get(*path));
+        Some((commit.message.clone(), commit.parents.clone(), changed.cloned().collect()))
+    }
+
+    /// What GitHub answers whoever changes this branch by the API, from its rules: `Changes must be made through a pull request.`
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn refuse_changes(&self, repository: &str, branch: &str, message: &str) {
+        self.change(|state| {
+            repo(state, repository).refusals.insert(branch.to_owned(), message.to_owned());
+        });
+    }
+
+    /// From now on the repository's releases become immutable when they are published.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn immutable_releases(&self, repository: &str) {
+        self.change(|state| repo(state, repository).immutable = true);
     }
 
     /// Sets a ref (`refs/tags/v1`) to an object, as `git push` would.
@@ -366,7 +455,7 @@ impl Shared {
         }
         let strike = lock(&self.rules).striking(&parts.method, parts.uri.path());
         if let Some((When::Before, effect)) = &strike {
-            return self.struck(&parts.method, &path, effect);
+            return self.struck(&parts.method, &path, effect).await;
         }
         let answer = {
             let mut state = lock(&self.state);
@@ -376,17 +465,26 @@ impl Shared {
             self.keep();
         }
         if let Some((When::After, effect)) = &strike {
-            return self.struck(&parts.method, &path, effect);
+            return self.struck(&parts.method, &path, effect).await;
         }
         self.record(&parts.method, &path, Some(answer.status));
         Ok(answer.into_response())
     }
 
-    fn struck(&self, method: &Method, path: &str, effect: &Effect) -> io::Result<Response<Full<Bytes>>> {
+    async fn struck(
+        &self,
+        method: &Method,
+        path: &str,
+        effect: &Effect,
+    ) -> io::Result<Response<Full<Bytes>>> {
         match effect {
             Effect::Reset => {
                 self.record(method, path, None);
                 Err(io::Error::new(io::ErrorKind::ConnectionReset, "a fault"))
+            }
+            Effect::Hang => {
+                self.record(method, path, None);
+                std::future::pending().await
             }
             Effect::Answer { status, headers, body } => {
                 let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

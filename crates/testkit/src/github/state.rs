@@ -10,6 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::comments::Comment;
 use super::gates::Gates;
+use super::objects::Entry;
 
 pub(super) type Sha = String;
 
@@ -39,6 +40,20 @@ pub(super) struct Repo {
     pub(super) comments: Vec<Comment>,
     #[serde(default)]
     pub(super) gates: Gates,
+    /// Contents, as base64.
+    #[serde(default)]
+    pub(super) blobs: BTreeMap<Sha, String>,
+    #[serde(default)]
+    pub(super) trees: BTreeMap<Sha, BTreeMap<String, Entry>>,
+    /// What the rules of a branch say to whoever changes it by the API.
+    #[serde(default)]
+    pub(super) refusals: BTreeMap<String, String>,
+    /// Whether its releases become immutable when they are published.
+    #[serde(default)]
+    pub(super) immutable: bool,
+    /// The tags that immutable releases have used.
+    #[serde(default)]
+    pub(super) used_tags: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -46,6 +61,8 @@ pub(super) struct Commit {
     pub(super) message: String,
     pub(super) parents: Vec<Sha>,
     pub(super) date: String,
+    #[serde(default)]
+    pub(super) tree: Sha,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -79,7 +96,7 @@ pub(super) fn now() -> String {
 }
 
 /// An object name of the right form; git's own would be the SHA-1 of the object.
-fn sha(parts: &[&str]) -> Sha {
+pub(super) fn sha(parts: &[&str]) -> Sha {
     use std::fmt::Write as _;
     Sha256::digest(parts.join("\0")).iter().take(20).fold(String::new(), |mut out, byte| {
         let _ = write!(out, "{byte:02x}");
@@ -109,18 +126,34 @@ impl Repo {
             issues: BTreeSet::new(),
             comments: Vec::new(),
             gates: Gates::default(),
+            blobs: BTreeMap::new(),
+            trees: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            immutable: false,
+            used_tags: BTreeSet::new(),
         }
     }
 
-    pub(super) fn commit(&mut self, branch: &str, message: &str) -> Sha {
+    /// A commit on a branch, with these files changed.
+    pub(super) fn commit(&mut self, branch: &str, message: &str, changes: &[(&str, Entry)]) -> Sha {
         let name = format!("refs/heads/{branch}");
         let from =
             self.refs.get(&name).or_else(|| self.refs.get(&format!("refs/heads/{}", self.default_branch)));
         let parents: Vec<Sha> = from.cloned().into_iter().collect();
-        let sha = sha(&["commit", message, &parents.concat(), &self.commits.len().to_string()]);
-        self.commits.insert(sha.clone(), Commit { message: message.to_owned(), parents, date: now() });
+        let before = parents.first().and_then(|sha| Some(self.commits.get(sha)?.tree.clone()));
+        let mut files = self.files(&before.unwrap_or_default());
+        files.extend(changes.iter().map(|(path, entry)| ((*path).to_owned(), entry.clone())));
+        let tree = self.write_tree(&files);
+        let sha = self.add(Commit { message: message.to_owned(), parents, date: now(), tree });
         self.refs.insert(name, sha.clone());
         sha
+    }
+
+    pub(super) fn add(&mut self, commit: Commit) -> Sha {
+        let number = self.commits.len().to_string();
+        let name = sha(&["commit", &commit.message, &commit.tree, &commit.parents.concat(), &number]);
+        self.commits.insert(name.clone(), commit);
+        name
     }
 
     pub(super) fn tag_object(&mut self, tag: TagObject) -> Sha {
@@ -141,6 +174,10 @@ impl Repo {
             Some("commit")
         } else if self.tags.contains_key(sha) {
             Some("tag")
+        } else if self.trees.contains_key(sha) {
+            Some("tree")
+        } else if self.blobs.contains_key(sha) {
+            Some("blob")
         } else {
             None
         }

@@ -1,0 +1,186 @@
+//! The arguments, and what they ask for.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+use github::GithubArgs;
+use kit::{Cx, Failure};
+
+use crate::assets;
+use crate::files::{self, VersionFile};
+use crate::gates::GateArgs;
+use crate::next::Bump;
+use crate::observe::is_full_sha;
+use crate::plan::Request;
+use crate::release::Wanted;
+use crate::scheme::{Pattern, Spelling, parse_spelling};
+
+/// Tag a commit and publish its GitHub release
+#[derive(Args, Debug)]
+#[command(about, long_about = include_str!("help.md"))]
+#[command(group = ArgGroup::new("which").args(["tag", "bump"]).required(true))]
+pub struct TagArgs {
+    /// The tag's name; or --bump
+    #[arg(long, value_name = "NAME", value_parser = parse_tag)]
+    pub(crate) tag: Option<String>,
+
+    /// The commit to tag: a full SHA [default: `GITHUB_SHA`]
+    #[arg(long, value_name = "SHA")]
+    commit: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) version: VersionArgs,
+
+    /// The tag's message [default: the tag's name]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    message: Option<String>,
+
+    /// The release's title [default: the tag's name]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    release_name: Option<String>,
+
+    /// The release's notes, in Markdown [default: the commit's first line and SHA]
+    // Notes are often a list: "- votes".
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "notes_file")]
+    notes: Option<String>,
+
+    /// A file with the release's notes
+    #[arg(long, value_name = "FILE")]
+    notes_file: Option<PathBuf>,
+
+    /// Notes from the commits since the last version, in groups [default with --bump]
+    #[arg(long, conflicts_with_all = ["notes", "notes_file"])]
+    pub(crate) generate_notes: bool,
+
+    /// A file for the release, added before it is published; may be repeated
+    #[arg(long, value_name = "FILE", conflicts_with = "no_release")]
+    asset: Vec<PathBuf>,
+
+    /// A tag that moves to each release, such as v1, if it is on a commit before; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = parse_tag, conflicts_with = "draft")]
+    pub(crate) move_tag: Vec<String>,
+
+    /// Leave the release as a draft
+    #[arg(long)]
+    draft: bool,
+
+    /// Mark the release as a pre-release
+    #[arg(long)]
+    prerelease: bool,
+
+    /// Make the tag alone
+    #[arg(long)]
+    no_release: bool,
+
+    #[command(flatten)]
+    pub(crate) gates: GateArgs,
+
+    #[command(flatten)]
+    pub(crate) github: GithubArgs,
+}
+
+/// How the version is found and written.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Version")]
+pub(crate) struct VersionArgs {
+    /// Count the last version up: by what the commits since ask for, or by this number
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) bump: Option<Bump>,
+
+    /// How tags are written: semver (v1.2.3), vN.M, sprintN, or a pattern such as v{major}.{minor}.{patch}[.{build}]
+    #[arg(long, value_name = "SCHEME", default_value = "semver", value_parser = Pattern::scheme)]
+    pub(crate) scheme: Pattern,
+
+    /// Another spelling of the version, as in image=RALLY-V{major}_{minor}_{patch}_{build}-RELEASE; may be repeated
+    #[arg(long, value_name = "NAME=PATTERN", value_parser = parse_spelling)]
+    pub(crate) spelling: Vec<Spelling>,
+
+    /// A file that the version stands in, changed by a commit of its own, as in package.json=json:version; may be repeated
+    #[arg(long, value_name = "PATH=FORMAT:KEY", value_parser = files::parse, conflicts_with = "any_branch")]
+    pub(crate) version_file: Vec<VersionFile>,
+
+    /// The message of that commit [default: Release TAG]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) commit_message: Option<String>,
+
+    /// Let the last version be a pre-release
+    #[arg(long)]
+    pub(crate) from_prerelease: bool,
+
+    /// Refuse when the commits ask for no release
+    #[arg(long)]
+    pub(crate) fail_if_nothing: bool,
+}
+
+/// The rules of `git check-ref-format` (<https://git-scm.com/docs/git-check-ref-format>).
+pub(crate) fn parse_tag(text: &str) -> Result<String, String> {
+    if text.starts_with("refs/") {
+        return Err("write the tag's name without refs/tags/".to_owned());
+    }
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    let character = |c: char| !c.is_control() && !" ~^:?*[\\".contains(c);
+    let usable = text.split('/').all(part)
+        && text.chars().all(character)
+        && !text.contains("..")
+        && !text.contains("@{")
+        && text != "@"
+        && !text.starts_with('-')
+        && !text.ends_with('.');
+    if usable { Ok(text.to_owned()) } else { Err("git does not allow this as a tag's name".to_owned()) }
+}
+
+impl TagArgs {
+    /// The commit, which may still be a name: that is refused with what it leads to.
+    pub(crate) fn commit(&self, cx: &Cx) -> Result<String, Failure> {
+        let commit = match (&self.commit, cx.env().get("GITHUB_SHA")) {
+            (Some(commit), _) => commit.trim().to_owned(),
+            (None, Some(_))
+                if cx.env().get("GITHUB_REF").is_some_and(|name| name.starts_with("refs/pull/")) =>
+            {
+                let what = self.tag.as_deref().map(|tag| format!(" as {tag}")).unwrap_or_default();
+                return Err(Failure::refused(format!("tag GITHUB_SHA{what}"))
+                    .because("in a run for a pull request it is a merge that GitHub made for the test and that no branch has")
+                    .help("give the commit with --commit"));
+            }
+            (None, Some(sha)) => sha.to_owned(),
+            (None, None) => {
+                return Err(Failure::usage("choose the commit to tag")
+                    .because("none is given by --commit or GITHUB_SHA")
+                    .help("add --commit with the full SHA"));
+            }
+        };
+        let lower = commit.to_ascii_lowercase();
+        Ok(if is_full_sha(&lower) { lower } else { commit })
+    }
+
+    pub(crate) fn request(
+        &self,
+        repository: String,
+        tag: String,
+        commit: String,
+    ) -> Result<Request, Failure> {
+        let notes = match &self.notes_file {
+            None => self.notes.clone(),
+            Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
+                Failure::usage(format!("read the release notes {}", file.display())).because(error)
+            })?),
+        };
+        let assets = assets::read(&self.asset)?;
+        Ok(Request {
+            repository,
+            message: self.message.clone().unwrap_or_else(|| tag.clone()),
+            tag,
+            commit,
+            why: Vec::new(),
+            pending: None,
+            release: (!self.no_release).then(|| Wanted {
+                name: self.release_name.clone(),
+                notes,
+                usual_notes: None,
+                assets,
+                draft: self.draft,
+                prerelease: self.prerelease,
+            }),
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! A release's notes, from its commits. Pure.
+
+use crate::commits::{self, Message, Weight};
+use crate::history::Commit;
+
+/// Between what the changes are listed, and where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Between<'a> {
+    /// `https://github.com`, or an own server.
+    pub(crate) server: &'a str,
+    pub(crate) repository: &'a str,
+    pub(crate) previous: &'a str,
+    pub(crate) tag: &'a str,
+}
+
+/// Types whose changes users do not see.
+const INTERNAL: [&str; 7] = ["build", "chore", "ci", "docs", "refactor", "style", "test"];
+
+pub(crate) fn grouped(between: Between<'_>, commits: &[Commit]) -> String {
+    let mut groups: [(&str, Vec<String>); 4] =
+        ["Breaking changes", "Features", "Fixes", "Other changes"].map(|title| (title, Vec::new()));
+    let mut internal = 0;
+    for commit in commits.iter().filter(|commit| !commit.is_merge) {
+        let message = commits::read(&commit.message);
+        let place = match (message.weight, message.kind.as_deref()) {
+            (Weight::Breaking, _) => 0,
+            (Weight::Feature, _) => 1,
+            (Weight::Fix, _) => 2,
+            (Weight::None, Some(kind)) if INTERNAL.contains(&kind) => {
+                internal += 1;
+                continue;
+            }
+            (Weight::None, _) => 3,
+        };
+        if let Some((_, lines)) = groups.get_mut(place) {
+            lines.push(line(commit, &message));
+        }
+    }
+    let mut text = String::new();
+    for (title, lines) in groups.iter().filter(|(_, lines)| !lines.is_empty()) {
+        text.push_str(&format!("## {title}\n\n{}\n\n", lines.join("\n")));
+    }
+    if internal > 0 {
+        let others = if text.is_empty() { "" } else { "other " };
+        let (commits, change) = if internal == 1 { ("commit", "changes") } else { ("commits", "change") };
+        text.push_str(&format!("{internal} {others}{commits} {change} nothing that users see.\n\n"));
+    }
+    let Between { server, repository, previous, tag } = between;
+    let (from, to) = (github::encode(previous), github::encode(tag));
+    text.push_str(&format!("All changes: {server}/{repository}/compare/{from}...{to}\n"));
+    text
+}
+
+fn line(commit: &Commit, message: &Message) -> String {
+    let scope = message.scope.as_deref().map(|scope| format!("**{}:** ", plain(scope))).unwrap_or_default();
+    let mut line =
+        format!("- {scope}{} ({})", plain(&message.subject), commit.sha.get(..9).unwrap_or(&commit.sha));
+    if let Some(breaks) = &message.breaks {
+        line.push_str(&format!("\n  {}", plain(breaks)));
+    }
+    line
+}
+
+/// A commit's words keep their code and their references (`#12`), but no tag of HTML comes of them, and nobody is called by
+/// them: `bump @types/node` would tell an organization.
+fn plain(text: &str) -> String {
+    kit::one_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('@', "<code>@</code>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_grouped_by_who_they_matter_to() {
+        let commit = |message: &str| Commit {
+            sha: "1a2b3c4d5e6f".into(),
+            message: message.into(),
+            is_merge: message.starts_with("Merge"),
+        };
+        let commits = [
+            "feat(polls): vote twice (#12)",
+            "Merge pull request #12",
+            "fix: bump @types/node to <2>",
+            "refactor!: drop v1\n\nBREAKING CHANGE: the old URLs are gone",
+            "chore: tidy",
+            "ci: faster",
+            "Mend it",
+        ]
+        .map(commit);
+        let between = Between {
+            server: "https://github.com",
+            repository: "acme/rally",
+            previous: "v1.0.0",
+            tag: "v2.0.0",
+        };
+        assert_eq!(
+            grouped(between, &commits),
+            "## Breaking changes\n\n- drop v1 (1a2b3c4d5)\n  the old URLs are gone\n\n\
+             ## Features\n\n- **polls:** vote twice (#12) (1a2b3c4d5)\n\n\
+             ## Fixes\n\n- bump <code>@</code>types/node to &lt;2> (1a2b3c4d5)\n\n\
+             ## Other changes\n\n- Mend it (1a2b3c4d5)\n\n\
+             2 other commits change nothing that users see.\n\n\
+             All changes: https://github.com/acme/rally/compare/v1.0.0...v2.0.0\n"
+        );
+    }
+}
