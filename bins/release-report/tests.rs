@@ -322,6 +322,7 @@ fn nothing_from_outside_gets_out_of_its_place() {
 fn what_looks_like_a_secret_is_masked_and_what_names_one_is_not() {
     for (text, shown) in [
         ("postgresql://u:hunter2@h:5432/db", "postgresql://u:***@h:5432/db"),
+        ("x=postgresql://u:p&w,d@h/db and redis://:pw@h", "x=postgresql://u:***@h/db and redis://:***@h"),
         ("postgresql://u@h/db", "postgresql://u@h/db"),
         ("input DB_PASSWORD=abc, x=1", "input DB_PASSWORD=***, x=1"),
         (
@@ -331,6 +332,14 @@ fn what_looks_like_a_secret_is_masked_and_what_names_one_is_not() {
         (
             "app:DB_PASSWORD=arn:aws:secretsmanager:us-east-1:1:secret:x",
             "app:DB_PASSWORD=arn:aws:secretsmanager:us-east-1:1:secret:x",
+        ),
+        (
+            r#"{"db_password": "abc", "user":"u","token":"t0"}"#,
+            r#"{"db_password": "***", "user":"u","token":"***"}"#,
+        ),
+        (
+            r#"{"secret": {"arn": "a"}} the password: it is kept"#,
+            r#"{"secret": {"arn": "a"}} the password: it is kept"#,
         ),
         ("token ghp_0123456789abcdefghijKLMNOPQRSTUVWXYZ end", "token *** end"),
         ("key AKIAIOSFODNN7EXAMPLE.", "key ***."),
