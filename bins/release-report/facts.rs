@@ -67,10 +67,8 @@ pub(crate) fn fetch(asked: &Asked, lying: &[Lying]) -> Option<String> {
     let artefacts: Option<BTreeSet<String>> = lying.iter().map(artefact).collect();
     let artefacts = artefacts?;
     // Without a pattern, all that the workflow run left is fetched.
-    let pattern = match artefacts.iter().all(|name| name.starts_with("receipts-")) {
-        true => " --pattern 'receipts-*'",
-        false => "",
-    };
+    let are_ours = artefacts.iter().all(|name| name.starts_with("receipts-"));
+    let pattern = if are_ours { " --pattern 'receipts-*'" } else { "" };
     Some(format!(
         "gh run download {} --repo {}{pattern} --dir {}",
         shell_word(&run),

@@ -56,7 +56,7 @@ pub const STEP: Step = Step {
     ],
     image: Image::Steps,
     timeout: Duration::from_mins(5),
-    run: |matches, cx| kit::bind(matches, cx, run),
+    run: |matches, cx| kit::bind(matches, cx, |args: Args, cx| async move { run(&args, &cx) }),
 };
 
 /// Draw a whole release from its receipts
@@ -96,13 +96,13 @@ fn jobs(text: &str) -> Result<Jobs, String> {
     text.parse()
 }
 
-async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
+fn run(args: &Args, cx: &Cx) -> Result<Outcome, Failure> {
     if cx.undo().is_some() {
         return Err(Failure::refused("take a report back")
             .because("it changed nothing but the files it wrote")
             .help("delete those, or run it again"));
     }
-    check(&args)?;
+    check(args)?;
     let found = observe::observe(&args.receipts, args.allow_none)?;
     for file in [&args.markdown, &args.html].into_iter().flatten() {
         write::check(file, &found)?;
@@ -114,7 +114,7 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
         places: args.receipts.clone(),
     };
     let story = plan::plan(found, &asked);
-    outputs(&cx, &story);
+    outputs(cx, &story);
     cx.report().summarize(&markdown::summary(&story));
     let document =
         serde_json::to_value(&story).map_err(|error| Failure::failed("write the report").because(error))?;

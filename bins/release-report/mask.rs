@@ -27,16 +27,41 @@ pub(crate) fn mask(text: &str) -> String {
     if let Some(at) = text.find("-----BEGIN ").filter(|_| text.contains("PRIVATE KEY")) {
         return format!("{}{MASK}", text.get(..at).unwrap_or_default());
     }
+    let text = urls(text);
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(end) = rest.find(is_break) {
+    // The last two words: `"password": "x"` is a name, a colon and a value.
+    let mut before = ["", ""];
+    let mut between = String::new();
+    let mut rest = text.as_str();
+    loop {
+        let end = rest.find(is_break).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
-        out.push_str(&masked(word));
+        let is_value = before[1] == ":" && is_secret(before[0]) && matches!(between.trim(), "\"" | "'");
+        out.push_str(&if is_value && !word.is_empty() && !is_place(word) {
+            MASK.to_owned()
+        } else {
+            masked(word)
+        });
+        if !word.is_empty() {
+            before = [before[1], word];
+            between.clear();
+        }
         let mut chars = after.chars();
-        out.extend(chars.next());
+        let Some(char) = chars.next() else { return out };
+        between.push(char);
+        out.push(char);
         rest = chars.as_str();
     }
-    out + &masked(rest)
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    NAMES.iter().any(|part| name.contains(part))
+}
+
+/// An ARN or a path says where a secret is kept, not what it is.
+fn is_place(value: &str) -> bool {
+    ["arn:", "/", "s3://", "https://", "http://", "ssm:"].iter().any(|sign| value.starts_with(sign))
 }
 
 /// What ends a word: a value reaches to here.
@@ -45,17 +70,10 @@ fn is_break(char: char) -> bool {
 }
 
 fn masked(word: &str) -> String {
-    let word = url(word);
-    for (at, char) in word.char_indices() {
-        if !matches!(char, '=' | ':') {
-            continue;
-        }
+    for (at, _) in word.match_indices('=') {
         let (name, value) = (word.get(..at).unwrap_or_default(), word.get(at + 1..).unwrap_or_default());
-        let last = name.rsplit([':', '/', '=']).next().unwrap_or(name).to_ascii_lowercase();
-        // An ARN or a path says where a secret is kept, not what it is.
-        let is_place =
-            ["arn:", "/", "s3://", "https://", "http://", "ssm:"].iter().any(|sign| value.starts_with(sign));
-        if NAMES.iter().any(|part| last.contains(part)) && !value.is_empty() && !is_place && char == '=' {
+        let last = name.rsplit([':', '/', '=']).next().unwrap_or(name);
+        if is_secret(last) && !value.is_empty() && !is_place(value) {
             return format!("{name}={MASK}");
         }
     }
@@ -72,17 +90,24 @@ fn masked(word: &str) -> String {
             }
         }
     }
-    word
+    word.to_owned()
 }
 
-/// `scheme://user:password@host` without the password.
-fn url(word: &str) -> String {
-    let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
-    let authority = rest.split(['/', '#']).next().unwrap_or(rest);
-    let Some((user, _)) = authority.rsplit_once('@') else { return word.to_owned() };
-    let Some((name, password)) = user.split_once(':') else { return word.to_owned() };
-    if password.is_empty() {
-        return word.to_owned();
+/// Each `scheme://user:password@host` without the password, whatever characters are in that.
+fn urls(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (head, tail) = rest.split_at(at + 3);
+        let end = tail.find(|c: char| c.is_whitespace() || "/\"'<>".contains(c)).unwrap_or(tail.len());
+        let (authority, after) = tail.split_at(end);
+        let parts = authority.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?, host)));
+        out.push_str(head);
+        out.push_str(&match parts {
+            Some(((name, password), host)) if !password.is_empty() => format!("{name}:{MASK}@{host}"),
+            _ => authority.to_owned(),
+        });
+        rest = after;
     }
-    format!("{scheme}://{name}:{MASK}{}", rest.get(user.len()..).unwrap_or_default())
+    out + rest
 }

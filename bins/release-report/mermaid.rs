@@ -18,8 +18,10 @@ pub(crate) fn gantt(story: &Story) -> Option<String> {
         _ => "%H:%M:%S",
     };
     // Without a zone in the dates, every browser shows the figures that are written here: UTC.
-    let mut out =
-        format!("gantt\n  dateFormat YYYY-MM-DDTHH:mm:ss.SSS\n  axisFormat {axis}\n  todayMarker off\n");
+    let mut out = format!(
+        "gantt\n  dateFormat YYYY-MM-DDTHH:mm:ss.SSS\n  axisFormat {axis}\n{}  todayMarker off\n",
+        ticks(ended - began)
+    );
     let mut section = None;
     for run in story.runs.iter().take(RUNS) {
         if section.as_ref() != Some(&run.job) {
@@ -33,6 +35,25 @@ pub(crate) fn gantt(story: &Story) -> Option<String> {
         out.push_str(&format!("  {}\n", task(run)));
     }
     Some(out)
+}
+
+/// Ticks that are far enough from each other for their labels; Mermaid's own stand one in the other.
+fn ticks(span: Duration) -> String {
+    let seconds = span.whole_seconds();
+    let units = [
+        ("second", 1, &[1, 2, 5, 10, 15, 30][..]),
+        ("minute", 60, &[1, 2, 5, 10, 15, 30]),
+        ("hour", 3_600, &[1, 2, 3, 6, 12]),
+        ("day", 86_400, &[1, 2, 7, 14]),
+    ];
+    let all =
+        units.iter().flat_map(|(unit, length, steps)| steps.iter().map(move |step| (unit, *length, *step)));
+    // Beyond that, Mermaid chooses.
+    let fits = all.into_iter().find(|(_, length, step)| seconds / (length * step) < 8);
+    match fits {
+        Some((unit, _, step)) if seconds > 0 => format!("  tickInterval {step}{unit}\n"),
+        _ => String::new(),
+    }
 }
 
 /// How many runs the chart does not have.

@@ -71,8 +71,7 @@ pub(crate) fn plan(found: Found, asked: &Asked) -> Story {
         .filter(|act| act.state == ActionState::Started)
         .count();
     let (silent, verdict) = (silent(&asked.jobs, &runs), stand(&runs, &missing));
-    let verdict =
-        silent.iter().map(|job| Stand::of_job(job)).chain([verdict]).max_by_key(|stand| stand.weight());
+    let verdict = silent.iter().map(Stand::of_job).chain([verdict]).max_by_key(|stand| stand.weight());
     let verdict = verdict.unwrap_or(Stand::None);
     let headline = headline(&runs, &silent, changes, in_doubt, &missing);
     let began = runs.iter().map(|run| run.began).min();

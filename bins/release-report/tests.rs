@@ -307,11 +307,11 @@ fn nothing_from_outside_gets_out_of_its_place() {
         assert!(matches!(bars, 3 | 8), "{row}");
     }
     let gantt = mermaid::gantt(&story).unwrap();
-    for line in gantt.lines().skip(4) {
+    for line in gantt.lines().skip(5) {
         let label = line.split(" :").next().unwrap();
         assert!(!label.contains([':', ';', '#', '"', '%']), "{line}");
     }
-    assert_eq!(gantt.lines().count(), 6, "{gantt}");
+    assert_eq!(gantt.lines().count(), 7, "{gantt}");
     for drawn in [page, file, text::text(&story)] {
         assert!(!drawn.contains('\u{1b}') && !drawn.contains('\u{202e}'));
         assert!(!drawn.lines().any(|line| line.trim_start().starts_with("::")), "{drawn}");
@@ -322,6 +322,7 @@ fn nothing_from_outside_gets_out_of_its_place() {
 fn what_looks_like_a_secret_is_masked_and_what_names_one_is_not() {
     for (text, shown) in [
         ("postgresql://u:hunter2@h:5432/db", "postgresql://u:***@h:5432/db"),
+        ("x=postgresql://u:p&w,d@h/db and redis://:pw@h", "x=postgresql://u:***@h/db and redis://:***@h"),
         ("postgresql://u@h/db", "postgresql://u@h/db"),
         ("input DB_PASSWORD=abc, x=1", "input DB_PASSWORD=***, x=1"),
         (
@@ -331,6 +332,14 @@ fn what_looks_like_a_secret_is_masked_and_what_names_one_is_not() {
         (
             "app:DB_PASSWORD=arn:aws:secretsmanager:us-east-1:1:secret:x",
             "app:DB_PASSWORD=arn:aws:secretsmanager:us-east-1:1:secret:x",
+        ),
+        (
+            r#"{"db_password": "abc", "user":"u","token":"t0"}"#,
+            r#"{"db_password": "***", "user":"u","token":"***"}"#,
+        ),
+        (
+            r#"{"secret": {"arn": "a"}} the password: it is kept"#,
+            r#"{"secret": {"arn": "a"}} the password: it is kept"#,
         ),
         ("token ghp_0123456789abcdefghijKLMNOPQRSTUVWXYZ end", "token *** end"),
         ("key AKIAIOSFODNN7EXAMPLE.", "key ***."),
@@ -418,5 +427,24 @@ fn a_job_that_failed_without_a_receipt_is_never_a_release_that_is_done() {
         r#"{"a": {"result": "success"}, "a": {"result": "failure"}}"#,
     ] {
         assert!(wrong.parse::<Jobs>().unwrap_err().contains("toJSON(needs)"), "{wrong}");
+    }
+}
+
+#[test]
+fn the_ticks_of_the_time_line_leave_room_for_their_labels() {
+    for (seconds, ticks) in [
+        (0, ""),
+        (5, "tickInterval 1second"),
+        (17, "tickInterval 5second"),
+        (600, "tickInterval 2minute"),
+        (7_200, "tickInterval 30minute"),
+        (259_200, "tickInterval 12hour"),
+        (4_000_000, "tickInterval 7day"),
+    ] {
+        let mut last = receipt("wait-healthy", "a", 0, json!({}));
+        last.receipt.ended = Some(last.receipt.started + time::Duration::seconds(seconds));
+        let gantt = mermaid::gantt(&story(vec![last], &[])).unwrap();
+        let drawn = gantt.lines().find(|line| line.contains("tickInterval")).unwrap_or_default();
+        assert_eq!(drawn.trim(), ticks, "{seconds} s");
     }
 }
