@@ -53,8 +53,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// The command of a step: its own arguments and the common ones, with booleans that take `true` and `false`.
 pub fn command<A: Args>() -> Command {
-    // The step goes last: each sets the description of the command.
-    let command = A::augment_args(Common::augment_args(Command::new("step")));
+    // The step goes last: each sets the description of the command. Its flags are not among the common ones.
+    let common = Common::augment_args(Command::new("step")).next_help_heading(None);
+    let command = A::augment_args(common);
     command.args_override_self(true).mut_args(|arg| {
         if matches!(arg.get_action(), ArgAction::SetTrue) {
             arg.action(ArgAction::Set)
