@@ -11,6 +11,7 @@ use crate::files::{self, VersionFile};
 use crate::gates::GateArgs;
 use crate::next::Bump;
 use crate::observe::is_full_sha;
+use crate::others::{self, Submodule, With};
 use crate::plan::Request;
 use crate::release::Wanted;
 use crate::scheme::{Pattern, Spelling, parse_spelling};
@@ -71,6 +72,14 @@ pub struct TagArgs {
     /// Make the tag alone
     #[arg(long)]
     no_release: bool,
+
+    /// A commit of another repository that gets the same tag before this one's, by its full SHA; may be repeated, in order
+    #[arg(long, value_name = "OWNER/NAME@SHA", value_parser = others::parse)]
+    pub(crate) with: Vec<With>,
+
+    /// A submodule that is to point to a commit: that of --with OWNER/NAME, or a full SHA; may be repeated
+    #[arg(long, value_name = "PATH=OWNER/NAME", value_parser = others::parse_submodule, conflicts_with = "any_branch")]
+    pub(crate) submodule: Vec<Submodule>,
 
     #[command(flatten)]
     pub(crate) gates: GateArgs,
@@ -168,6 +177,7 @@ impl TagArgs {
         let assets = assets::read(&self.asset)?;
         Ok(Request {
             repository,
+            suffix: String::new(),
             message: self.message.clone().unwrap_or_else(|| tag.clone()),
             tag,
             commit,
