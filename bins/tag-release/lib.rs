@@ -154,6 +154,7 @@ type Outputs = Vec<(&'static str, String)>;
 
 /// Tags and releases.
 async fn release(args: &TagArgs, cx: &Cx, outputs: &mut Outputs) -> Result<Outcome, Failure> {
+    args.check()?;
     let github = Github::new(cx, &args.github)?;
     let repository = github.repository().to_string();
     let commit = args.commit(cx)?;

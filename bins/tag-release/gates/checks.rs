@@ -46,11 +46,11 @@ struct Status {
 
 /// Source: <https://docs.github.com/en/rest/actions/workflow-runs#list-workflow-runs-for-a-repository>
 #[derive(Clone, Debug, Deserialize)]
-struct Run {
-    id: u64,
-    check_suite_id: Option<u64>,
-    path: Option<String>,
-    event: Option<String>,
+pub(super) struct Run {
+    pub(super) id: u64,
+    pub(super) check_suite_id: Option<u64>,
+    pub(super) path: Option<String>,
+    pub(super) event: Option<String>,
 }
 
 pub(super) async fn checks(
@@ -119,7 +119,7 @@ fn own_run(cx: &Cx) -> Option<String> {
 }
 
 /// Whether a check's page lies in that run: `https://github.com/o/r/actions/runs/123/job/456`.
-fn is_of(url: &str, run: &str) -> bool {
+pub(super) fn is_of(url: &str, run: &str) -> bool {
     url.split_once("/actions/runs/").is_some_and(|(_, rest)| rest.split('/').next() == Some(run))
 }
 
@@ -134,7 +134,7 @@ fn own_workflow(cx: &Cx) -> Option<String> {
 
 /// The check suites that say nothing of the commit any more: those of this very workflow (a release that failed yesterday would
 /// hold up today's), and of runs which the same workflow did again for the same event.
-fn passed_over(runs: &[Run], own: Option<&str>) -> BTreeSet<u64> {
+pub(super) fn passed_over(runs: &[Run], own: Option<&str>) -> BTreeSet<u64> {
     let is_again = |later: &Run, run: &Run| {
         run.path.is_some() && later.path == run.path && later.event == run.event && later.id > run.id
     };

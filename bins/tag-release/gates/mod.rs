@@ -25,7 +25,7 @@ pub(crate) struct GateArgs {
     pub(crate) branch: Option<String>,
 
     /// Tag the commit whatever branch has it, or none
-    #[arg(long, conflicts_with = "branch")]
+    #[arg(long)]
     pub(crate) any_branch: bool,
 
     /// A check or commit status that must be green, by its exact name; may be repeated [default: those that the branch
@@ -34,7 +34,7 @@ pub(crate) struct GateArgs {
     pub(crate) check: Vec<String>,
 
     /// Tag the commit whatever its checks say
-    #[arg(long, conflicts_with = "check")]
+    #[arg(long)]
     pub(crate) no_checks: bool,
 
     /// No pull request of this milestone may be open, by its exact title
