@@ -250,3 +250,14 @@ async fn a_bump_on_a_branch_of_its_own_is_not_let_in_by_its_parent() {
     assert_eq!(code, Code::Refused);
     assert!(told.contains("the branch main does not have the commit"), "{told}");
 }
+
+#[tokio::test]
+async fn undo_of_a_run_on_a_branch_that_is_gone_takes_back_the_rest() {
+    let world = rally().await;
+    world.github.set_ref(REPO, "refs/heads/release", &world.sha);
+    let receipt = world.run(&[&FLAGS[..], &["--branch", "release"]].concat()).await.receipt.unwrap();
+    assert!(world.tag().is_some());
+    world.github.delete_ref(REPO, "refs/heads/release");
+    world.undo(&receipt).await.result.unwrap();
+    assert_eq!((world.tag(), world.github.releases(REPO).len()), (None, 0));
+}

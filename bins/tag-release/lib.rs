@@ -31,6 +31,8 @@ mod release;
 mod release_tests;
 mod scheme;
 #[cfg(test)]
+mod scheme_tests;
+#[cfg(test)]
 mod tests;
 mod tree;
 mod undo;
@@ -95,6 +97,11 @@ pub const STEP: Step = Step {
     permissions: &[
         Permission { action: "contents: read", resource: "REPOSITORY", when: "" },
         Permission { action: "contents: write", resource: "REPOSITORY", when: "unless --dry-run" },
+        Permission {
+            action: "contents: write",
+            resource: "each repository of --with",
+            when: "unless --dry-run; those of the checks too",
+        },
         Permission { action: "checks: read", resource: "REPOSITORY", when: "unless --no-checks" },
         Permission { action: "statuses: read", resource: "REPOSITORY", when: "unless --no-checks" },
         Permission {

@@ -156,8 +156,10 @@ pub(crate) async fn apply_all(cx: &Cx, others: &mut [Other]) -> Result<(), Failu
 /// All of them, as one plan.
 #[derive(Serialize)]
 pub(crate) struct Together<'a> {
-    pub(crate) others: Vec<&'a TagRelease>,
-    pub(crate) release: &'a TagRelease,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<&'a TagRelease>,
+    #[serde(flatten)]
+    release: &'a TagRelease,
 }
 
 impl<'a> Together<'a> {

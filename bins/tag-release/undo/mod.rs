@@ -29,7 +29,8 @@ async fn branches(cx: &Cx, github: &Github, receipt: &[&ActionRecord]) -> Result
             continue;
         };
         let mut trees = Trees::new(cx, github);
-        let head = trees.head(&branch).await?;
+        // A branch that is gone has nothing to put back.
+        let Some(head) = trees.find_head(&branch).await? else { continue };
         let has = trees.has(&head, &commit).await?;
         let tree = trees.commit(&head).await?.tree;
         let mut now = Vec::new();
