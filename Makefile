@@ -1,8 +1,8 @@
 # Both work on a clean machine with Rust, Python 3.10 or later and make; nothing needs root.
 #
 #   make rehearse   a whole release on this machine
-#                   RUNBOOK=rally    FAIL=migration|deploy|sanity MIGRATIONS=DIR TASK_DEFINITION=FILE VARIANT=maintenance
-#                   RUNBOOK=boss     FAIL=table|indexes INPUTS=DIR
+#                   RUNBOOK=rally    FAIL=migration|deploy|sanity MIGRATIONS=DIR TASK_DEFINITION=FILE VARIANT=maintenance|merge
+#                   RUNBOOK=boss     FAIL=table|indexes INPUTS=DIR VARIANT=review
 #                   RUNBOOK=jenkins  FAIL=parameters|restore INPUTS=DIR
 #                   APPROVE=ENVIRONMENT opens this gate alone; without it every gate opens
 #   make test       what the tests need, and the tests
@@ -12,7 +12,7 @@
 CARGO ?= cargo
 CUTOVER_COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: build generate kills lint rehearse rehearse-reset setup test
+.PHONY: actions build generate kills lint rehearse rehearse-reset setup test
 
 setup:
 	@crates/testkit/setup.sh
@@ -20,12 +20,19 @@ setup:
 build:
 	$(CARGO) build --quiet
 
-# The action files are what the steps' arguments say; a test compares.
-generate: build
-	@bin=$$($(CARGO) build --quiet --message-format=json --bin cutover | sed -n 's/.*"executable":"\([^"]*cutover\)".*/\1/p' | tail -n 1); \
-	rm -rf actions && mkdir actions && \
-	for step in $$($$bin --list); do mkdir actions/$$step && $$bin --action $$step > actions/$$step/action.yml || exit 1; done && \
-	$$bin --action > action.yml
+# The action files and the pages in docs/steps are what the steps' arguments and help say; a test compares. IMAGE and CLIENTS_IMAGE are a release's, by digest; CUTOVER is an
+# executable that is there already.
+images = $(if $(IMAGE)$(CLIENTS_IMAGE),--images "$(IMAGE)" "$(CLIENTS_IMAGE)")
+actions: generate
+generate: $(if $(CUTOVER),,build)
+	@bin=$(if $(CUTOVER),$(CUTOVER),$$($(CARGO) build --quiet --message-format=json --bin cutover | sed -n 's/.*"executable":"\([^"]*cutover\)".*/\1/p' | tail -n 1)); \
+	new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && mkdir "$$new/actions" && \
+	for step in $$($$bin --list); do \
+	    mkdir "$$new/actions/$$step" && $$bin --action $$step $(images) > "$$new/actions/$$step/action.yml" || exit 1; done && \
+	$$bin --action $(images) > "$$new/action.yml" && \
+	mkdir "$$new/steps" && $$bin --page > "$$new/steps/README.md" && \
+	for step in $$($$bin --list); do $$bin --page $$step > "$$new/steps/$$step.md" || exit 1; done && \
+	rm -rf actions docs/steps && cp -r "$$new/actions" actions && cp -r "$$new/steps" docs/steps && cp "$$new/action.yml" action.yml
 
 lint:
 	$(CARGO) fmt --all --check
@@ -38,7 +45,7 @@ test: setup
 	$(CARGO) test --quiet
 
 # State lies in .rehearsal/, one world for each kind of failure.
-RUNBOOK ?= rally
+RUNBOOK ?= $(if $(filter review,$(VARIANT)),boss,rally)
 WORLD = .rehearsal/$(RUNBOOK)$(if $(VARIANT),-$(VARIANT))$(if $(FAIL),-$(FAIL))$(if $(MIGRATIONS),-own-migrations)$(if $(TASK_DEFINITION),-own-task-definition)
 
 rehearse: setup

@@ -1,5 +1,7 @@
 //! `cutover`: every step in one executable, called as `cutover STEP ...` or by a link of the step's name.
 
+mod pages;
+
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -7,7 +9,7 @@ use std::process::ExitCode;
 use kit::{Env, Step};
 
 /// Every step. The action files, the documentation and the tests of all steps derive from this list.
-const STEPS: [&Step; 14] = [
+const STEPS: [&Step; 15] = [
     &backup_db::STEP,
     &changeset_review::STEP,
     &copy_objects::STEP,
@@ -17,6 +19,7 @@ const STEPS: [&Step; 14] = [
     &maintenance_toggle::STEP,
     &mute_alerts::STEP,
     &register_task_def::STEP,
+    &release_report::STEP,
     &run_migration::STEP,
     &swap_upstream::STEP,
     &tag_release::STEP,
@@ -43,19 +46,80 @@ fn main() -> ExitCode {
         "--list" => print(&STEPS.map(|step| format!("{}\n", step.name)).concat()),
         "--version" | "-V" => print(&format!("cutover {}\n", kit::version(COMMIT))),
         "--help" | "-h" => print(&usage()),
-        // For `make generate`.
-        "--action" => match argv.get(2).map(String::as_str) {
-            None => print(&kit::dispatcher_yml(&STEPS)),
+        "--action" => action(argv.get(2..).unwrap_or_default()),
+        "--page" => match argv.get(2).map(String::as_str) {
+            None => print(&pages::index(&STEPS)),
             Some(name) => match find(name) {
-                Some(step) => print(&kit::action_yml(step)),
+                Some(step) => print(&pages::step(step)),
                 None => unknown(name),
             },
         },
+        "--completions" => completions(&argv),
+        "--man" => man(argv.get(2).map_or("", String::as_str)),
         "" => {
             let _ = std::io::stderr().write_all(usage().as_bytes());
             ExitCode::from(kit::Code::Usage.number())
         }
         other => unknown(other),
+    }
+}
+
+/// For `make generate`: `--action [STEP] [--images STEPS CLIENTS]`, with both images where a release has them.
+fn action(words: &[String]) -> ExitCode {
+    let (name, images) = match words {
+        [name, rest @ ..] if name != "--images" => (Some(name), rest),
+        rest => (None, rest),
+    };
+    let images = match images {
+        [] => Ok(kit::Images::default()),
+        [_, steps, clients] => kit::Images::released(steps, clients),
+        _ => Err("--images takes two images".to_owned()),
+    };
+    match (images, name.map(|name| (name, find(name)))) {
+        (Err(what), _) => {
+            failed(kit::Code::Usage, &what, "give the digests that the registry has answered with")
+        }
+        (_, Some((name, None))) => unknown(name),
+        (Ok(images), None) => print(&kit::dispatcher_yml(&STEPS, &images)),
+        (Ok(images), Some((_, Some(step)))) => print(&kit::action_yml(step, &images)),
+    }
+}
+
+fn completions(argv: &[String]) -> ExitCode {
+    let name = argv.get(2).map_or("", String::as_str);
+    let Some(shell) = pages::shell(name) else {
+        let asked = if name.is_empty() {
+            "no shell is named".to_owned()
+        } else {
+            format!("there are none for {name}")
+        };
+        return failed(
+            kit::Code::Usage,
+            &format!("print completions: {asked}"),
+            &format!("the shells are {}", pages::shells()),
+        );
+    };
+    let step = match argv.get(3) {
+        None => None,
+        Some(name) => match find(name) {
+            Some(step) => Some(step),
+            None => return unknown(name),
+        },
+    };
+    print(&pages::completions(shell, step, &STEPS, COMMIT))
+}
+
+fn man(folder: &str) -> ExitCode {
+    if folder.is_empty() {
+        return failed(kit::Code::Usage, "write the man pages: no folder is named", "cutover --man DIR");
+    }
+    match pages::man(Path::new(folder), &STEPS, COMMIT) {
+        Ok(number) => print(&format!("{number} pages in {folder}\n")),
+        Err(error) => failed(
+            kit::Code::Failed,
+            &format!("write the man pages to {folder}: {error}"),
+            "name a folder that can be written",
+        ),
     }
 }
 
@@ -65,7 +129,7 @@ fn find(name: &str) -> Option<&'static Step> {
 
 fn usage() -> String {
     let mut text = String::from(
-        "The steps of an AWS release.\n\nUsage: cutover STEP [OPTIONS]\n       cutover --list | --version\n\nSteps:\n",
+        "The steps of an AWS release.\n\nUsage: cutover STEP [OPTIONS]\n       cutover --list | --version\n       cutover --completions SHELL [STEP]\n       cutover --man DIR\n\nSteps:\n",
     );
     for step in STEPS {
         let about = (step.command)().get_about().map(ToString::to_string).unwrap_or_default();
@@ -77,11 +141,13 @@ fn usage() -> String {
 
 fn unknown(name: &str) -> ExitCode {
     let names = STEPS.map(|step| step.name).join(", ");
-    let text = format!(
-        "error: there is no step {name}\n  help: the steps are {names}\n  state: nothing was changed\n"
-    );
-    let _ = std::io::stderr().write_all(text.as_bytes());
-    ExitCode::from(kit::Code::Usage.number())
+    failed(kit::Code::Usage, &format!("there is no step {name}"), &format!("the steps are {names}"))
+}
+
+fn failed(code: kit::Code, what: &str, help: &str) -> ExitCode {
+    let state = if code == kit::Code::Usage { "  state: nothing was changed\n" } else { "" };
+    let _ = std::io::stderr().write_all(format!("error: {what}\n  help: {help}\n{state}").as_bytes());
+    ExitCode::from(code.number())
 }
 
 fn print(text: &str) -> ExitCode {

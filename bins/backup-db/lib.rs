@@ -35,7 +35,7 @@ mod wal;
 use std::time::Duration;
 
 use aws::Aws;
-use kit::{Cx, ExitCode, Failure, Outcome, Output, Permission, Step};
+use kit::{Cx, ExitCode, Failure, Image, Outcome, Output, Permission, Step};
 use s3::Bucket;
 
 pub use args::Args;
@@ -140,6 +140,7 @@ pub const STEP: Step = Step {
             meaning: "deadline passed; no object was left, running again starts anew",
         },
     ],
+    image: Image::Clients,
     timeout: Duration::from_hours(2),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

@@ -20,7 +20,7 @@ use changeset::prepare::{Call, Prepared, files};
 use changeset::request::StackArg;
 use changeset::review::{Operation, Review, StackReview, State, Verdict, Wishes};
 use changeset::show::allow;
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Outcome, Output, Permission, Step};
 
 pub use crate::args::ReviewArgs;
 
@@ -110,6 +110,7 @@ pub const STEP: Step = Step {
             meaning: "a change needs an approval; the review is there all the same",
         },
     ],
+    image: Image::Steps,
     timeout: Duration::from_mins(30),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

@@ -75,8 +75,8 @@ fn run_page(cx: &Cx) -> Option<String> {
 
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let made = folder.map_or(Ok(()), std::fs::create_dir_all);
-    made.and_then(|()| std::fs::write(file, text)).map_err(|error| {
+    let made = folder.map_or(Ok(()), kit::create_folder);
+    made.and_then(|()| std::fs::write(file, text)).and_then(|()| kit::hand_over(file)).map_err(|error| {
         Failure::failed(format!("write {}", file.display()))
             .because(error)
             .help("name a file that can be written")

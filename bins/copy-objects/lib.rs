@@ -31,7 +31,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use aws::Aws;
-use kit::{Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
+use kit::{Cx, ExitCode, Failure, Go, Image, Outcome, Output, Permission, Step};
 
 use apply::Written;
 pub use args::Args;
@@ -154,6 +154,7 @@ pub const STEP: Step = Step {
             meaning: "source or destination was changed by someone else after it was looked at; nothing was copied, of a tree all that did not change",
         },
     ],
+    image: Image::Steps,
     timeout: Duration::from_hours(2),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

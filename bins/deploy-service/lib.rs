@@ -20,7 +20,7 @@ use std::time::Duration;
 use aws::{Aws, AwsArgs};
 use clap::{Args, ValueEnum};
 use ecs::{ServiceRef, parse_revision, parse_service};
-use kit::{Code, Cx, ExitCode, Failure, Outcome, Output, Permission, Receipt, Step};
+use kit::{Code, Cx, ExitCode, Failure, Image, Outcome, Output, Permission, Receipt, Step};
 
 use crate::follow::Options;
 use crate::observe::Ecs;
@@ -154,6 +154,7 @@ pub const STEP: Step = Step {
             meaning: "somebody else's deployment took the place of this one, or it waits for a person at a pause",
         },
     ],
+    image: Image::Steps,
     timeout: Duration::from_mins(30),
     run: |matches, cx| kit::bind(matches, cx, run),
 };
@@ -277,7 +278,7 @@ fn request(args: &DeployArgs, cx: &Cx, target: String) -> Request {
     Request {
         service: args.service.clone(),
         target,
-        budget: cx.deadline().saturating_duration_since(tokio::time::Instant::now()),
+        budget: cx.remaining(),
         roll_back: args.on_failure == OnFailure::RollBack,
     }
 }

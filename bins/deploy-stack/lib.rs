@@ -20,7 +20,7 @@ use changeset::live::{Bucket, Cfn, Phase, Stack};
 use changeset::prepare::{Call, files, no_label};
 use changeset::redact::redact_value;
 use changeset::request::StackArg;
-use kit::{Code, Cx, ExitCode, Failure, Go, Note, Outcome, Output, Permission, Step};
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Note, Outcome, Output, Permission, Step};
 
 pub use crate::args::{Act, DeployArgs};
 use crate::deploy::Deploy;
@@ -107,6 +107,7 @@ pub const STEP: Step = Step {
             meaning: "a stack must be reviewed now that those ahead of it have run",
         },
     ],
+    image: Image::Clients,
     timeout: Duration::from_hours(1),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

@@ -239,11 +239,12 @@ fn key(bucket: &Bucket, name: &str) -> String {
 }
 
 fn write(folder: &Path, path: &Path, text: &str) -> std::io::Result<()> {
-    fs::create_dir_all(folder)?;
+    kit::create_folder(folder)?;
     let unfinished = path.with_extension("tmp");
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     file.write_all(text.as_bytes())?;
+    kit::hand_over(&unfinished)?;
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
     File::open(folder)?.sync_all()

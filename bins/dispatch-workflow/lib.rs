@@ -12,8 +12,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use github::{Github, GithubArgs};
 use kit::{
-    Action, Code, Cx, Env, ExitCode, Failure, Go, Outcome, Output, Permission, Plan, Poll, Receipt, Step,
-    Wait,
+    Action, Code, Cx, Env, ExitCode, Failure, Go, Image, Outcome, Output, Permission, Plan, Poll, Receipt,
+    Step, Wait,
 };
 use serde::Serialize;
 
@@ -48,6 +48,7 @@ pub const STEP: Step = Step {
         },
         ExitCode { code: Code::Deadline, meaning: "the run goes on; the same command goes on waiting" },
     ],
+    image: Image::Steps,
     timeout: Duration::from_hours(1),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

@@ -15,7 +15,7 @@ mod undo;
 
 use std::time::Duration;
 
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step, clock};
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Outcome, Output, Permission, Step, clock};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -97,6 +97,7 @@ pub const STEP: Step = Step {
         ExitCode { code: Code::Deadline, meaning: "switched, and not seen everywhere at the deadline" },
         ExitCode { code: Code::Waiting, meaning: "somebody changed the record at the same moment" },
     ],
+    image: Image::Steps,
     timeout: Duration::from_mins(20),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

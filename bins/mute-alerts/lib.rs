@@ -12,7 +12,7 @@ mod undo;
 
 use std::time::Duration;
 
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Poll, Step};
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Outcome, Output, Permission, Poll, Step};
 
 use crate::args::Act;
 pub use crate::args::Args;
@@ -65,6 +65,7 @@ pub const STEP: Step = Step {
             meaning: "somebody changed a subscription or an alarm at the same moment",
         },
     ],
+    image: Image::Steps,
     timeout: Duration::from_mins(15),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

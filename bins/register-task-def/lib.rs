@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use aws::Aws;
 use ecs::short;
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Outcome, Output, Permission, Step};
 use serde_json::Value;
 
 pub use crate::args::RegisterArgs;
@@ -99,6 +99,7 @@ pub const STEP: Step = Step {
         code: Code::Unverified,
         meaning: "registered, and the revision read back is not what was sent",
     }],
+    image: Image::Steps,
     timeout: Duration::from_mins(5),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws::Aws;
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Receipt, Step};
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Outcome, Output, Permission, Receipt, Step};
 use postgres::Session;
 
 use crate::apply::{Job, Manner};
@@ -170,6 +170,7 @@ pub const STEP: Step = Step {
             meaning: "deadline passed while waiting for the lock, or in a file, which was rolled back. With --task: the task had not stopped; what became of it is --on-cancel's choice",
         },
     ],
+    image: Image::Clients,
     timeout: Duration::from_hours(1),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

@@ -87,7 +87,7 @@ impl<'a> Switching<'a> {
 
     async fn lock(&self, target: &Target) -> Result<(), Failure> {
         let cx = self.cx;
-        let left = self.cx.deadline().saturating_duration_since(Instant::now()) + GRACE;
+        let left = self.cx.remaining() + GRACE;
         let lock = Lock {
             release: self.request.release.clone(),
             run: cx.run_id(),

@@ -21,7 +21,7 @@ mod undo;
 
 use std::time::Duration;
 
-use kit::{Code, Cx, ExitCode, Failure, Go, Note, Outcome, Output, Step};
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Note, Outcome, Output, Step};
 
 use crate::apply::Switching;
 pub use crate::args::Args;
@@ -64,6 +64,7 @@ pub const STEP: Step = Step {
             meaning: "somebody changed a file at the same moment; every other file is as it was",
         },
     ],
+    image: Image::Clients,
     timeout: Duration::from_mins(10),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

@@ -43,7 +43,7 @@ mod version_tests;
 use std::time::Duration;
 
 use github::Github;
-use kit::{Code, Cx, ExitCode, Failure, Go, Note, Outcome, Output, Permission, Plan as _, Step};
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Note, Outcome, Output, Permission, Plan as _, Step};
 
 pub use crate::args::TagArgs;
 use crate::args::VersionArgs;
@@ -126,6 +126,7 @@ pub const STEP: Step = Step {
             meaning: "somebody else created the tag, or moved the branch or a moving tag, at the same moment",
         },
     ],
+    image: Image::Steps,
     timeout: Duration::from_mins(10),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

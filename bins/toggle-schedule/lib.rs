@@ -12,7 +12,7 @@ mod undo;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Poll, Step, clock};
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Outcome, Output, Permission, Poll, Step, clock};
 use serde_json::json;
 
 use crate::args::Act;
@@ -56,6 +56,7 @@ pub const STEP: Step = Step {
         ExitCode { code: Code::Unverified, meaning: "set, and not read back so" },
         ExitCode { code: Code::Waiting, meaning: "somebody changed a rule at the same moment" },
     ],
+    image: Image::Steps,
     timeout: Duration::from_mins(10),
     run: |matches, cx| kit::bind(matches, cx, run),
 };

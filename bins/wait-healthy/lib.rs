@@ -9,10 +9,9 @@ mod watch;
 use std::time::Duration;
 
 use aws::Aws;
-use kit::{Code, Cx, ExitCode, Failure, Go, Outcome, Output, Permission, Step};
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Outcome, Output, Permission, Step};
 use postgres::Target;
 use serde_json::Value;
-use tokio::time::Instant;
 
 use crate::args::{Act, HealthyArgs};
 use crate::kinds::Probe;
@@ -105,6 +104,7 @@ pub const STEP: Step = Step {
             meaning: "somebody changed an index or the saved values at the same moment",
         },
     ],
+    image: Image::Steps,
     timeout: Duration::from_mins(10),
     run: |matches, cx| kit::bind(matches, cx, run),
 };
@@ -115,7 +115,7 @@ async fn run(args: HealthyArgs, cx: Cx) -> Result<Outcome, Failure> {
     }
     let mut request = plan::request(&args, cx.env())?;
     if !request.once {
-        let time = cx.deadline().saturating_duration_since(Instant::now());
+        let time = cx.remaining();
         // What is left is a little less than what was asked for.
         request.warnings.extend(plan::too_long(time + Duration::from_mins(1), cx.env()));
     }

@@ -1,4 +1,4 @@
-//! The action files are what the steps' arguments say.
+//! The action files and the steps' pages are what the steps' arguments say.
 
 use std::path::Path;
 
@@ -25,4 +25,27 @@ async fn the_action_files_are_generated_from_the_arguments() {
     assert!(generated == present, "action.yml is not up to date: run `make generate`");
     let folders = std::fs::read_dir(root.join("actions")).unwrap().count();
     assert_eq!(folders, list.lines().count(), "actions/ has a folder of a step that does not exist");
+}
+
+#[tokio::test]
+async fn the_pages_of_the_steps_are_generated_from_their_help() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/steps");
+    let dir = tempfile::tempdir().unwrap();
+    let cutover = |args: &[&str]| {
+        let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), dir.path());
+        command.args(args);
+        run(command)
+    };
+    let list = cutover(&["--list"]).await.expect(0).stdout;
+    let mut pages = vec![("README.md".to_owned(), cutover(&["--page"]).await.expect(0).stdout)];
+    for step in list.lines() {
+        pages.push((format!("{step}.md"), cutover(&["--page", step]).await.expect(0).stdout));
+    }
+    for (name, generated) in &pages {
+        let present = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+        assert!(*generated == present, "docs/steps/{name} is not up to date: run `make generate`");
+        assert_eq!(generated.matches("```").count() % 2, 0, "a fence of docs/steps/{name} is not closed");
+    }
+    let files = std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!(files, pages.len(), "docs/steps has a page of a step that does not exist");
 }

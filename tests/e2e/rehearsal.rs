@@ -196,6 +196,29 @@ async fn behind_a_maintenance_page_a_release_ends_open_and_one_that_stopped_half
 const UNFINISHED: [&str; 3] = ["s3:CreateMultipartUpload", "s3:UploadPart", "s3:AbortMultipartUpload"];
 
 #[tokio::test]
+async fn what_is_merged_goes_to_staging_and_what_does_not_start_is_put_back() {
+    let rehearsal = Rehearsal::new();
+    let merge = ["--variant", "merge"];
+    let first = rehearsal.rehearse(&merge).await.expect(0);
+    assert!(first.stdout.lines().last().unwrap().starts_with("LIVE: "), "{}", first.stdout);
+    let after_first = rehearsal.writes();
+    for write in ["ecs:RegisterTaskDefinition", "ecs:UpdateService"] {
+        assert_eq!(after_first.get(write), Some(&1), "{write}");
+    }
+    // Another merge of the same: nothing but a new backup.
+    let again = rehearsal.rehearse(&merge).await.expect(0);
+    assert!(again.stdout.lines().last().unwrap().starts_with("LIVE: "), "{}", again.stdout);
+    let after_second = rehearsal.writes();
+    for write in ["ecs:RegisterTaskDefinition", "ecs:UpdateService"] {
+        assert_eq!(after_second.get(write), after_first.get(write), "{write}");
+    }
+
+    let other = Rehearsal::new();
+    let ran = other.rehearse(&["--variant", "merge", "--fail", "deploy"]).await.expect(1);
+    assert!(ran.stdout.lines().last().unwrap().starts_with("NOT LIVE: "), "{}", ran.stdout);
+}
+
+#[tokio::test]
 async fn a_killed_driver_started_again_ends_the_same() {
     let undisturbed = {
         let rehearsal = Rehearsal::new();

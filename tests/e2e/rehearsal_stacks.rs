@@ -279,6 +279,22 @@ async fn what_nobody_let_pass_stops_before_anything_is_touched() {
 }
 
 #[tokio::test]
+async fn a_pull_request_gets_one_comment_and_no_stack_is_touched() {
+    let Some(rehearsal) = Rehearsal::new("boss") else { return };
+    let review = ["--variant", "review"];
+    for _ in 0..2 {
+        let ran = rehearsal.rehearse(&review).await.expect(0);
+        assert!(ran.stdout.lines().last().unwrap().starts_with("REVIEWED: "), "{}", ran.stdout);
+        assert_eq!(rehearsal.operations(), [""; 0]);
+    }
+    let Some(other) = Rehearsal::new("boss") else { return };
+    let ran = other.rehearse(&["--variant", "review", "--fail", "table"]).await.expect(1);
+    assert!(ran.stdout.lines().last().unwrap().starts_with("REFUSED: "), "{}", ran.stdout);
+    let comment = ran.stdout.split("== The comment").nth(1).unwrap();
+    assert!(comment.contains("**LOSS**") && comment.contains("--allow api/EndpointMetaDB:"), "{comment}");
+}
+
+#[tokio::test]
 async fn without_approval_nothing_runs() {
     let Some(rehearsal) = Rehearsal::new("boss") else { return };
     let ran = rehearsal.rehearse(&["--approve", "staging"]).await.expect(1);

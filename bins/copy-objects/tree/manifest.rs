@@ -78,11 +78,14 @@ impl Listed {
     pub(crate) fn keep(&self, files: &Files) -> Result<Written, Failure> {
         let write = |error: io::Error| failed("write", &files.listed, error);
         if let Some(folder) = files.listed.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).map_err(write)?;
+            kit::create_folder(folder).map_err(write)?;
         }
         fs::copy(self.file.path(), &files.listed).map_err(write)?;
         File::open(&files.listed).and_then(|file| file.sync_all()).map_err(write)?;
-        let file = File::create(&files.written).map_err(|error| failed("write", &files.written, error))?;
+        kit::hand_over(&files.listed).map_err(write)?;
+        let file = File::create(&files.written)
+            .and_then(|file| kit::hand_over(&files.written).map(|()| file))
+            .map_err(|error| failed("write", &files.written, error))?;
         Ok(Written { file: BufWriter::new(file), path: files.written.clone() })
     }
 }

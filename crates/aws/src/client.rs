@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use kit::{Cx, Env, Failure};
 use url::Url;
 
-use crate::failure;
+use crate::{failure, session};
 
 /// The flags of every step that talks to AWS.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -53,6 +53,9 @@ impl Aws {
     /// Source: <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>, which no policy can deny.
     pub async fn connect(cx: &Cx, args: &AwsArgs) -> Result<Self, Failure> {
         check_endpoints(args.endpoint_url.as_deref(), cx.env())?;
+        if let Some(text) = session::warning(cx.env(), cx.now(), cx.remaining()) {
+            cx.report().warn(&text);
+        }
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client(cx.env())?)
             .retry_config(RetryConfig::standard().with_max_attempts(5))

@@ -4,6 +4,7 @@ mod arn;
 mod client;
 mod error;
 mod raw;
+mod session;
 
 pub use arn::Arn;
 pub use client::{Aws, AwsArgs, without_retry};

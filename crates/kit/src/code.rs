@@ -59,6 +59,11 @@ impl Code {
         }
     }
 
+    /// The code that has this number.
+    pub fn of(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.number() == number)
+    }
+
     /// The word that names this code in reports.
     pub const fn word(self) -> &'static str {
         match self {

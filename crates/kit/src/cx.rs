@@ -102,6 +102,11 @@ impl Cx {
         self.0.deadline
     }
 
+    /// How long the step may still take.
+    pub fn remaining(&self) -> Duration {
+        self.0.deadline.saturating_duration_since(Instant::now())
+    }
+
     /// The time of day.
     pub fn now(&self) -> OffsetDateTime {
         (self.0.clock)()

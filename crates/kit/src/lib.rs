@@ -21,6 +21,7 @@ mod code;
 mod cx;
 mod env;
 mod failure;
+mod files;
 mod github;
 mod json;
 mod nearest;
@@ -34,12 +35,13 @@ mod step;
 pub mod testing;
 mod wait;
 
-pub use action::{action_yml, dispatcher_yml};
+pub use action::{Images, action_yml, dispatcher_yml};
 pub use args::{Common, Format, command, parse_duration};
 pub use code::Code;
 pub use cx::{Cx, Go, Outcome};
 pub use env::Env;
 pub use failure::{Cause, Failure, innermost};
+pub use files::{create_folder, hand_over};
 pub use github::{
     log_line, markdown_code, markdown_inline, markdown_marker, mermaid_label, one_line, shell_word,
 };
@@ -50,5 +52,5 @@ pub use receipt::{ActionRecord, ActionState, Receipt, Verdict};
 pub use release::{clock, parse_release};
 pub use run::{main, main_with, version};
 pub use secret::{Secret, redact};
-pub use step::{ExitCode, Output, Permission, Run, Step, bind};
+pub use step::{ExitCode, Image, Output, Permission, Run, Step, bind};
 pub use wait::{Poll, Wait};

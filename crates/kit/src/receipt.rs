@@ -3,9 +3,9 @@
 //! The format is public: `docs/receipts.md`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
+use crate::files::{create_folder, hand_over};
 use crate::plan::{Shown, Undo};
 use crate::secret::redact_json;
 use crate::{Code, Failure};
@@ -66,6 +67,15 @@ pub struct Verdict {
     pub code: u8,
     /// One line.
     pub message: String,
+    /// Why it failed, outermost first; absent in receipts of versions that did not keep it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
+    /// The next moves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub help: Vec<String>,
+    /// What state was left, beyond what the actions tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<String>,
 }
 
 /// One action of a receipt.
@@ -137,7 +147,15 @@ impl Receipt {
                 .because(error)
                 .help("--undo takes the file that --receipt named in the run to take back")
         })?;
-        let value: Value = serde_json::from_str(&text).map_err(|error| {
+        Self::parse(&text, &name)
+    }
+
+    /// Reads the text of the receipt that lies at `name`.
+    ///
+    /// # Errors
+    /// A usage error: the text is no receipt, or one that this version does not read.
+    pub fn parse(text: &str, name: &impl std::fmt::Display) -> Result<Self, Failure> {
+        let value: Value = serde_json::from_str(text).map_err(|error| {
             Failure::usage(format!("read the receipt {name}"))
                 .because(error)
                 .help("the file is not a receipt, or was cut off")
@@ -250,9 +268,16 @@ pub(crate) fn save(path: &Path, receipt: &Receipt) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new().prefix(".receipt-").suffix(".tmp").tempfile_in(folder)?;
+    create_folder(folder)?;
+    // In a container action root writes it and the runner's own user uploads it: no secret is in it, so the umask decides who
+    // reads it, where a temporary file would be root's alone.
+    let mut file = tempfile::Builder::new()
+        .prefix(".receipt-")
+        .suffix(".tmp")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)?;
     file.write_all(format!("{value:#}\n").as_bytes())?;
+    hand_over(file.path())?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
@@ -332,6 +357,16 @@ mod tests {
         assert_eq!(undo, ["b", "a"]);
         let other = Journal::open(path, blank("y", "3")).unwrap_err();
         assert_eq!(other.code(), Code::Usage);
+    }
+
+    #[test]
+    fn a_receipt_can_be_read_by_whom_the_umask_lets() {
+        let dir = tempfile::tempdir().unwrap();
+        let (plain, path) = (dir.path().join("plain"), dir.path().join("r.json"));
+        fs::write(&plain, "").unwrap();
+        save(&path, &blank("x", "1")).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&plain));
     }
 
     #[test]

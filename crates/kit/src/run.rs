@@ -263,6 +263,9 @@ fn conclude(step: &'static Step, cx: &Cx, result: Result<Outcome, Failure>) -> C
         journal.receipt.verdict = Some(Verdict {
             code: code.number(),
             message: failure.as_ref().map_or_else(|| outcome.headline.clone(), ToString::to_string),
+            causes: failure.as_ref().map(Failure::chain).unwrap_or_default(),
+            help: failure.as_ref().map(|failure| failure.help.clone()).unwrap_or_default(),
+            state: failure.as_ref().map(|failure| failure.state.clone()).unwrap_or_default(),
         });
         journal.receipt.outputs.insert("changed".to_owned(), changed.to_string());
         if !cx.dry_run() && (cx.inner().receipt_wanted || journal.own().next().is_some()) {
@@ -313,7 +316,13 @@ fn install_panic_hook(cx: &Cx) {
         if let Some(mut journal) = cx.try_journal() {
             (code, _, state) = residue(journal.own(), code, &journal.path);
             journal.receipt.ended = Some(cx.now());
-            journal.receipt.verdict = Some(Verdict { code: code.number(), message: panic.to_string() });
+            journal.receipt.verdict = Some(Verdict {
+                code: code.number(),
+                message: failure.to_string(),
+                causes: failure.chain(),
+                help: failure.help.clone(),
+                state: Vec::new(),
+            });
             if journal.own().next().is_some() {
                 let _ = journal.save();
             }

@@ -21,6 +21,8 @@ pub struct Step {
     pub permissions: &'static [Permission],
     /// What an exit code means in this step, where the common table does not say enough.
     pub exit_codes: &'static [ExitCode],
+    /// The image that its action runs in.
+    pub image: Image,
     /// The deadline when `--timeout` is not given.
     pub timeout: Duration,
     /// The step itself: `|matches, cx| kit::bind(matches, cx, run)`.
@@ -41,6 +43,15 @@ impl Step {
     pub fn full_command(&'static self, commit: Option<&str>) -> Command {
         crate::run::full_command(self, commit)
     }
+}
+
+/// One of the two images of a release, each a stage of the `Dockerfile`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// The executable and nothing else: not even a shell.
+    Steps,
+    /// Beside it PostgreSQL's clients, the SSH client and a shell, for steps that start other programs.
+    Clients,
 }
 
 /// A running step.

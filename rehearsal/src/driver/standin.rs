@@ -90,7 +90,16 @@ impl Artifacts {
         if let Some(name) = get("name").filter(|name| !self.names.contains(*name)) {
             return Err(format!("Unable to download artifact(s): Artifact not found for name: {name}").into());
         }
-        for name in self.names.iter().filter(|name| get("name").is_none_or(|wanted| wanted == *name)) {
+        // Of a pattern's characters only a star at the end is known here.
+        let fits = |name: &str, pattern: &str| match pattern.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == pattern,
+        };
+        let wanted = |name: &&String| {
+            get("name").is_none_or(|wanted| wanted == *name)
+                && get("pattern").is_none_or(|pattern| fits(name, pattern))
+        };
+        for name in self.names.iter().filter(wanted) {
             let (mut files, from) = (Vec::new(), self.folder.join(name));
             walk(&from, true, &mut files)?;
             copy(&files, &from, &if get("name").is_some() { target.clone() } else { target.join(name) })?;

@@ -1,6 +1,7 @@
 //! A whole rehearsal: the world, the production workflow driven against it, and what a person asks afterwards.
 
 mod rally;
+mod review;
 mod stacks;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::driver;
-use crate::world::{self, Description, ReleaseOptions};
+use crate::world::{self, Description, ReleaseOptions, Variant};
 
 /// Rehearse a release: start its world, drive the workflow file against it, and look from outside at what came of it.
 ///
@@ -67,10 +68,20 @@ pub async fn rehearse(options: &Options) -> io::Result<u8> {
     let summary = options.state.join("summary.md");
     let _ = fs::remove_file(&summary);
 
-    let given = match &world {
-        Description::Rally(world) => rally::given(world),
-        Description::Boss(world) => stacks::given(world, ".github/workflows/update-boss-stack.yml"),
-        Description::Jenkins(world) => stacks::given(world, ".github/workflows/upgrade-jenkins-parallel.yml"),
+    let repository = match options.release.variant {
+        Some(Variant::Review) => Some(review::repository(&options.state).await?),
+        _ => None,
+    };
+    let given = match (&world, &repository) {
+        (Description::Rally(world), _) if options.release.variant == Some(Variant::Merge) => {
+            rally::merged(world)
+        }
+        (Description::Rally(world), _) => rally::given(world),
+        (Description::Boss(world), Some(github)) => review::given(world, github),
+        (Description::Boss(world), None) => stacks::given(world, ".github/workflows/update-boss-stack.yml"),
+        (Description::Jenkins(world), _) => {
+            stacks::given(world, ".github/workflows/upgrade-jenkins-parallel.yml")
+        }
     };
     let workflow = options.workflow.clone().unwrap_or_else(|| given.workflow.into());
     let calls = options.state.join("calls.jsonl");
@@ -126,7 +137,16 @@ pub async fn rehearse(options: &Options) -> io::Result<u8> {
         ) => {
             let ran = stacks::operations(&calls)?.split_off(called);
             let stays = format!("AWS is at {}", world.aws.endpoint);
-            (stays, stacks::verdict(before, after, &ran, code == 0))
+            let verdict = match &repository {
+                None => stacks::verdict(before, after, &ran, code == 0),
+                Some(github) => {
+                    let untouched = stacks::untouched(before, after, &ran);
+                    let (comment, line, as_it_should) = review::verdict(github, untouched, code == 0);
+                    say(&format!("\n== The comment\n\n{comment}\n\n"));
+                    (line, as_it_should)
+                }
+            };
+            (stays, verdict)
         }
         (Description::Rally(world), ..) => {
             (format!("{} serves", world.service.url), rally::verdict(world, code == 0).await)

@@ -19,6 +19,18 @@ pub(super) fn given(world: &World) -> Given {
     }
 }
 
+/// What a merge to main starts: no tag and no version are given, and the image is the commit's.
+pub(super) fn merged(world: &World) -> Given {
+    let World { registry, release, .. } = world;
+    let mut given = given(world);
+    given.workflow = ".github/workflows/deploy-on-merge.yml";
+    given.inputs.retain(|(name, _)| !["tag", "version", "image", "build-workflow"].contains(&name.as_str()));
+    // The image is in the registry from the beginning.
+    let build = format!("echo image={}:{} >> \"$GITHUB_OUTPUT\"", registry.uri, release.image_tag);
+    given.inputs.push(pair("build-command", build));
+    given
+}
+
 /// The last line of the rehearsal, and whether the service answers as the workflow's result says it should.
 pub(super) async fn verdict(world: &World, succeeded: bool) -> (String, bool) {
     let wanted = if succeeded { &world.release.to } else { &world.release.from };

@@ -227,12 +227,25 @@ pub(super) fn operations(calls: &Path) -> io::Result<Vec<Ran>> {
     Ok(operations)
 }
 
-/// The last line of the rehearsal, and whether the stacks look as the workflow's result says they should.
-pub(super) fn verdict(before: &Look, after: &Look, ran: &[Ran], succeeded: bool) -> (String, bool) {
+/// How many operations there were on stacks that a person would speak of.
+fn counted(before: &Look, ran: &[Ran]) -> usize {
     // The change set of a new stack leaves an empty one behind, which the review takes away.
     let was_absent = |name: &str| before.release.iter().any(|seen| seen.name == name && seen.stack.is_none());
     let counts = |ran: &&Ran| ran.operation != "DeleteStack" || !ran.stack.as_deref().is_some_and(was_absent);
-    let count = ran.iter().filter(counts).count();
+    ran.iter().filter(counts).count()
+}
+
+/// Whether a run that only looks has left everything as it was.
+pub(super) fn untouched(before: &Look, after: &Look, ran: &[Ran]) -> bool {
+    counted(before, ran) == 0
+        && before.release == after.release
+        && before.untouched == after.untouched
+        && before.items == after.items
+}
+
+/// The last line of the rehearsal, and whether the stacks look as the workflow's result says they should.
+pub(super) fn verdict(before: &Look, after: &Look, ran: &[Ran], succeeded: bool) -> (String, bool) {
+    let count = counted(before, ran);
     let touched: Vec<&str> = before
         .untouched
         .iter()

@@ -178,7 +178,7 @@ impl Checker<'_> {
                 }
             }
             ("status", [])
-            | ("needs", ["*", "result"])
+            | ("needs", [] | ["*", "result"])
             | ("job", ["status"])
             | ("env" | "vars" | "secrets", [_]) => true,
             ("github", [name]) => GITHUB.split_whitespace().any(|pair| pair.split('=').next() == Some(name)),

@@ -37,7 +37,7 @@ impl StandIn {
         match self {
             Self::Checkout => "ref fetch-depth persist-credentials",
             Self::Upload => "name path if-no-files-found retention-days overwrite include-hidden-files",
-            Self::Download => "name path",
+            Self::Download => "name pattern path",
             Self::Credentials => {
                 "aws-region role-to-assume role-session-name role-duration-seconds allowed-account-ids \
                  mask-aws-account-id"

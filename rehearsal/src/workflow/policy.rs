@@ -8,7 +8,8 @@ use super::{Finding, Workflow, entries, items, local, text};
 
 /// Steps that change nothing that serves or holds data: everything else writes unless its `dry-run` says literally true. A change
 /// set is made to be looked at, and nothing of this step executes one. Where a step has several actions, those that only look.
-const READ_ONLY: &[(&str, &[&str])] = &[("changeset-review", &[""]), ("wait-healthy", &["", "wait"])];
+const READ_ONLY: &[(&str, &[&str])] =
+    &[("changeset-review", &[""]), ("wait-healthy", &["", "wait"]), ("release-report", &[""])];
 
 /// The step that runs what another one reviewed, and what ties it to that review.
 const REVIEWED: (&str, [&str; 2]) = ("deploy-stack", ["review", "fingerprint"]);

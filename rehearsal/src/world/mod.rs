@@ -74,6 +74,19 @@ impl Fail {
 pub enum Variant {
     /// Rally: behind a maintenance page, with no task while the database is migrated
     Maintenance,
+    /// Rally: to staging, as each merge does
+    Merge,
+    /// Boss: the new templates in a pull request, whose review is a comment there
+    Review,
+}
+
+impl Variant {
+    fn runbook(self) -> Runbook {
+        match self {
+            Self::Maintenance | Self::Merge => Runbook::Rally,
+            Self::Review => Runbook::Boss,
+        }
+    }
 }
 
 /// The value as the command line has it.
@@ -164,8 +177,9 @@ impl ReleaseOptions {
             let other = name(fail.runbook());
             return Err(format!("`{}` goes wrong with {other}, not with {runbook}", name(fail)));
         }
-        if let Some(variant) = self.variant.filter(|_| self.runbook != Runbook::Rally) {
-            return Err(format!("the variant `{}` is Rally's; {runbook} has none", name(variant)));
+        if let Some(variant) = self.variant.filter(|variant| variant.runbook() != self.runbook) {
+            let other = name(variant.runbook());
+            return Err(format!("the variant `{}` is one of {other}, not of {runbook}", name(variant)));
         }
         if self.runbook != Runbook::Rally && (self.migrations.is_some() || self.task_definition.is_some()) {
             return Err(format!("migrations and task definitions are Rally's; {runbook} has none"));

@@ -14,6 +14,7 @@ static STEP: Step = Step {
     outputs: &[],
     permissions: &[],
     exit_codes: &[],
+    image: kit::Image::Steps,
     timeout: Duration::from_mins(1),
     run: |matches, cx| kit::bind(matches, cx, run),
 };
