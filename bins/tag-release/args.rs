@@ -19,6 +19,7 @@ use crate::scheme::{Pattern, Spelling, parse_spelling};
 /// Tag a commit and publish its GitHub release
 #[derive(Args, Debug)]
 #[command(about, long_about = include_str!("help.md"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(group = ArgGroup::new("which").args(["tag", "bump"]).required(true))]
 pub struct TagArgs {
     /// The tag's name; or --bump
@@ -100,7 +101,7 @@ pub(crate) struct VersionArgs {
     #[arg(long, value_name = "SCHEME", default_value = "semver", value_parser = Pattern::scheme)]
     pub(crate) scheme: Pattern,
 
-    /// Another spelling of the version, as in image=RALLY-V{major}_{minor}_{patch}_{build}-RELEASE; may be repeated
+    /// Another spelling of the version, as in `image=RALLY-V{major}_{minor}_{patch}_{build}-RELEASE`; may be repeated
     #[arg(long, value_name = "NAME=PATTERN", value_parser = parse_spelling)]
     pub(crate) spelling: Vec<Spelling>,
 
