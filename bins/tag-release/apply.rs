@@ -26,7 +26,7 @@ pub(crate) enum Inverse {
     /// Delete the tag if it still points to this object.
     Tag { repository: String, tag: String, object: String },
     /// Put the tag back to where it was, if it is where the run left it.
-    Moved { repository: String, name: String, before: Option<String>, after: String },
+    Moved { repository: String, tag: String, name: String, before: Option<String>, after: String },
     /// Delete the release of this content.
     Release { repository: String, tag: String, name: String, body: String },
     /// Delete the release's file of this content.
@@ -59,13 +59,14 @@ pub(crate) async fn apply(
         let repository = request.repository.clone();
         let object = cx
             .act(
-                TAG_OBJECT,
+                &format!("{TAG_OBJECT}{}", request.suffix),
                 &Inverse::TagObject { repository: repository.clone() },
                 write_tag_object(cx, github, request, message),
             )
             .await?;
         let inverse = Inverse::Tag { repository, tag: request.tag.clone(), object: object.sha.clone() };
-        cx.act(TAG, &inverse, create_tag(cx, github, request, &object.sha)).await?;
+        cx.act(&format!("{TAG}{}", request.suffix), &inverse, create_tag(cx, github, request, &object.sha))
+            .await?;
     }
     apply_release(cx, github, request, plan).await?;
     for it in &plan.moves {

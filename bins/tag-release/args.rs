@@ -11,6 +11,7 @@ use crate::files::{self, VersionFile};
 use crate::gates::GateArgs;
 use crate::next::Bump;
 use crate::observe::is_full_sha;
+use crate::others::{self, Submodule, With};
 use crate::plan::Request;
 use crate::release::Wanted;
 use crate::scheme::{Pattern, Spelling, parse_spelling};
@@ -18,6 +19,7 @@ use crate::scheme::{Pattern, Spelling, parse_spelling};
 /// Tag a commit and publish its GitHub release
 #[derive(Args, Debug)]
 #[command(about, long_about = include_str!("help.md"))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(group = ArgGroup::new("which").args(["tag", "bump"]).required(true))]
 pub struct TagArgs {
     /// The tag's name; or --bump
@@ -49,15 +51,15 @@ pub struct TagArgs {
     notes_file: Option<PathBuf>,
 
     /// Notes from the commits since the last version, in groups [default with --bump]
-    #[arg(long, conflicts_with_all = ["notes", "notes_file"])]
+    #[arg(long)]
     pub(crate) generate_notes: bool,
 
     /// A file for the release, added before it is published; may be repeated
-    #[arg(long, value_name = "FILE", conflicts_with = "no_release")]
+    #[arg(long, value_name = "FILE")]
     asset: Vec<PathBuf>,
 
     /// A tag that moves to each release, such as v1, if it is on a commit before; may be repeated
-    #[arg(long, value_name = "NAME", value_parser = parse_tag, conflicts_with = "draft")]
+    #[arg(long, value_name = "NAME", value_parser = parse_tag)]
     pub(crate) move_tag: Vec<String>,
 
     /// Leave the release as a draft
@@ -71,6 +73,14 @@ pub struct TagArgs {
     /// Make the tag alone
     #[arg(long)]
     no_release: bool,
+
+    /// A commit of another repository that gets the same tag before this one's, by its full SHA; may be repeated, in order
+    #[arg(long, value_name = "OWNER/NAME@SHA", value_parser = others::parse)]
+    pub(crate) with: Vec<With>,
+
+    /// A submodule that is to point to a commit: that of --with OWNER/NAME, or a full SHA; may be repeated
+    #[arg(long, value_name = "PATH=OWNER/NAME", value_parser = others::parse_submodule)]
+    pub(crate) submodule: Vec<Submodule>,
 
     #[command(flatten)]
     pub(crate) gates: GateArgs,
@@ -91,12 +101,12 @@ pub(crate) struct VersionArgs {
     #[arg(long, value_name = "SCHEME", default_value = "semver", value_parser = Pattern::scheme)]
     pub(crate) scheme: Pattern,
 
-    /// Another spelling of the version, as in image=RALLY-V{major}_{minor}_{patch}_{build}-RELEASE; may be repeated
+    /// Another spelling of the version, as in `image=RALLY-V{major}_{minor}_{patch}_{build}-RELEASE`; may be repeated
     #[arg(long, value_name = "NAME=PATTERN", value_parser = parse_spelling)]
     pub(crate) spelling: Vec<Spelling>,
 
     /// A file that the version stands in, changed by a commit of its own, as in package.json=json:version; may be repeated
-    #[arg(long, value_name = "PATH=FORMAT:KEY", value_parser = files::parse, conflicts_with = "any_branch")]
+    #[arg(long, value_name = "PATH=FORMAT:KEY", value_parser = files::parse)]
     pub(crate) version_file: Vec<VersionFile>,
 
     /// The message of that commit [default: Release TAG]
@@ -130,6 +140,30 @@ pub(crate) fn parse_tag(text: &str) -> Result<String, String> {
 }
 
 impl TagArgs {
+    /// Refuses flags that contradict each other. Not clap's conflicts: a workflow may pass `false` for a switch.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let files = !self.version.version_file.is_empty() || !self.submodule.is_empty();
+        let notes = self.notes.is_some() || self.notes_file.is_some();
+        let clashes = [
+            (self.generate_notes && notes, "--generate-notes", "--notes and --notes-file"),
+            (self.no_release && !self.asset.is_empty(), "--asset", "--no-release"),
+            (self.draft && !self.move_tag.is_empty(), "--move-tag", "--draft: it follows published releases"),
+            (self.gates.any_branch && self.gates.branch.is_some(), "--any-branch", "--branch"),
+            (self.gates.no_checks && !self.gates.check.is_empty(), "--no-checks", "--check"),
+            (
+                self.gates.any_branch && files,
+                "--version-file and --submodule",
+                "--any-branch: their commit goes to a branch",
+            ),
+        ];
+        match clashes.into_iter().find(|(clash, ..)| *clash) {
+            Some((_, one, other)) => {
+                Err(Failure::usage(format!("use {one}")).because(format!("it does not go with {other}")))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The commit, which may still be a name: that is refused with what it leads to.
     pub(crate) fn commit(&self, cx: &Cx) -> Result<String, Failure> {
         let commit = match (&self.commit, cx.env().get("GITHUB_SHA")) {
@@ -168,6 +202,7 @@ impl TagArgs {
         let assets = assets::read(&self.asset)?;
         Ok(Request {
             repository,
+            suffix: String::new(),
             message: self.message.clone().unwrap_or_else(|| tag.clone()),
             tag,
             commit,

@@ -88,9 +88,10 @@ pub(crate) async fn observe(cx: &Cx, github: &Github, wanted: Wanted<'_>) -> Res
     let moved =
         || Failure::refused(format!("commit the version files to {branch} in {}", github.repository()));
     let attempt = format!("list the commits of {branch} since {commit} in {}", github.repository());
-    for later in history::between(cx, github, &attempt, commit, &head).await? {
+    let since = history::between(cx, github, &attempt, commit, &head).await?;
+    for later in since.into_iter().filter(|later| later.parent.as_deref() == Some(commit)) {
         let later = trees.commit(&later.sha).await?;
-        if later.parents != [commit] || !is_it(&mut trees, &base, &later, &changes).await? {
+        if !is_it(&mut trees, &base, &later, &changes).await? {
             continue;
         }
         let present = trees.commit(&head).await?;

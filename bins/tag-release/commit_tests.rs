@@ -239,3 +239,25 @@ async fn a_counted_version_is_the_same_in_the_run_that_continues() {
     );
     assert_eq!(world.github.commit_of(REPO, "main").unwrap().1, [world.sha.clone()]);
 }
+
+/// Its checks are its parent's, but the branch has to have it itself.
+#[tokio::test]
+async fn a_bump_on_a_branch_of_its_own_is_not_let_in_by_its_parent() {
+    let mut world = rally().await;
+    world.github.set_ref(REPO, "refs/heads/bump", &world.sha);
+    world.sha = world.github.commit_files(REPO, "bump", "Release 2.1.0", &[(FILE, AFTER)]);
+    let (code, told) = world.run(&FLAGS).await.refused();
+    assert_eq!(code, Code::Refused);
+    assert!(told.contains("the branch main does not have the commit"), "{told}");
+}
+
+#[tokio::test]
+async fn undo_of_a_run_on_a_branch_that_is_gone_takes_back_the_rest() {
+    let world = rally().await;
+    world.github.set_ref(REPO, "refs/heads/release", &world.sha);
+    let receipt = world.run(&[&FLAGS[..], &["--branch", "release"]].concat()).await.receipt.unwrap();
+    assert!(world.tag().is_some());
+    world.github.delete_ref(REPO, "refs/heads/release");
+    world.undo(&receipt).await.result.unwrap();
+    assert_eq!((world.tag(), world.github.releases(REPO).len()), (None, 0));
+}

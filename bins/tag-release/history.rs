@@ -32,6 +32,9 @@ pub(crate) struct Commit {
     pub(crate) message: String,
     /// Of two branches: what it brings stands in the commits that it joins.
     pub(crate) is_merge: bool,
+    /// Its parent, if it has one alone.
+    #[serde(skip)]
+    pub(crate) parent: Option<String>,
 }
 
 /// Source: <https://docs.github.com/en/rest/repos/repos#list-repository-tags>
@@ -136,8 +139,10 @@ pub(crate) async fn between(
     let call = Call { attempt, permission: READ, path: &path };
     let found: Option<Vec<Compared>> = github.list_in(cx, call, "commits", &[]).await?;
     let found = found.ok_or_else(|| Failure::failed(attempt).because("the token may not see them"))?;
-    Ok(found
-        .into_iter()
-        .map(|it| Commit { sha: it.sha, message: it.commit.message, is_merge: it.parents.len() > 1 })
-        .collect())
+    let commit = |it: Compared| {
+        let is_merge = it.parents.len() > 1;
+        let parent = it.parents.into_iter().next().filter(|_| !is_merge).map(|parent| parent.sha);
+        Commit { sha: it.sha, message: it.commit.message, is_merge, parent }
+    };
+    Ok(found.into_iter().map(commit).collect())
 }

@@ -20,6 +20,9 @@ mod naming;
 mod next;
 mod notes;
 mod observe;
+mod others;
+#[cfg(test)]
+mod others_tests;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
@@ -27,6 +30,8 @@ mod release;
 #[cfg(test)]
 mod release_tests;
 mod scheme;
+#[cfg(test)]
+mod scheme_tests;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -46,6 +51,7 @@ use crate::bump::{Bump, Wanted};
 use crate::files::Writing;
 use crate::naming::Named;
 use crate::observe::{Observed, Place, observe, place};
+use crate::others::Together;
 use crate::plan::Request;
 
 /// The step.
@@ -91,6 +97,11 @@ pub const STEP: Step = Step {
     permissions: &[
         Permission { action: "contents: read", resource: "REPOSITORY", when: "" },
         Permission { action: "contents: write", resource: "REPOSITORY", when: "unless --dry-run" },
+        Permission {
+            action: "contents: write",
+            resource: "each repository of --with",
+            when: "unless --dry-run; those of the checks too",
+        },
         Permission { action: "checks: read", resource: "REPOSITORY", when: "unless --no-checks" },
         Permission { action: "statuses: read", resource: "REPOSITORY", when: "unless --no-checks" },
         Permission {
@@ -110,7 +121,10 @@ pub const STEP: Step = Step {
             code: Code::Refused,
             meaning: "the tag is on another commit, a gate is shut, the commit is none, or a draft is not the one wanted; nothing was changed",
         },
-        ExitCode { code: Code::Waiting, meaning: "somebody else created the tag at the same moment" },
+        ExitCode {
+            code: Code::Waiting,
+            meaning: "somebody else created the tag, or moved the branch or a moving tag, at the same moment",
+        },
     ],
     image: Image::Steps,
     timeout: Duration::from_mins(10),
@@ -120,13 +134,16 @@ pub const STEP: Step = Step {
 async fn run(args: TagArgs, cx: Cx) -> Result<Outcome, Failure> {
     if let Some(receipt) = cx.undo() {
         let mut to = args.github.clone();
-        if let (None, Some(repository)) = (&to.repository, undo::repository(receipt)) {
+        let worked = undo::repositories(receipt);
+        if let (None, Some(repository)) = (&to.repository, worked.last()) {
             // The job that undoes may belong to another repository than the one that released.
             to.repository = repository.parse().ok();
         }
         let github = Github::new(&cx, &to)?;
-        if let Some(was) = undo::repository(receipt)
-            && was != github.repository().to_string()
+        // Where it was cut off among several, the one of --repository was not begun.
+        let one = worked.iter().all(|repository| Some(repository) == worked.first()) && args.with.is_empty();
+        if let (true, Some(was)) = (one, worked.first())
+            && *was != github.repository().to_string()
         {
             return Err(Failure::refused("undo the receipt's run")
                 .because(format!("it worked on {was}, and --repository is {}", github.repository())));
@@ -145,6 +162,7 @@ type Outputs = Vec<(&'static str, String)>;
 
 /// Tags and releases.
 async fn release(args: &TagArgs, cx: &Cx, outputs: &mut Outputs) -> Result<Outcome, Failure> {
+    args.check()?;
     let github = Github::new(cx, &args.github)?;
     let repository = github.repository().to_string();
     let commit = args.commit(cx)?;
@@ -188,12 +206,15 @@ async fn release(args: &TagArgs, cx: &Cx, outputs: &mut Outputs) -> Result<Outco
     observed.moving = moving::observe(cx, &github, &args.move_tag, &request.commit).await?;
     cx.observed(&observed);
     let mut plan = plan::plan(&request, &observed)?;
+    let mut others =
+        others::observe_all(cx, &github, &args.with, &request.tag, &request.message, &args.gates).await?;
     // What is there already has passed them.
     if !plan.actions().is_empty() {
         let branch = observed.default_branch.clone();
         let mut gates = gates::observe(cx, &github, &args.gates, &branch, &tested).await?;
         if let Some(parent) = parent.filter(|_| gates.untested()) {
-            gates = gates::observe(cx, &github, &args.gates, &branch, &parent).await?;
+            // Its checks alone: whether the branch has the commit is asked of the commit.
+            gates.checks = gates::observe(cx, &github, &args.gates, &branch, &parent).await?.checks;
             tested = parent;
         }
         observed.gates = Some(gates.clone());
@@ -205,14 +226,18 @@ async fn release(args: &TagArgs, cx: &Cx, outputs: &mut Outputs) -> Result<Outco
             )));
         }
     }
-    if !plan.actions().is_empty() && github.may_be_workflow_token(cx.env()) {
+    let nothing = Together::new(&others, &plan).actions().is_empty();
+    if !nothing && github.may_be_workflow_token(cx.env()) {
         plan.notes.push(Note::Warning(
             "if the token is this workflow's own GITHUB_TOKEN, the tag and the release start no workflow; dispatch-workflow --ref TAG does, with the same token".to_owned(),
         ));
     }
-    if let Go::Stop(outcome) = cx.show(&plan)? {
+    let together = Together::new(&others, &plan);
+    let unchanged = together.unchanged();
+    if let Go::Stop(outcome) = cx.show(&together)? {
         return Ok(outcome);
     }
+    others::apply_all(cx, &mut others).await?;
     let pending = request.pending.is_some();
     apply::apply(cx, &github, &mut request, &plan).await?;
     if pending {
@@ -227,15 +252,20 @@ async fn release(args: &TagArgs, cx: &Cx, outputs: &mut Outputs) -> Result<Outco
         outputs.push(("release-url", release.html_url.clone()));
     }
     let Request { repository, tag, commit, .. } = &request;
-    if plan.actions().is_empty() {
-        return Ok(Outcome::unchanged(plan.unchanged()));
+    if nothing {
+        return Ok(Outcome::unchanged(unchanged));
     }
     let end = match there.release {
         None => "",
         Some(release) if release.draft => ", with a draft release",
         Some(_) => ", and its release is published",
     };
-    Ok(Outcome::changed(format!("{tag} is on {commit} in {repository}{end}")))
+    let too = match args.with.len() {
+        0 => String::new(),
+        1 => "; it is in the other repository too".to_owned(),
+        n => format!("; it is in the {n} other repositories too"),
+    };
+    Ok(Outcome::changed(format!("{tag} is on {commit} in {repository}{end}{too}")))
 }
 
 /// Whether the version's files need a commit of their own.
@@ -247,7 +277,8 @@ async fn version_commit(
     named: &Named,
     request: &Request,
 ) -> Result<Bump, Failure> {
-    if args.version.version_file.is_empty() {
+    let pointers = others::pointers(&args.submodule, &args.with, &request.repository)?;
+    if args.version.version_file.is_empty() && pointers.is_empty() {
         return Ok(Bump::AsIs { tested: None });
     }
     let VersionArgs { scheme, spelling, version_file, commit_message, .. } = &args.version;
@@ -256,7 +287,7 @@ async fn version_commit(
     let wanted = Wanted {
         files: version_file,
         writing,
-        pointers: &[],
+        pointers: &pointers,
         branch: args.gates.branch.as_deref().unwrap_or(&place.default_branch),
         commit: &request.commit,
         message: &message,

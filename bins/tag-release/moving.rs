@@ -111,6 +111,7 @@ impl Move {
     pub(crate) async fn apply(&self, cx: &Cx, github: &Github, request: &Request) -> Result<(), Failure> {
         let inverse = Inverse::Moved {
             repository: request.repository.clone(),
+            tag: request.tag.clone(),
             name: self.name.clone(),
             before: self.before.clone(),
             after: request.commit.clone(),
@@ -185,6 +186,7 @@ mod tests {
     fn judged(relation: Option<&str>, frozen: bool) -> Result<usize, Code> {
         let request = Request {
             repository: "acme/rally".into(),
+            suffix: String::new(),
             tag: "v1.4.0".into(),
             commit: "new".into(),
             message: String::new(),

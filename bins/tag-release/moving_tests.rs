@@ -83,3 +83,13 @@ async fn undo_leaves_a_tag_that_somebody_moved_on() {
     assert!(told.contains(&newer), "{told}");
     assert_eq!(world.writes(), [""; 0]);
 }
+
+#[tokio::test]
+async fn a_run_that_only_moved_a_tag_is_taken_back() {
+    let (world, before) = world().await;
+    world.run(&[]).await.result.unwrap();
+    let receipt = world.run(&FLAGS).await.receipt.unwrap();
+    assert_eq!(at(&world, "v2").as_ref(), Some(&world.sha));
+    world.undo(&receipt).await.result.unwrap();
+    assert_eq!((at(&world, "v2"), world.tag()), (Some(before), Some(world.sha.clone())));
+}

@@ -219,6 +219,7 @@ mod tests {
             sha: "1234567890".into(),
             message: (*message).into(),
             is_merge: message.starts_with("Merge"),
+            parent: None,
         };
         let commits = messages.iter().map(commit).collect();
         History { previous: Some(tagged(previous)), commits, ..History::default() }

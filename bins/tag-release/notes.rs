@@ -77,6 +77,7 @@ mod tests {
             sha: "1a2b3c4d5e6f".into(),
             message: message.into(),
             is_merge: message.starts_with("Merge"),
+            parent: None,
         };
         let commits = [
             "feat(polls): vote twice (#12)",

@@ -16,10 +16,18 @@ pub(crate) const TAG: &str = "create-tag";
 pub(crate) const RELEASE: &str = "create-release";
 pub(crate) const PUBLISH: &str = "publish-release";
 
+/// What tells the actions of one repository from those of others.
+pub(crate) fn suffix(repository: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    format!("-in-{}", repository.chars().map(plain).collect::<String>())
+}
+
 /// What is wanted.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) repository: String,
+    /// Behind the ids of its actions, where it is one of several.
+    pub(crate) suffix: String,
     pub(crate) tag: String,
     pub(crate) commit: String,
     pub(crate) message: String,
@@ -35,6 +43,7 @@ pub(crate) struct Request {
 #[derive(Debug, Serialize)]
 pub(crate) struct TagRelease {
     repository: String,
+    suffix: String,
     tag: String,
     commit: String,
     subject: String,
@@ -77,15 +86,16 @@ impl Plan for TagRelease {
             }
             actions.push(
                 Action::new(
-                    TAG_OBJECT,
+                    format!("{TAG_OBJECT}{}", self.suffix),
                     format!("write the annotation of {tag} on {on} in {repository}"),
                     "nothing is left to take back: without the tag it can't be seen, and GitHub drops it in time",
                 )
                 .detail(detail),
             );
+            let place = if self.suffix.is_empty() { String::new() } else { format!(" in {repository}") };
             actions.push(Action::new(
-                TAG,
-                format!("create the tag {tag}"),
+                format!("{TAG}{}", self.suffix),
+                format!("create the tag {tag}{place}"),
                 "delete the tag, if it still is the same",
             ));
         }
@@ -177,6 +187,7 @@ pub(crate) fn plan(request: &Request, observed: &Observed) -> Result<TagRelease,
     }
     Ok(TagRelease {
         repository: repository.clone(),
+        suffix: request.suffix.clone(),
         tag: tag.clone(),
         commit: commit.clone(),
         subject: observed.subject.clone(),

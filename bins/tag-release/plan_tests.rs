@@ -13,6 +13,7 @@ const OBJECT: &str = "3333333333333333333333333333333333333333";
 fn request(wanted: Option<Wanted>) -> Request {
     Request {
         repository: "acme/rally".into(),
+        suffix: String::new(),
         tag: "v2.1.0".into(),
         commit: COMMIT.into(),
         message: "v2.1.0".into(),

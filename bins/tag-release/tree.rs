@@ -74,13 +74,19 @@ impl<'a> Trees<'a> {
 
     /// The commit at the head of a branch.
     pub(crate) async fn head(&self, branch: &str) -> Result<String, Failure> {
+        self.find_head(branch).await?.ok_or_else(|| {
+            Failure::refused(format!("look up the branch {branch} in {}", self.github.repository()))
+                .because("there is no such branch")
+                .help("correct --branch")
+        })
+    }
+
+    pub(crate) async fn find_head(&self, branch: &str) -> Result<Option<String>, Failure> {
         let attempt = format!("look up the branch {branch} in {}", self.github.repository());
         let path = format!("/git/ref/heads/{}", encode(branch));
         let call = Call { attempt: &attempt, permission: READ, path: &path };
         let found: Option<Pointer> = self.github.find(self.cx, call).await?;
-        found.map(|found| found.object.sha).ok_or_else(|| {
-            Failure::refused(&*attempt).because("there is no such branch").help("correct --branch")
-        })
+        Ok(found.map(|found| found.object.sha))
     }
 
     /// Whether a commit is the other, or before it.

@@ -125,3 +125,39 @@ async fn a_version_that_another_commit_has_is_refused_with_both() {
     assert!(told.contains(&other) && told.contains(&world.sha), "{told}");
     assert_eq!(world.writes(), [""; 0]);
 }
+
+#[tokio::test]
+async fn flags_that_contradict_each_other_are_refused_and_false_is_none() {
+    let world = World::new().await;
+    for flags in [
+        &["--draft", "--move-tag", "v2"][..],
+        &["--no-release", "--asset", "a.zip"],
+        &["--generate-notes", "--notes", "x"],
+        &["--any-branch", "--branch", "main"],
+        &["--no-checks", "--check", "test"],
+        &["--any-branch", "--version-file", "a=json:version"],
+        &["--any-branch", "--submodule", "lib=acme/x"],
+    ] {
+        let (code, told) = world.run(flags).await.refused();
+        assert_eq!(code, Code::Usage, "{told}");
+        assert!(told.contains("does not go with"), "{told}");
+    }
+    assert_eq!(world.writes(), [""; 0]);
+    // As a workflow passes inputs on.
+    let all_false = [
+        "--draft=false",
+        "--no-release=false",
+        "--generate-notes=false",
+        "--any-branch=false",
+        "--no-checks=false",
+    ];
+    world
+        .run(
+            &[&all_false[..], &["--move-tag", "v2", "--notes", "x", "--branch", "main", "--check", "test"]]
+                .concat(),
+        )
+        .await
+        .result
+        .unwrap();
+    world.assert_released();
+}

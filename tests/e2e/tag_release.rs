@@ -2,6 +2,7 @@
 //! taken back, and what a person is told.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -162,7 +163,7 @@ async fn killed_at_each_write_and_run_again_it_ends_the_same() {
         let stage = Stage::new().await;
         let hang = Fault::hang_at_write(nth);
         stage.github.fault(if after { hang.after() } else { hang });
-        let mut killed = stage.command(&RELEASE).kill_on_drop(true).spawn().unwrap();
+        let mut killed = stage.command(&RELEASE).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         until("the write", async || stage.github.writes().last().is_some_and(|call| call.status.is_none()))
             .await;
         killed.kill().await.unwrap();
@@ -180,7 +181,7 @@ async fn killed_at_each_write_it_can_be_taken_back() {
         let stage = Stage::new().await;
         let hang = Fault::hang_at_write(nth);
         stage.github.fault(if after { hang.after() } else { hang });
-        let mut killed = stage.command(&RELEASE).kill_on_drop(true).spawn().unwrap();
+        let mut killed = stage.command(&RELEASE).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         until("the write", async || stage.github.writes().last().is_some_and(|call| call.status.is_none()))
             .await;
         killed.kill().await.unwrap();

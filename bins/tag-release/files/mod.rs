@@ -133,12 +133,19 @@ pub(crate) fn change(file: &VersionFile, content: &[u8], writing: Writing<'_>) -
     let place = place(file, &pattern, content)
         .map_err(|why| refused().because(why).help("correct --version-file: PATH=FORMAT:KEY"))?;
     let before = String::from_utf8_lossy(content.get(place.clone()).unwrap_or_default()).into_owned();
-    if let Some(there) = pattern.read(&before)
-        && there > *writing.version
-    {
-        return Err(refused()
-            .because(format!("it has {before} already, which is newer than {after}"))
-            .help("correct --tag, or look who has released meanwhile"));
+    match pattern.read(&before) {
+        Some(there) if there > *writing.version => {
+            return Err(refused()
+                .because(format!("it has {before} already, which is newer than {after}"))
+                .help("correct --tag, or look who has released meanwhile"));
+        }
+        Some(_) => {}
+        // Another spelling than the one that belongs there, or no version at all.
+        None => {
+            return Err(refused()
+                .because(format!("it has {before} there, which is not written as {pattern}"))
+                .help("say how it is written: --spelling NAME=PATTERN, and ={NAME} at the end of --version-file; or correct the key"));
+        }
     }
     let mut changed = content.to_vec();
     changed.splice(place, after.bytes());

@@ -47,6 +47,8 @@ fn properties() {
     refuses(flag, "version=1\nversion=2\n", "2 times");
     refuses(flag, "version=2.0 \\\n .1\n", "goes on in the next line");
     refuses(flag, "version=2.2.0.0-RELEASE\n", "newer than 2.1.0.0-RELEASE");
+    refuses("v.properties=properties:version", "version=2.0.1.11-RELEASE\n", "not written as");
+    refuses(flag, "version=dev\n", "not written as");
     // Latin-1, as Java writes it.
     let latin = [b"name=Caf\xe9\nversion=".to_vec(), b"2.0.0.0-RELEASE\n".to_vec()].concat();
     let after = changed(flag, &latin).unwrap();

@@ -1,5 +1,6 @@
 use kit::{Code, Note};
 
+use super::checks::{Run, is_of, passed_over};
 use super::judge::judge;
 use super::*;
 

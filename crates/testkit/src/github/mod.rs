@@ -248,6 +248,16 @@ impl GithubWorld {
         });
     }
 
+    /// Deletes a ref, as `git push --delete` would.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn delete_ref(&self, repository: &str, name: &str) {
+        self.change(|state| {
+            repo(state, repository).refs.remove(name);
+        });
+    }
+
     /// Changes a release as a person in the browser would; the fields are merged into it.
     ///
     /// # Panics

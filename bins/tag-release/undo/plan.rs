@@ -1,32 +1,31 @@
-//! Taking back: only what the receipt's run made, and only while it still is what that run left.
+//! What is taken back, decided from the receipt and from what is there now. Pure.
 
-use github::Github;
-use kit::{Action, ActionRecord, ActionState, Cx, Failure, Go, Note, Outcome, Plan, Receipt};
+use kit::{Action, ActionRecord, Failure, Note, Plan};
 use serde::Serialize;
 
-use crate::apply::{Inverse, delete_asset, delete_release, delete_tag, is_content, set_draft};
-use crate::commit::{self, Kept};
-use crate::moving;
-use crate::observe::{Asset, Release, Tag, find_tag, releases, repository as look_at};
-use crate::plan::RELEASE;
-use crate::tree::{Entry, Trees};
+use crate::apply::{Inverse, is_content};
+use crate::commit::Kept;
+use crate::observe::{Asset, Release, Tag};
 
-/// The repository that the receipt's run worked on.
-pub(crate) fn repository(receipt: &Receipt) -> Option<String> {
-    let named = |action: &ActionRecord| action.inverse.get("repository")?.as_str().map(str::to_owned);
-    receipt.actions.iter().find_map(named)
+/// What is taken back, in one repository after the other.
+#[derive(Debug, Serialize)]
+pub(super) struct TakeBack {
+    pub(super) parts: Vec<Part>,
 }
 
+/// What is taken back in one repository.
 #[derive(Debug, Serialize)]
-struct TakeBack {
-    repository: String,
-    steps: Vec<Back>,
+pub(super) struct Part {
+    pub(super) repository: String,
+    /// Tells its actions from those of the other repositories; empty where there is one alone.
+    pub(super) suffix: String,
+    pub(super) steps: Vec<Back>,
 }
 
 /// One thing to take back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Back {
+pub(super) enum Back {
     DeleteRelease {
         id: u64,
         name: String,
@@ -58,53 +57,68 @@ pub(crate) enum Back {
 }
 
 impl Back {
-    fn id(&self) -> String {
-        match self {
+    pub(super) fn id(&self, suffix: &str) -> String {
+        let id = match self {
             Self::DeleteRelease { .. } => "delete-release".to_owned(),
             Self::MakeDraft { .. } => "make-draft".to_owned(),
             Self::DeleteAsset { id, .. } => format!("delete-asset-{id}"),
             Self::DeleteTag { .. } => "delete-tag".to_owned(),
             Self::MoveBack { name, .. } => format!("move-back-{name}"),
             Self::PutFilesBack { branch, .. } => format!("put-files-back-on-{branch}"),
-        }
+        };
+        format!("{id}{suffix}")
     }
 }
 
 impl Plan for TakeBack {
     fn actions(&self) -> Vec<Action> {
         let again = "it can only be made anew, by running tag-release again";
-        let action = |back: &Back| match back {
-            Back::DeleteRelease { id, name } => {
-                Action::irreversible(back.id(), format!("delete the release {name} (number {id})"), again)
-            }
+        let action = |suffix: &str, back: &Back| match back {
+            Back::DeleteRelease { id, name } => Action::irreversible(
+                back.id(suffix),
+                format!("delete the release {name} (number {id})"),
+                again,
+            ),
             Back::MakeDraft { id, name } => Action::irreversible(
-                back.id(),
+                back.id(suffix),
                 format!("make the release {name} (number {id}) a draft again"),
                 again,
             ),
             Back::DeleteAsset { name, .. } => {
-                Action::irreversible(back.id(), format!("delete the file {name} of the draft"), again)
+                Action::irreversible(back.id(suffix), format!("delete the file {name} of the draft"), again)
             }
             Back::DeleteTag { tag, object } => {
-                Action::irreversible(back.id(), format!("delete the tag {tag} ({object})"), again)
+                Action::irreversible(back.id(suffix), format!("delete the tag {tag} ({object})"), again)
             }
             Back::MoveBack { name, before: Some(before), .. } => {
-                Action::irreversible(back.id(), format!("move the tag {name} back to {before}"), again)
+                Action::irreversible(back.id(suffix), format!("move the tag {name} back to {before}"), again)
             }
             Back::MoveBack { name, before: None, .. } => {
-                Action::irreversible(back.id(), format!("delete the tag {name}"), again)
+                Action::irreversible(back.id(suffix), format!("delete the tag {name}"), again)
             }
             Back::PutFilesBack { branch, head, files, .. } => {
                 let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
                 let does = format!("commit to {branch}, on {head}, the version's files as they were before");
-                Action::irreversible(back.id(), does, again).detail(paths.join("\n"))
+                Action::irreversible(back.id(suffix), does, again).detail(paths.join("\n"))
             }
         };
-        self.steps.iter().map(action).collect()
+        let several = self.parts.len() > 1;
+        let of = |part: &Part| {
+            let steps = part.steps.iter().map(|back| {
+                let mut action = action(&part.suffix, back);
+                if several {
+                    action.does.push_str(&format!(", in {}", part.repository));
+                }
+                action
+            });
+            steps.collect::<Vec<_>>()
+        };
+        self.parts.iter().flat_map(of).collect()
     }
 
     fn notes(&self) -> Vec<Note> {
-        let deletes = self.steps.iter().any(|step| matches!(step, Back::DeleteTag { .. }));
+        let deletes =
+            self.parts.iter().flat_map(|part| &part.steps).any(|step| matches!(step, Back::DeleteTag { .. }));
         deletes
             .then(|| Note::Warning("whoever has fetched the tag keeps it".to_owned()))
             .into_iter()
@@ -112,23 +126,24 @@ impl Plan for TakeBack {
     }
 
     fn unchanged(&self) -> String {
-        format!("nothing of that run is left in {}", self.repository)
+        let names: Vec<&str> = self.parts.iter().map(|part| part.repository.as_str()).collect();
+        format!("nothing of that run is left in {}", names.join(", "))
     }
 }
 
 /// What a branch has now of the files that a run changed in it.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct BranchNow {
-    name: String,
-    head: String,
+pub(super) struct BranchNow {
+    pub(super) name: String,
+    pub(super) head: String,
     /// Whether the run's commit is in its history.
-    has: bool,
+    pub(super) has: bool,
     /// The SHA of each of the files.
-    files: Vec<Option<String>>,
+    pub(super) files: Vec<Option<String>>,
 }
 
 /// Decides, from what is there now.
-pub(crate) fn plan(
+pub(super) fn plan(
     receipt: &[&ActionRecord],
     tag: Option<&Tag>,
     releases: &[Release],
@@ -269,154 +284,9 @@ pub(crate) fn plan(
     Ok(steps)
 }
 
-/// Looks at the branches that the run moved.
-async fn branches(cx: &Cx, github: &Github, receipt: &[&ActionRecord]) -> Result<Vec<BranchNow>, Failure> {
-    let mut found = Vec::new();
-    for action in receipt {
-        let Ok(Inverse::Branch { branch, commit, files, .. }) =
-            serde_json::from_value(action.inverse.clone())
-        else {
-            continue;
-        };
-        let mut trees = Trees::new(cx, github);
-        let head = trees.head(&branch).await?;
-        let has = trees.has(&head, &commit).await?;
-        let tree = trees.commit(&head).await?.tree;
-        let mut now = Vec::new();
-        for file in &files {
-            now.push(trees.entry(&tree, &file.path).await?.map(|entry| entry.sha));
-        }
-        found.push(BranchNow { name: branch, head, has, files: now });
-    }
-    Ok(found)
-}
-
-/// Where the tags are that the run moved.
-async fn moving_tags(
-    cx: &Cx,
-    github: &Github,
-    receipt: &[&ActionRecord],
-) -> Result<Vec<(String, Option<String>)>, Failure> {
-    let mut found = Vec::new();
-    for action in receipt {
-        if let Ok(Inverse::Moved { name, .. }) = serde_json::from_value(action.inverse.clone()) {
-            let now = find_tag(cx, github, &name).await?.map(|tag| tag.object);
-            found.push((name, now));
-        }
-    }
-    Ok(found)
-}
-
-/// Makes the commit in which the files are as before, on what the branch has now.
-async fn put_back(
-    cx: &Cx,
-    github: &Github,
-    branch: &str,
-    head: &str,
-    tag: &str,
-    files: &[Kept],
-) -> Result<serde_json::Value, Failure> {
-    let base = Trees::new(cx, github).commit(head).await?;
-    let entry =
-        |file: &Kept| Entry { path: file.path.clone(), mode: file.mode.clone(), sha: file.before.clone() };
-    let entries: Vec<Entry> = files.iter().map(entry).collect();
-    let message = format!("Take back the version files of {tag}");
-    let made = commit::child(cx, github, &base, &entries, &message).await?;
-    commit::move_branch(cx, github, branch, head, &made.sha).await
-}
-
 /// Whether the run uploaded the file, and it still is the same; or began to.
 fn is_own(inverse: &Inverse, id: u64, asset: &Asset) -> bool {
     let Inverse::Asset { release, name, digest, .. } = inverse else { return false };
     let same = asset.digest.as_ref().is_none_or(|there| there == digest);
     *release == id && *name == asset.name && (same || asset.state != "uploaded")
-}
-
-pub(crate) async fn undo(cx: &Cx, github: &Github, receipt: &Receipt) -> Result<Outcome, Failure> {
-    let undoable = receipt.undoable();
-    let named = |action: &ActionRecord| action.inverse.get("tag")?.as_str().map(str::to_owned);
-    let Some(tag) = receipt.actions.iter().rev().find_map(named) else {
-        return Ok(Outcome::unchanged(format!("that run has written nothing into {}", github.repository())));
-    };
-    let tag = tag.as_str();
-    look_at(cx, github).await?;
-    let present = find_tag(cx, github, tag).await?;
-    let found = releases(cx, github, tag).await?;
-    let moved = branches(cx, github, &undoable).await?;
-    cx.observed(&serde_json::json!({"tag": present, "releases": found, "branches": moved}));
-    let moving = moving_tags(cx, github, &undoable).await?;
-    let steps = plan(&undoable, present.as_ref(), &found, &moved, &moving)?;
-    let plan = TakeBack { repository: github.repository().to_string(), steps };
-    if let Go::Stop(outcome) = cx.show(&plan)? {
-        return Ok(outcome);
-    }
-    for step in &plan.steps {
-        let none = serde_json::Value::Null;
-        match step {
-            Back::DeleteRelease { id, .. } => {
-                cx.act(&step.id(), &none, delete_release(cx, github, *id)).await?;
-                mark(cx, &undoable, |action| action.id == RELEASE || action.id == crate::plan::PUBLISH)?;
-            }
-            Back::MakeDraft { id, name } => {
-                let attempt = format!("make the release {name} a draft again");
-                cx.act(&step.id(), &none, set_draft(cx, github, &attempt, *id, true)).await?;
-                mark(cx, &undoable, |action| action.id == crate::plan::PUBLISH)?;
-            }
-            Back::MoveBack { name, before, after } => {
-                cx.act(&step.id(), &none, moving::put_back(cx, github, name, before.as_deref(), after))
-                    .await?;
-            }
-            Back::PutFilesBack { branch, head, tag, files } => {
-                cx.act(&step.id(), &none, put_back(cx, github, branch, head, tag, files)).await?;
-            }
-            Back::DeleteAsset { id, .. } => cx.act(&step.id(), &none, delete_asset(cx, github, *id)).await?,
-            Back::DeleteTag { tag, .. } => {
-                cx.act(&step.id(), &none, delete_tag(cx, github, tag)).await?;
-            }
-        }
-    }
-    verify(cx, github, &undoable, tag, &plan.steps).await?;
-    mark(cx, &undoable, |_| true)?;
-    Ok(if plan.steps.is_empty() {
-        Outcome::unchanged(plan.unchanged())
-    } else {
-        Outcome::changed(format!("what that run made of {tag} in {} is taken back", plan.repository))
-    })
-}
-
-fn mark(cx: &Cx, undoable: &[&ActionRecord], which: impl Fn(&ActionRecord) -> bool) -> Result<(), Failure> {
-    let open = |action: &&&ActionRecord| action.state != ActionState::Undone && which(action);
-    undoable.iter().filter(open).try_for_each(|action| cx.mark_undone(action))
-}
-
-async fn verify(
-    cx: &Cx,
-    github: &Github,
-    undoable: &[&ActionRecord],
-    tag: &str,
-    steps: &[Back],
-) -> Result<(), Failure> {
-    let present = find_tag(cx, github, tag).await?;
-    let found = releases(cx, github, tag).await?;
-    let now = branches(cx, github, undoable).await?;
-    let moving = moving_tags(cx, github, undoable).await?;
-    let left = steps.iter().find(|step| match step {
-        Back::DeleteRelease { id, .. } => found.iter().any(|release| release.id == *id),
-        Back::MakeDraft { id, .. } => found.iter().any(|release| release.id == *id && !release.draft),
-        Back::DeleteAsset { id, .. } => {
-            found.iter().any(|release| release.assets.iter().any(|asset| asset.id == *id))
-        }
-        Back::DeleteTag { .. } => present.is_some(),
-        Back::MoveBack { name, before, .. } => moving.iter().any(|(it, now)| it == name && now != before),
-        Back::PutFilesBack { branch, files, .. } => now.iter().any(|now| {
-            let before = files.iter().map(|file| Some(&file.before));
-            now.name == *branch && !now.files.iter().map(Option::as_ref).eq(before)
-        }),
-    });
-    match left {
-        None => Ok(()),
-        Some(step) => Err(Failure::unverified(format!("see that {tag} is taken back"))
-            .because(format!("GitHub accepted {}, and it is not seen", step.id()))
-            .help("run the same command again in a moment")),
-    }
 }
