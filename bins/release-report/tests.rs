@@ -72,7 +72,7 @@ fn a_run_without_a_verdict_is_never_shown_as_done() {
         story.headline,
         "1 of 1 run did not end well: deploy-service (1) no verdict; 1 change is made; 1 in doubt"
     );
-    let states: Vec<&str> = story.runs[0].actions.iter().map(|act| act.state_words()).collect();
+    let states: Vec<&str> = story.runs[0].actions.iter().map(super::story::Act::state_words).collect();
     assert_eq!(states, ["done", "in doubt", "not done"]);
     assert_eq!(story.back[0].takes_back, ["in doubt: undo y", "undo x"]);
     let gantt = mermaid::gantt(&story).unwrap();

@@ -44,7 +44,7 @@ pub(crate) fn way_back(runs: &[Run], lying: &[Lying], half: &BTreeMap<usize, usi
         match kind {
             Way::Whole => {}
             Way::Partly => {
-                cautions.push("part of it stays, and the step may refuse to take back the rest".to_owned())
+                cautions.push("part of it stays, and the step may refuse to take back the rest".to_owned());
             }
             Way::Not => cautions.push("the step says what can be done instead".to_owned()),
         }
@@ -117,7 +117,7 @@ fn names(runs: &[&Run]) -> String {
 
 /// What is to be restored where a change has no inverse, as `run-migration` keeps it.
 fn restore(lying: &Lying) -> Option<String> {
-    let irreversible = lying.receipt.undoable().into_iter().filter(|action| !action.reversible);
-    let text = irreversible.filter_map(|action| action.inverse.get("restore")?.as_str()).next()?;
+    let mut irreversible = lying.receipt.undoable().into_iter().filter(|action| !action.reversible);
+    let text = irreversible.find_map(|action| action.inverse.get("restore")?.as_str())?;
     Some(clip(&mask(text), TEXT))
 }

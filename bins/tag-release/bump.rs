@@ -119,16 +119,15 @@ async fn changes(trees: &mut Trees<'_>, base: &Commit, wanted: Wanted<'_>) -> Re
     for file in wanted.files {
         let Some(writing) = wanted.writing else { continue };
         let known = changes.iter().position(|change| change.path == file.path);
-        let (entry, content) = match known.and_then(|place| changes.get(place)) {
-            Some(Change { path, mode, before, after: After::Content(content), .. }) => {
+        let earlier = known.and_then(|place| changes.get(place));
+        let (entry, content) =
+            if let Some(Change { path, mode, before, after: After::Content(content), .. }) = earlier {
                 (Entry { path: path.clone(), mode: mode.clone(), sha: before.clone() }, content.clone())
-            }
-            _ => {
+            } else {
                 let entry = file_of(trees, base, &file.path).await?;
                 let content = trees.content(&entry).await?;
                 (entry, content)
-            }
-        };
+            };
         let changed = files::change(file, &content, writing)?;
         if changed.content == content {
             continue;

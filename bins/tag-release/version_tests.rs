@@ -6,7 +6,9 @@ use serde_json::json;
 
 /// Puts commits on a branch, the last of them tested; answers it.
 fn commits(world: &World, branch: &str, messages: &[&str]) -> String {
-    let sha = messages.iter().map(|message| world.github.commit(REPO, branch, message)).last().unwrap();
+    let all: Vec<String> =
+        messages.iter().map(|message| world.github.commit(REPO, branch, message)).collect();
+    let sha = all.last().unwrap().clone();
     world.github.check_run(REPO, &sha, &json!({}));
     sha
 }

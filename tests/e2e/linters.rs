@@ -102,9 +102,9 @@ async fn the_schemas_are_kept() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
-                    folders.push(path)
+                    folders.push(path);
                 } else if fits(&path) {
-                    files.push(path)
+                    files.push(path);
                 }
             }
         }

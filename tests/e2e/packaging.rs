@@ -1,6 +1,5 @@
 //! Completions in real shells, and man pages in a real formatter.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use crate::world::{Ran, run, scrubbed};
@@ -18,7 +17,7 @@ fn is_there(program: &str, what: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let there = std::env::split_paths(&paths).any(|folder| folder.join(program).is_file());
     if !there {
-        writeln!(std::io::stderr(), "SKIPPED: {what}: there is no {program}").unwrap();
+        testkit::inputs::skipped(&format!("{what}: there is no {program}"));
     }
     there
 }
@@ -125,8 +124,7 @@ async fn the_man_pages_are_whole_and_a_formatter_warns_of_nothing() {
             assert!(ran.stdout.contains("cutover-backup-db"), "{ran:?}");
         } else {
             // Minimal images of Debian put a stub in its place.
-            writeln!(std::io::stderr(), "SKIPPED: man can't show a page here: {}", ran.stderr.trim())
-                .unwrap();
+            testkit::inputs::skipped(&format!("man can't show a page here: {}", ran.stderr.trim()));
         }
     }
 }

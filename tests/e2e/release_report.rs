@@ -225,9 +225,8 @@ async fn mermaids_own_parser_reads_the_time_line() {
     let folder = cache.unwrap_or_default().join("cutover/mermaid");
     let node = std::process::Command::new("node").arg("--version").stdout(Stdio::null()).status().is_ok();
     if !node || !folder.join("node_modules/mermaid").exists() {
-        use std::io::Write as _;
         let why = if node { "there is no mermaid in the cache" } else { "there is no node" };
-        writeln!(std::io::stderr(), "SKIPPED: the time line is not read by Mermaid itself: {why}").unwrap();
+        testkit::inputs::skipped(&format!("the time line is not read by Mermaid itself: {why}"));
         return;
     }
     let mut odd = receipt("deploy-service", 5, json!({"code": 5, "message": "x"}), "done");

@@ -175,15 +175,14 @@ impl<'a> Scanner<'a> {
         let mut parts = Vec::new();
         loop {
             self.blanks();
-            let part = match self.peek() {
-                Some('"' | '\'') => self.text.get(self.string()?).unwrap_or_default().to_owned(),
-                _ => {
-                    let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-                    let length = self.rest().find(|c| !bare(c)).unwrap_or(self.rest().len());
-                    let part = self.rest().get(..length).unwrap_or_default().to_owned();
-                    self.at += length;
-                    part
-                }
+            let part = if let Some('"' | '\'') = self.peek() {
+                self.text.get(self.string()?).unwrap_or_default().to_owned()
+            } else {
+                let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+                let length = self.rest().find(|c| !bare(c)).unwrap_or(self.rest().len());
+                let part = self.rest().get(..length).unwrap_or_default().to_owned();
+                self.at += length;
+                part
             };
             if part.is_empty() {
                 return Err("there is no key");

@@ -172,11 +172,11 @@ async fn apply(
             cx.act(&id, &none, set_draft(cx, github, &attempt, *number, true)).await?;
             mark(cx, undoable, |action| action.id == crate::plan::PUBLISH)
         }
-        Back::MoveBack { name, before, after } => {
+        Back::MoveTag { name, before, after } => {
             let call = moving::put_back(cx, github, name, before.as_deref(), after);
             cx.act(&id, &none, call).await.map(drop)
         }
-        Back::PutFilesBack { branch, head, tag, files } => {
+        Back::PutFiles { branch, head, tag, files } => {
             cx.act(&id, &none, put_back(cx, github, branch, head, tag, files)).await.map(drop)
         }
         Back::DeleteAsset { id: number, .. } => cx.act(&id, &none, delete_asset(cx, github, *number)).await,
@@ -207,8 +207,8 @@ async fn verify(
             found.iter().any(|release| release.assets.iter().any(|asset| asset.id == *id))
         }
         Back::DeleteTag { .. } => present.is_some(),
-        Back::MoveBack { name, before, .. } => moving.iter().any(|(it, now)| it == name && now != before),
-        Back::PutFilesBack { branch, files, .. } => now.iter().any(|now| {
+        Back::MoveTag { name, before, .. } => moving.iter().any(|(it, now)| it == name && now != before),
+        Back::PutFiles { branch, files, .. } => now.iter().any(|now| {
             let before = files.iter().map(|file| Some(&file.before));
             now.name == *branch && !now.files.iter().map(Option::as_ref).eq(before)
         }),

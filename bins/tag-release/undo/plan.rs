@@ -42,13 +42,13 @@ pub(super) enum Back {
         tag: String,
         object: String,
     },
-    MoveBack {
+    MoveTag {
         name: String,
         before: Option<String>,
         after: String,
     },
     /// A commit on the branch's head, with the files as before.
-    PutFilesBack {
+    PutFiles {
         branch: String,
         head: String,
         tag: String,
@@ -63,8 +63,8 @@ impl Back {
             Self::MakeDraft { .. } => "make-draft".to_owned(),
             Self::DeleteAsset { id, .. } => format!("delete-asset-{id}"),
             Self::DeleteTag { .. } => "delete-tag".to_owned(),
-            Self::MoveBack { name, .. } => format!("move-back-{name}"),
-            Self::PutFilesBack { branch, .. } => format!("put-files-back-on-{branch}"),
+            Self::MoveTag { name, .. } => format!("move-back-{name}"),
+            Self::PutFiles { branch, .. } => format!("put-files-back-on-{branch}"),
         };
         format!("{id}{suffix}")
     }
@@ -90,13 +90,13 @@ impl Plan for TakeBack {
             Back::DeleteTag { tag, object } => {
                 Action::irreversible(back.id(suffix), format!("delete the tag {tag} ({object})"), again)
             }
-            Back::MoveBack { name, before: Some(before), .. } => {
+            Back::MoveTag { name, before: Some(before), .. } => {
                 Action::irreversible(back.id(suffix), format!("move the tag {name} back to {before}"), again)
             }
-            Back::MoveBack { name, before: None, .. } => {
+            Back::MoveTag { name, before: None, .. } => {
                 Action::irreversible(back.id(suffix), format!("delete the tag {name}"), again)
             }
-            Back::PutFilesBack { branch, head, files, .. } => {
+            Back::PutFiles { branch, head, files, .. } => {
                 let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
                 let does = format!("commit to {branch}, on {head}, the version's files as they were before");
                 Action::irreversible(back.id(suffix), does, again).detail(paths.join("\n"))
@@ -171,7 +171,7 @@ pub(super) fn plan(
                 .help("somebody moved it since; decide with them"));
         }
         let (name, before, after) = (name.clone(), before.clone(), after.clone());
-        steps.push(Back::MoveBack { name, before, after });
+        steps.push(Back::MoveTag { name, before, after });
     }
     for (action, inverse) in &inverses {
         let Inverse::Release { tag, name, body, .. } = inverse else { continue };
@@ -279,7 +279,7 @@ pub(super) fn plan(
                 .help(format!("decide with whoever did; git revert {commit} begins it by hand")));
         }
         let (branch, head, tag) = (branch.clone(), now.head.clone(), tag.clone());
-        steps.push(Back::PutFilesBack { branch, head, tag, files: files.clone() });
+        steps.push(Back::PutFiles { branch, head, tag, files: files.clone() });
     }
     Ok(steps)
 }

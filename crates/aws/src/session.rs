@@ -59,7 +59,7 @@ mod tests {
 
     fn warned(env: &[(&str, &str)], minutes: u64) -> Option<String> {
         let now = OffsetDateTime::parse("2026-11-22T08:00:00Z", &Rfc3339).unwrap();
-        warning(&Env::from_iter(env.iter().copied()), now, Duration::from_mins(minutes))
+        warning(&env.iter().copied().collect::<Env>(), now, Duration::from_mins(minutes))
     }
 
     #[test]

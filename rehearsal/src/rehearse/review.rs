@@ -12,7 +12,7 @@ const REPOSITORY: &str = "jhuapl-boss/boss-manage";
 const NUMBER: u64 = 7;
 /// The repository with its pull request, kept in the world's folder; it answers while the workflow is driven.
 pub(super) async fn repository(state: &Path) -> io::Result<GithubWorld> {
-    let options = github::Options { port: 0, state: Some(state.join("github.json")), ..Default::default() };
+    let options = github::Options { port: 0, state: Some(state.join("github.json")) };
     let github = GithubWorld::start(options).await?;
     github.repository(REPOSITORY, "main");
     github.pull_request(REPOSITORY, NUMBER);

@@ -152,10 +152,10 @@ impl Request<'_> {
     pub(super) fn delete_asset(&mut self, id: &str) -> Result {
         for release in &mut self.repo.releases {
             let before = release.assets.len();
-            if release.immutable && release.assets.iter().any(|asset| asset["id"].to_string() == id) {
+            if release.immutable && release.assets.iter().any(|asset| is(asset, id)) {
                 return Err(unprocessable("Cannot delete asset from an immutable release"));
             }
-            release.assets.retain(|asset| asset["id"].to_string() != id);
+            release.assets.retain(|asset| !is(asset, id));
             if release.assets.len() < before {
                 return Ok(no_content());
             }
@@ -166,4 +166,9 @@ impl Request<'_> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether the asset has the ID that a path names.
+fn is(asset: &Value, id: &str) -> bool {
+    id.parse::<u64>().is_ok_and(|id| asset["id"] == id)
 }
