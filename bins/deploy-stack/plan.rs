@@ -85,10 +85,10 @@ impl Plan for DeployPlan {
 fn actions(work: &Work) -> Vec<Action> {
     let change = |label: &str, stack: &str, verb: &str, back: &str| {
         vec![
-            Action::new(
+            Action::irreversible(
                 set_id(label),
                 format!("make a change set for stack {stack} and compare it with what was approved"),
-                "delete it, when it is not executed",
+                "nothing stays of it: it is executed, or this run deletes it",
             ),
             Action::irreversible(
                 run_id(label),
@@ -110,10 +110,10 @@ fn actions(work: &Work) -> Vec<Action> {
         Work::MakeAgain { label, stack } => {
             change(label, stack, "make", "it was deleted; what it was is saved")
         }
-        Work::Compare { label, stack } => vec![Action::new(
+        Work::Compare { label, stack } => vec![Action::irreversible(
             set_id(label),
             format!("make a change set for stack {stack}, which is there, to see that it is as it is to be"),
-            "delete it",
+            "nothing stays of it: this run deletes it",
         )],
         Work::Policy { label, text } => vec![Action::irreversible(
             policy_id(label),

@@ -83,7 +83,7 @@ pub(crate) struct Item {
     pub(crate) findings: Vec<String>,
 }
 
-const NO_UNDO: &str = "a migration has no inverse; \"to go back\" below says what to restore";
+const NO_UNDO: &str = "a migration has no inverse; \"to go back\" says what to restore";
 
 /// The one action of a baseline.
 pub(crate) const BASELINE: &str = "record-baseline";

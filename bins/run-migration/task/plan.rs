@@ -365,7 +365,7 @@ pub(crate) fn log_source(world: &World, container: &str, task_id: &str) -> Resul
     of.ok_or_else(|| format!("the definition has no container {container}"))?.log(task_id, &world.region)
 }
 
-const NO_UNDO: &str = "a migration has no inverse; \"to go back\" below says what to restore";
+const NO_UNDO: &str = "a migration has no inverse; \"to go back\" says what to restore";
 
 impl kit::Plan for TaskPlan {
     fn actions(&self) -> Vec<Action> {

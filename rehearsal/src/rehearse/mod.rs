@@ -4,15 +4,12 @@ mod rally;
 mod review;
 mod stacks;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use serde_json::Value;
 
 use crate::driver;
 use crate::world::{self, Description, ReleaseOptions, Variant};
@@ -63,7 +60,7 @@ pub async fn rehearse(options: &Options) -> io::Result<u8> {
     let state = options.state.clone();
     world::world(&world::Options { state, release: options.release.clone(), background: true }).await?;
     let world = world::running(&options.state)?.ok_or_else(|| io::Error::other("the world has stopped"))?;
-    let bins = links(&options.state.join("bin"))?;
+    let links = links(&options.state.join("bin"))?;
     let artifacts = options.state.join("artifacts");
     let summary = options.state.join("summary.md");
     let _ = fs::remove_file(&summary);
@@ -101,7 +98,7 @@ pub async fn rehearse(options: &Options) -> io::Result<u8> {
         &driver::Options {
             workflow: options.repo.join(&workflow),
             repo: options.repo.clone(),
-            bin_dir: bins,
+            bin_dir: links.clone(),
             artifacts: artifacts.clone(),
             summary: Some(summary.clone()),
             inputs,
@@ -121,8 +118,8 @@ pub async fn rehearse(options: &Options) -> io::Result<u8> {
     }
     let after = Look::at(&world).await?;
     say(&format!(
-        "\n== Before\n\n{before}\n\n== After\n\n{after}\n\n== Time line, from the receipts\n\n{}",
-        time_line(&artifacts)?
+        "\n== Before\n\n{before}\n\n== After\n\n{after}\n\n== The report, from the receipts\n\n{}",
+        report(&links, &artifacts)?
     ));
     say(&format!(
         "\nThe job summary is in {}, the receipts are below {}.\n",
@@ -204,39 +201,15 @@ fn pair(name: &str, value: impl Into<String>) -> (String, String) {
     (name.to_owned(), value.into())
 }
 
-/// The receipts of the artefacts in the order in which their runs began.
-fn time_line(artifacts: &Path) -> io::Result<String> {
-    let mut runs: BTreeMap<String, String> = BTreeMap::new();
-    let mut folders = vec![artifacts.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten() {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let Ok(receipt) = serde_json::from_slice::<Value>(&fs::read(&path)?) else { continue };
-            let (Some(started), Some(step)) = (receipt["started"].as_str(), receipt["step"].as_str()) else {
-                continue;
-            };
-            let mut lines = format!(
-                "  {}  {step}: {}\n",
-                started.get(11..19).unwrap_or(started),
-                receipt["verdict"]["message"].as_str().unwrap_or("was killed")
-            );
-            for action in receipt["actions"].as_array().into_iter().flatten() {
-                let text = |key: &str| action[key].as_str().unwrap_or_default().to_owned();
-                lines.push_str(&format!("            {}: {}\n", text("state"), text("does")));
-            }
-            let outputs = receipt["outputs"].as_object().into_iter().flatten();
-            for (name, value) in outputs.filter(|(name, _)| !matches!(name.as_str(), "changed" | "receipt")) {
-                let value = value.as_str().unwrap_or_default().lines().next().unwrap_or_default();
-                lines.push_str(&format!("            {name} = {value}\n"));
-            }
-            runs.insert(format!("{started} {step}"), lines);
-        }
+/// The release as its receipts have it, by the step that draws it.
+fn report(bins: &Path, artifacts: &Path) -> io::Result<String> {
+    let mut command = Command::new(bins.join("release-report"));
+    command.arg("--receipts").arg(artifacts).args(["--allow-none", "--title", "The release"]);
+    let output = command.env_clear().output()?;
+    if !output.status.success() {
+        return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
     }
-    Ok(if runs.is_empty() { "  none\n".to_owned() } else { runs.into_values().collect() })
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn say(text: &str) {
