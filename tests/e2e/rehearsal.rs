@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use rehearsal::world::{self, Aws, World};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -127,6 +128,35 @@ async fn the_release_ends_live_and_a_second_run_finds_nothing_to_do() {
     assert_eq!(rehearsal.writes(), undisturbed, "the second run wrote");
     let summary = std::fs::read_to_string(rehearsal.state().join("summary.md")).unwrap();
     assert!(summary.contains("register-task-def") && summary.contains("run-migration"), "{summary}");
+}
+
+/// R3: the commit that is tagged has the new version in Rally's file, and nothing else that its parent has not.
+#[tokio::test]
+async fn the_tagged_commit_says_the_new_version() {
+    let rehearsal = Rehearsal::new();
+    for _ in 0..2 {
+        rehearsal.rehearse(&[]).await.expect(0);
+        let world = rehearsal.world();
+        let get = async |path: String| -> Value {
+            let url = format!("{}/repos/{}/{path}", world.github.api, world.github.repository);
+            let request = client().get(url).bearer_auth(&world.github.token);
+            request.send().await.unwrap().json().await.unwrap()
+        };
+        let sha = |value: &Value| value.as_str().unwrap().to_owned();
+        let tag = get(format!("git/ref/tags/{}", world.release.tag)).await;
+        let object = get(format!("git/tags/{}", sha(&tag["object"]["sha"]))).await;
+        let commit = get(format!("git/commits/{}", sha(&object["object"]["sha"]))).await;
+        assert_eq!(commit["parents"][0]["sha"], world.github.commit, "{commit}");
+        let tree = get(format!("git/trees/{}?recursive=1", sha(&commit["tree"]["sha"]))).await;
+        let file = tree["tree"].as_array().unwrap().iter().find(|e| e["path"] == world.release.version_file);
+        let blob = get(format!("git/blobs/{}", sha(&file.unwrap()["sha"]))).await;
+        let content = blob["content"].as_str().unwrap().replace('\n', "");
+        let text = BASE64_STANDARD.decode(content).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&text),
+            "# The version that /version answers\nversion=2.1.0.0-RELEASE\n"
+        );
+    }
 }
 
 #[tokio::test]

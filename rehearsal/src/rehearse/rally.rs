@@ -24,7 +24,10 @@ pub(super) fn merged(world: &World) -> Given {
     let World { registry, release, .. } = world;
     let mut given = given(world);
     given.workflow = ".github/workflows/deploy-on-merge.yml";
-    given.inputs.retain(|(name, _)| !["tag", "version", "image", "build-workflow"].contains(&name.as_str()));
+    given.inputs.retain(|(name, _)| {
+        !["tag", "version", "version-file", "version-spelling", "image", "build-workflow"]
+            .contains(&name.as_str())
+    });
     // The image is in the registry from the beginning.
     let build = format!("echo image={}:{} >> \"$GITHUB_OUTPUT\"", registry.uri, release.image_tag);
     given.inputs.push(pair("build-command", build));
@@ -70,6 +73,8 @@ fn inputs(world: &World) -> Vec<(String, String)> {
     let mut inputs = vec![
         pair("tag", &release.tag),
         pair("version", &release.to),
+        pair("version-file", format!("{}=properties:version={{file}}", release.version_file)),
+        pair("version-spelling", "file={major}.{minor}.{patch}.{build}-RELEASE"),
         pair("image", format!("{}:{}", registry.uri, release.image_tag)),
         pair("service", format!("{}/{}", service.cluster, service.name)),
         pair("container", &service.container),

@@ -139,6 +139,8 @@ pub struct Release {
     pub to: String,
     /// The tag in git.
     pub tag: String,
+    /// The file in the repository that the version stands in.
+    pub version_file: String,
     /// The tag of the image.
     pub image_tag: String,
     /// The workflow that builds it.
@@ -155,6 +157,7 @@ impl Release {
             from: seed::OLD.version.to_owned(),
             to: seed::NEW.version.to_owned(),
             tag: seed::TAG.to_owned(),
+            version_file: seed::VERSION_FILE.to_owned(),
             image_tag: seed::NEW.tag.to_owned(),
             build_workflow: seed::BUILD.to_owned(),
             migrations,

@@ -36,6 +36,8 @@ pub(super) const CLUSTER: &str = "rally-prod";
 pub(super) const SERVICE: &str = "rally-prod-service";
 pub(super) const REPOSITORY: &str = "rally-prod";
 pub(super) const BUCKET: &str = "rally-prod-backups";
+/// Where Rally keeps its version (R3).
+pub(super) const VERSION_FILE: &str = "src/main/resources/version.properties";
 pub(super) const GITHUB_REPOSITORY: &str = "rallyforresearch/rally";
 pub(super) const BRANCH: &str = "master";
 pub(super) const DATABASE: &str = "rally";
@@ -155,10 +157,10 @@ pub(super) async fn service(ecs: &Ecs, definition: &Definition, target_group: &s
 pub(super) fn repository(github: &GithubWorld) -> io::Result<String> {
     github.repository(GITHUB_REPOSITORY, BRANCH);
     if github.refs(GITHUB_REPOSITORY).is_empty() {
-        let old = github.commit(GITHUB_REPOSITORY, BRANCH, "Release 2.0.1.11");
+        let version = [(VERSION_FILE, "# The version that /version answers\nversion=2.0.1.11-RELEASE\n")];
+        let old = github.commit_files(GITHUB_REPOSITORY, BRANCH, "Release 2.0.1.11", &version);
         github.set_ref(GITHUB_REPOSITORY, "refs/tags/v2.0.1.11", &old);
-        let new =
-            github.commit(GITHUB_REPOSITORY, BRANCH, "Merge branch 'v2.1.0'\n\nversion=2.1.0.0-RELEASE");
+        let new = github.commit(GITHUB_REPOSITORY, BRANCH, "Merge branch 'v2.1.0'");
         // The images are in the registry from the beginning: its runs end at once.
         github.workflow(
             GITHUB_REPOSITORY,
