@@ -147,9 +147,13 @@ async fn the_tagged_commit_says_the_new_version() {
         let object = get(format!("git/tags/{}", sha(&tag["object"]["sha"]))).await;
         let commit = get(format!("git/commits/{}", sha(&object["object"]["sha"]))).await;
         assert_eq!(commit["parents"][0]["sha"], world.github.commit, "{commit}");
-        let tree = get(format!("git/trees/{}?recursive=1", sha(&commit["tree"]["sha"]))).await;
-        let file = tree["tree"].as_array().unwrap().iter().find(|e| e["path"] == world.release.version_file);
-        let blob = get(format!("git/blobs/{}", sha(&file.unwrap()["sha"]))).await;
+        let mut object = sha(&commit["tree"]["sha"]);
+        for name in world.release.version_file.split('/') {
+            let tree = get(format!("git/trees/{object}")).await;
+            let entry = tree["tree"].as_array().unwrap().iter().find(|entry| entry["path"] == name);
+            object = sha(&entry.unwrap()["sha"]);
+        }
+        let blob = get(format!("git/blobs/{object}")).await;
         let content = blob["content"].as_str().unwrap().replace('\n', "");
         let text = BASE64_STANDARD.decode(content).unwrap();
         assert_eq!(

@@ -62,7 +62,8 @@ if ! podman image exists "$rust"; then
     mount=$(buildah mount "$container")
     mkdir -p "$mount/usr/local/rustup/toolchains" "$mount/usr/local/cargo/bin"
     home=${RUSTUP_HOME:-$HOME/.rustup}
-    cp -a "$home/toolchains/$toolchain" "$mount/usr/local/rustup/toolchains/"
+    # A toolchain may be a link to another.
+    cp -a "$(readlink -f "$home/toolchains/$toolchain")" "$mount/usr/local/rustup/toolchains/$toolchain"
     cp -a "$home/settings.toml" "$mount/usr/local/rustup/"
     cp -aL "$(command -v rustup)" "$mount/usr/local/cargo/bin/rustup"
     for name in cargo rustc; do ln -s rustup "$mount/usr/local/cargo/bin/$name"; done
