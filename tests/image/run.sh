@@ -49,8 +49,8 @@ base=localhost/cutover-base:$suite
 if ! podman image exists "$base"; then
     echo "making $base" >&2
     debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev,make "$suite" "$cache/root" >"$cache/debootstrap.log"
-    # Certificates and sources as this machine has them: it may reach its packages by a mirror.
-    cp /etc/ssl/certs/ca-certificates.crt "$cache/root/etc/ssl/certs/"
+    # Certificates as the machine has them: it may reach its packages by a mirror.
+    tar --directory / --create etc/ssl/certs | tar --directory "$cache/root" --extract
     tar --directory "$cache/root" --create . | podman import --quiet - "$base" >/dev/null
     rm -rf "$cache/root"
 fi
