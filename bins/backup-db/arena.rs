@@ -202,7 +202,7 @@ impl Arena {
         let Self::Own(scratch, _) = self else { return None };
         Some(format!(
             "{} are free for the scratch server; its last words: {}",
-            s3::size(scratch.free()),
+            kit::size(scratch.free()),
             scratch.log()
         ))
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kit::{Cx, Failure, Note};
 use postgres::{Manifest, Rung, manifest};
-use s3::{Bucket, Object, size};
+use s3::{Bucket, Object};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -136,8 +136,8 @@ pub(crate) fn shrunk(subject: &str, it_has: &str, now: u64, before: u64, last: &
     Failure::refused(format!("back up {subject}"))
         .because(format!(
             "{it_has} {}, and had {} in the last backup, {} of {}",
-            size(now),
-            size(before),
+            kit::size(now),
+            kit::size(before),
             last.uri(),
             rfc3339(last.started)
         ))

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use kit::{Cx, Failure, Outcome, one_line};
 use postgres::{Manifest, Rung, manifest};
-use s3::{Bucket, minute, size};
+use s3::Bucket;
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -73,7 +73,7 @@ pub(crate) async fn list(
         Which::Base => ("base backup", String::new()),
     };
     let newest = match newest.and_then(|newest| age(cx.now(), newest.manifest.started)) {
-        Some(age) => format!("the newest that was read back is {} old", s3::age(age)),
+        Some(age) => format!("the newest that was read back is {} old", kit::age(age)),
         None => "none of them was read back".to_owned(),
     };
     Ok(Outcome::unchanged(match shelf.backups.len() {
@@ -94,15 +94,15 @@ fn table(shelf: &Shelf, now: OffsetDateTime, uri: &dyn Fn(&str) -> String) -> St
     for backup in &shelf.backups {
         let manifest = &backup.manifest;
         let age = age(now, manifest.started)
-            .map_or_else(|| "from the future".to_owned(), |age| format!("{} old", s3::age(age)));
+            .map_or_else(|| "from the future".to_owned(), |age| format!("{} old", kit::age(age)));
         let state =
             if backup.whole() { manifest.rung.word() } else { "NOT WHOLE: the archive is gone or another" };
         let _ = writeln!(
             out,
             "{}  {age}  {}  {}  PostgreSQL {}, server {}  {state}\n    {}",
-            minute(manifest.started),
+            kit::minute(manifest.started),
             of(manifest),
-            size(manifest.bytes),
+            kit::size(manifest.bytes),
             one_line(&manifest.server_version),
             one_line(manifest.system_identifier.as_deref().unwrap_or("unknown")),
             one_line(&uri(&backup.at.key)),
@@ -112,8 +112,8 @@ fn table(shelf: &Shelf, now: OffsetDateTime, uri: &dyn Fn(&str) -> String) -> St
         let _ = writeln!(
             out,
             "{}  {}  no backup: {} without a manifest, of a run that is under way or was killed\n    {}",
-            minute(loose.dump.modified),
-            size(loose.dump.bytes),
+            kit::minute(loose.dump.modified),
+            kit::size(loose.dump.bytes),
             loose.in_words(),
             one_line(&uri(&loose.dump.key))
         );

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kit::{Action, Cx, Failure, Go, Note, Outcome, Plan};
 use postgres::Rung;
-use s3::{Bucket, Listed, minute, size};
+use s3::{Bucket, Listed};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -124,11 +124,11 @@ pub(crate) fn decide(
     }
     let in_words = |backup: &Backup| {
         let age = age(now, backup.manifest.started)
-            .map_or_else(|| "from the future".to_owned(), |age| format!("{} old", s3::age(age)));
+            .map_or_else(|| "from the future".to_owned(), |age| format!("{} old", kit::age(age)));
         format!(
             "the backup of {} ({age}, {}, {})",
-            minute(backup.manifest.started),
-            size(backup.manifest.bytes),
+            kit::minute(backup.manifest.started),
+            kit::size(backup.manifest.bytes),
             if backup.whole() { backup.manifest.rung.word() } else { "not whole" }
         )
     };
@@ -148,7 +148,7 @@ pub(crate) fn decide(
                 backups.len(),
                 youngest.map_or_else(
                     || format!("none of them is verified ({})", request.rung),
-                    |age| format!("the newest verified one is {} old, more than --max-age", s3::age(age))
+                    |age| format!("the newest verified one is {} old, more than --max-age", kit::age(age))
                 )
             ));
             continue;
@@ -181,7 +181,7 @@ pub(crate) fn decide(
     if !fresh {
         let why = match newest {
             Some(newest) => {
-                format!("the newest verified {} is {} old", request.one(), s3::age(newest))
+                format!("the newest verified {} is {} old", request.one(), kit::age(newest))
             }
             None => format!("there is no verified {} ({})", request.one(), request.rung),
         };
@@ -194,8 +194,8 @@ pub(crate) fn decide(
         let what = format!(
             "{} of {} without a manifest ({})",
             loose.in_words(),
-            minute(loose.dump.modified),
-            size(loose.dump.bytes)
+            kit::minute(loose.dump.modified),
+            kit::size(loose.dump.bytes)
         );
         if old {
             let objects = [loose.dump.clone()].into_iter().chain(loose.beside.iter().cloned()).collect();
@@ -270,7 +270,7 @@ pub(crate) async fn prune(
             let bytes: u64 =
                 plan.deletions.iter().flat_map(|deletion| &deletion.objects).map(|object| object.bytes).sum();
             let what = if n == 1 { "1 backup is".to_owned() } else { format!("{n} backups are") };
-            Outcome::changed(format!("{what} deleted ({}), {} stay", size(bytes), plan.kept.len()))
+            Outcome::changed(format!("{what} deleted ({}), {} stay", kit::size(bytes), plan.kept.len()))
         }
     })
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use kit::{Action, Failure, Note, Plan};
-use s3::{Listed, Object, age, size};
+use s3::{Listed, Object};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -88,8 +88,8 @@ impl Backup {
             "{} is the newest backup of {}: {}, begun {} ago",
             self.manifest,
             self.told.database,
-            size(self.told.bytes),
-            age(Duration::try_from(now - self.told.started).unwrap_or_default())
+            kit::size(self.told.bytes),
+            kit::age(Duration::try_from(now - self.told.started).unwrap_or_default())
         )
     }
 
@@ -188,7 +188,12 @@ pub(crate) fn newest<'a>(
         && old > most
     {
         return Err(refused()
-            .because(format!("{} is {} old, --max-age allows {}", newest.manifest, age(old), age(most)))
+            .because(format!(
+                "{} is {} old, --max-age allows {}",
+                newest.manifest,
+                kit::age(old),
+                kit::age(most)
+            ))
             .help("find out why there is no newer one, or allow a greater age"));
     }
     if newest.told.bytes < conditions.min_size {

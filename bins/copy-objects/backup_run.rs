@@ -6,7 +6,7 @@ use std::io::Write as _;
 use aws::Aws;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kit::{Cx, Failure, Go, Outcome};
-use s3::{Bucket, size};
+use s3::Bucket;
 use serde_json::{Map, Value};
 
 use crate::apply::{Ends, Inverse, Written, apply};
@@ -112,7 +112,7 @@ pub(crate) async fn run(
         cx.output("version-id", version);
     }
     let what = format!("{} is a backup: a copy of {from_uri}", destination.uri(&key));
-    let size = size(dump.ends.object.bytes);
+    let size = kit::size(dump.ends.object.bytes);
     Ok(if kit::Plan::actions(&plan).is_empty() {
         Outcome::unchanged(format!("{what} already ({size}, same {by})"))
     } else {
@@ -174,7 +174,7 @@ async fn is_whole(cx: &Cx, backup: &Backup, dump: &Ends) -> Result<(), Failure> 
         whole
     } else {
         let sums = sums_of(cx, &dump.source, &dump.source_key, &dump.object).await?;
-        sums.sha256.is_some_and(|sha256| s3::hex(&sha256) == backup.sha256())
+        sums.sha256.is_some_and(|sha256| kit::hex(&sha256) == backup.sha256())
     };
     if whole {
         return Ok(());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use aws::Aws;
 use kit::{Action, Cx, Failure, Go, Note, Outcome, Plan};
-use s3::{Bucket, Object, size};
+use s3::{Bucket, Object};
 use serde::Serialize;
 
 use crate::apply::{Inverse, Written};
@@ -38,7 +38,7 @@ impl Plan for FilePlan {
         if self.keep {
             return Vec::new();
         }
-        let does = format!("write {} ({}) to {}", self.from, size(self.bytes), self.to);
+        let does = format!("write {} ({}) to {}", self.from, kit::size(self.bytes), self.to);
         vec![match &self.replaces {
             None => Action::new(COPY, does, format!("delete {} if it is still this copy", self.to)),
             Some((_, Some(_))) => Action::new(
@@ -142,7 +142,7 @@ pub(crate) async fn run(
     plan.notes.extend(unfinished.iter().map(|upload| {
         Note::Info(format!(
             "an upload of it is unfinished (begun {} by {}): if it is this principal's, and the file is written in parts, it is put away",
-            s3::minute(upload.begun),
+            kit::minute(upload.begun),
             upload.by
         ))
     }));
@@ -196,9 +196,9 @@ pub(crate) async fn run(
     }
     let what = format!("{uri} is a copy of {from}");
     Ok(if plan.keep {
-        Outcome::unchanged(format!("{what} already ({}, same {BY})", size(bytes)))
+        Outcome::unchanged(format!("{what} already ({}, same {BY})", kit::size(bytes)))
     } else {
-        Outcome::changed(format!("{what} ({}, verified: same {BY})", size(bytes)))
+        Outcome::changed(format!("{what} ({}, verified: same {BY})", kit::size(bytes)))
     })
 }
 

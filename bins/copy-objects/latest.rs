@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kit::Failure;
-use s3::{Listed, Unfinished, age, minute, size};
+use s3::{Listed, Unfinished};
 use time::OffsetDateTime;
 
 /// What the newest object has to be.
@@ -38,10 +38,10 @@ pub(crate) fn latest<'a>(
         objects.iter().copied().take_while(|object| object.modified == newest.modified).collect();
     if ties.len() > 1 {
         let mut failure = refused()
-            .because(format!("{} objects are equally new, of {}", ties.len(), minute(newest.modified)))
+            .because(format!("{} objects are equally new, of {}", ties.len(), kit::minute(newest.modified)))
             .help("name one of them with --from, without --latest");
         for object in ties.iter().take(SHOWN) {
-            failure = failure.state(format!("candidate: {} ({})", object.key, size(object.bytes)));
+            failure = failure.state(format!("candidate: {} ({})", object.key, kit::size(object.bytes)));
         }
         return Err(failure);
     }
@@ -51,12 +51,12 @@ pub(crate) fn latest<'a>(
             .because(format!(
                 "{} is being uploaded since {} (by {}): what is newest is about to change",
                 upload.key,
-                minute(upload.begun),
+                kit::minute(upload.begun),
                 upload.by
             ))
             .help("wait for that upload, or abort it if it is dead (aws s3api abort-multipart-upload), and run this again"));
     }
-    let describe = format!("{} ({}, {})", newest.key, size(newest.bytes), minute(newest.modified));
+    let describe = format!("{} ({}, {})", newest.key, kit::size(newest.bytes), kit::minute(newest.modified));
     if newest.bytes == 0 {
         return Err(refused()
             .because(format!("it is empty: {describe}"))
@@ -72,7 +72,7 @@ pub(crate) fn latest<'a>(
         && old > most
     {
         return Err(refused()
-            .because(format!("it is {} old, --max-age allows {}: {describe}", age(old), age(most)))
+            .because(format!("it is {} old, --max-age allows {}: {describe}", kit::age(old), kit::age(most)))
             .help("find out why there is no newer one, or allow a greater age"));
     }
     Ok(newest)

@@ -212,7 +212,7 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
             cx.output("version-id", version);
         }
     }
-    let size = s3::size(ends.object.bytes);
+    let size = kit::size(ends.object.bytes);
     Ok(match plan.work {
         Work::Keep(_) if !plan.abort.is_empty() => Outcome::changed(format!(
             "{} is a copy of {} already ({size}, same {by}); what was left of earlier tries is put away",

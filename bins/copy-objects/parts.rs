@@ -11,7 +11,7 @@ use aws_sdk_s3::types::{
 };
 use kit::{Code, Cx, Failure};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use s3::{Bucket, TRIES, once, patient, size};
+use s3::{Bucket, TRIES, once, patient};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -229,7 +229,7 @@ async fn parts(
             ended = cx.in_time(&attempt, in_flight.join_next()) => ended?,
             _ = ticks.tick() => {
                 let copied = (done.len() as u64 * bytes).min(ends.object.bytes);
-                cx.report().say(&format!("{attempt}: {} of {}", size(copied), size(ends.object.bytes)));
+                cx.report().say(&format!("{attempt}: {} of {}", kit::size(copied), kit::size(ends.object.bytes)));
                 continue;
             }
         };

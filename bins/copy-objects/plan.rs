@@ -1,7 +1,7 @@
 //! All judgement: what was observed, and what is to be done or why not. Pure.
 
 use kit::{Action, Failure, Note, Plan};
-use s3::{Object, Unfinished, age, minute, size};
+use s3::{Object, Unfinished};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -209,7 +209,7 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<CopyPlan, Failure
             .because(format!(
                 "{} began an upload to the same key at {} and has not ended it",
                 begun.upload.by,
-                minute(begun.upload.begun)
+                kit::minute(begun.upload.begun)
             ))
             .help("ask them, and wait for its end; if it is dead, --abort-others puts it away"));
     }
@@ -246,7 +246,7 @@ fn how(
     let resume = best(&world.unfinished, &wanted).map(Begun::taken_up);
     for begun in &world.unfinished {
         if let Some(why) = unfit(begun, &wanted) {
-            let since = minute(begun.upload.begun);
+            let since = kit::minute(begun.upload.begun);
             notes.push(Note::Info(format!("the upload that was begun {since} is not taken up: {why}")));
         }
     }
@@ -254,7 +254,7 @@ fn how(
         notes.push(Note::Info(format!(
             "what the upload was begun with (metadata, tags, encryption) is seen, and compared, when it is complete; \
              the copy's LastModified will be {}",
-            minute(resume.begun)
+            kit::minute(resume.begun)
         )));
     }
     let taken = resume.as_ref().map(|resume| resume.id.clone());
@@ -311,7 +311,7 @@ impl Plan for CopyPlan {
                     format!(
                         "abort an unfinished upload of {} (begun {} by {})",
                         self.to,
-                        minute(upload.begun),
+                        kit::minute(upload.begun),
                         upload.by
                     ),
                     "its parts never became an object",
@@ -324,10 +324,10 @@ impl Plan for CopyPlan {
             How::Through => "through this process".to_owned(),
             How::Parts { bytes, count, resume } => format!(
                 "server-side, in {count} parts of {} (UploadPartCopy: it is larger than --multipart-above allows one CopyObject){}",
-                size(*bytes),
+                kit::size(*bytes),
                 resume.as_ref().map_or_else(String::new, |resume| format!(
                     ", taking up the upload that was begun {}: {} parts are there",
-                    minute(resume.begun),
+                    kit::minute(resume.begun),
                     resume.parts.len()
                 ))
             ),
@@ -365,5 +365,5 @@ impl Plan for CopyPlan {
 
 /// How old an object is, for the plan.
 pub(crate) fn how_old(now: OffsetDateTime, modified: OffsetDateTime) -> String {
-    age(std::time::Duration::try_from(now - modified).unwrap_or_default())
+    kit::age(std::time::Duration::try_from(now - modified).unwrap_or_default())
 }

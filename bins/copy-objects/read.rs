@@ -1,7 +1,7 @@
 //! Compares two objects by reading both, in the memory of one chunk each.
 
 use kit::{Cx, Failure};
-use s3::{Bucket, Object, Progress, Reading, Sha256, size};
+use s3::{Bucket, Object, Progress, Reading, Sha256};
 
 use crate::verify::Contents;
 
@@ -15,7 +15,7 @@ pub(crate) async fn compare(
         "S3 keeps no checksum that both have: reading {} and {} ({} each)",
         one.0.uri(one.1),
         other.0.uri(other.1),
-        size(one.2.bytes)
+        kit::size(one.2.bytes)
     ));
     let (one, other) =
         tokio::try_join!(sha256(cx, one.0, one.1, one.2), sha256(cx, other.0, other.1, other.2))?;

@@ -41,10 +41,7 @@ impl Ecs<'_> {
                 *found.entry(format!("of {}: {reason}{more}", name(group))).or_default() += 1;
             }
         }
-        Ok(found
-            .into_iter()
-            .map(|(what, n)| format!("{n} {} {what}", if n == 1 { "target" } else { "targets" }))
-            .collect())
+        Ok(found.into_iter().map(|(what, n)| format!("{} {what}", kit::counted(n, "target"))).collect())
     }
 }
 

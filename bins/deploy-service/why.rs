@@ -116,7 +116,7 @@ impl Cause {
     /// "3 tasks: Essential container in task exited; container web exited with code 1".
     pub(crate) fn text(&self) -> String {
         let Self { stop, count, .. } = self;
-        format!("{count} {}: {}", if *count == 1 { "task" } else { "tasks" }, stop.text())
+        format!("{}: {}", kit::counted(*count, "task"), stop.text())
     }
 
     pub(crate) fn plainly(&self) -> Option<&'static str> {

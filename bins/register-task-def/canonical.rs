@@ -44,7 +44,7 @@ pub(crate) fn presented(document: &Value) -> Value {
 
 /// Identifies a document in a receipt without carrying its values.
 pub(crate) fn fingerprint(document: &Value) -> String {
-    Sha256::digest(canonical(document).to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
+    kit::hex(&Sha256::digest(canonical(document).to_string()))
 }
 
 fn containers_mut(document: &mut Value) -> impl Iterator<Item = &mut Map<String, Value>> {

@@ -202,8 +202,8 @@ fn judge(
     let family = document["family"].as_str().unwrap_or_default();
     let containers = containers(document).len();
     Err(Failure::refused(format!(
-        "register a revision of {family} ({containers} container{}) that could not start",
-        if containers == 1 { "" } else { "s" }
+        "register a revision of {family} ({}) that could not start",
+        kit::counted(containers, "container")
     ))
     .because(refused.join("\n"))
     .help("create or correct what is named; for what will be created before the deployment, add --allow-missing with its name"))

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::markdown::{BACK, MISSING, SILENT, jobs, nothing_to_take_back, remarks, sentence, tally};
 use crate::story::{Act, Back, End, Run, Stand, Stays, Story, Way};
-use crate::words::{count, duration, moment};
+use crate::words::{duration, moment};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -224,7 +224,7 @@ fn way_back(out: &mut String, story: &Story) {
     for (at, way) in story.back.iter().enumerate() {
         if out.len() > BYTES / 2 {
             let left = story.back.len() - at;
-            out.push_str(&format!("<li>{} left out here</li>\n", count(left, "more run")));
+            out.push_str(&format!("<li>{} left out here</li>\n", kit::counted(left, "more run")));
             break;
         }
         back(out, way);
@@ -276,7 +276,7 @@ fn runs(out: &mut String, story: &Story) {
     for (at, run) in story.runs.iter().enumerate() {
         if out.len() > BYTES {
             let left = story.runs.len() - at;
-            out.push_str(&format!("<p>{} left out here.</p>\n", count(left, "more run")));
+            out.push_str(&format!("<p>{} left out here.</p>\n", kit::counted(left, "more run")));
             break;
         }
         one(out, run, story);
@@ -321,7 +321,7 @@ fn one(out: &mut String, run: &Run, story: &Story) {
         }
         out.push_str(&format!(
             "<details>\n<summary>{}</summary>\n<table>\n<thead><tr><th scope=\"col\">{name}</th><th scope=\"col\">value</th></tr></thead>\n<tbody>\n",
-            count(pairs.len(), name)
+            kit::counted(pairs.len(), name)
         ));
         for (name, value) in pairs.iter().take(ACTIONS) {
             out.push_str(&format!(

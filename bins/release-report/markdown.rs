@@ -5,7 +5,7 @@ use kit::{ActionState, markdown_code, markdown_inline};
 
 use crate::mermaid;
 use crate::story::{Back, Run, Stand, Stays, Story, Way};
-use crate::words::{count, duration, moment};
+use crate::words::{duration, moment};
 
 /// GitHub drops a summary of more than 1 MiB whole.
 /// <https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#step-isolation-and-limits>
@@ -117,7 +117,7 @@ fn time_line(out: &mut String, story: &Story) {
     out.push_str(&format!("### Time line\n\n```mermaid\n{gantt}```\n\n"));
     let left_out = mermaid::left_out(story);
     if left_out > 0 {
-        out.push_str(&format!("The chart leaves {} out.\n\n", count(left_out, "later run")));
+        out.push_str(&format!("The chart leaves {} out.\n\n", kit::counted(left_out, "later run")));
     }
     out.push_str("| # | began (UTC) | took | step | where | ended | done |\n|--:|---|---|---|---|---|---|\n");
     for run in &story.runs {
@@ -227,7 +227,7 @@ fn changes(out: &mut String, story: &Story) {
         let part = one(run);
         if out.len() + part.len() > BYTES {
             let left = story.runs.len() - at;
-            out.push_str(&format!("{} left out here; the HTML has all.\n\n", count(left, "more run")));
+            out.push_str(&format!("{} left out here; the HTML has all.\n\n", kit::counted(left, "more run")));
             return;
         }
         out.push_str(&part);
@@ -261,8 +261,8 @@ fn one(run: &Run) -> String {
     if pairs > 0 {
         out.push_str(&format!(
             "\n<details><summary>{} and {}</summary>\n\n| | |\n|---|---|\n",
-            count(run.arguments.len(), "argument"),
-            count(run.outputs.len(), "output")
+            kit::counted(run.arguments.len(), "argument"),
+            kit::counted(run.outputs.len(), "output")
         ));
         for (name, value) in run.arguments.iter().chain(&run.outputs).take(ACTIONS) {
             out.push_str(&format!("| {} | {} |\n", markdown_inline(name), markdown_code(value)));

@@ -14,7 +14,7 @@ use crate::mask::mask;
 use crate::observe::{Found, Lying};
 use crate::story::{Act, End, Run, Stand, Story};
 use crate::way_back::way_back;
-use crate::words::{clip, count};
+use crate::words::clip;
 
 /// Characters of one text (a message, an action): reasons are long where a server's answer is in them.
 pub(crate) const TEXT: usize = 2_000;
@@ -38,7 +38,7 @@ pub(crate) fn plan(found: Found, asked: &Asked) -> Story {
     lying.sort_by(|a, b| order(&a.receipt).cmp(&order(&b.receipt)));
     if passed_over > 0 {
         let be = if passed_over == 1 { "is no receipt and was" } else { "are no receipts and were" };
-        notes.push(format!("{} {be} passed over", count(passed_over, "file")));
+        notes.push(format!("{} {be} passed over", kit::counted(passed_over, "file")));
     }
     let mut runs: Vec<Run> = lying.iter().enumerate().map(|(at, lying)| run(at + 1, lying)).collect();
     supersede(&mut runs, &lying);
@@ -322,7 +322,7 @@ fn headline(runs: &[Run], silent: &[Job], changes: usize, in_doubt: usize, missi
         parts.push(format!(
             "{} of {} did not end well: {}{more}",
             bad.len(),
-            count(runs.len(), "run"),
+            kit::counted(runs.len(), "run"),
             names.join(", ")
         ));
     }

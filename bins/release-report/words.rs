@@ -1,4 +1,4 @@
-//! Times, durations and numbers for people.
+//! Times, durations and long texts for people.
 
 use time::{Duration, OffsetDateTime, UtcOffset};
 
@@ -22,10 +22,6 @@ pub(crate) fn duration(took: Duration) -> String {
         (0, _, _) => format!("{hours} h {minutes:02} min"),
         _ => format!("{days} d {hours:02} h {minutes:02} min"),
     }
-}
-
-pub(crate) fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// Text of at most so many characters.

@@ -121,8 +121,8 @@ impl Directory {
 fn file(name: String, bytes: &[u8], ledger: &Ledger) -> Result<(File, Way), String> {
     let (stem, way) = stem(&name);
     let (version, checksum) = match ledger {
-        Ledger::Own { .. } => (version::of(stem).to_owned(), hex(&Sha256::digest(bytes))),
-        Ledger::Sqlx { .. } => (sqlx::version(&name)?.to_string(), hex(&Sha384::digest(bytes))),
+        Ledger::Own { .. } => (version::of(stem).to_owned(), kit::hex(&Sha256::digest(bytes))),
+        Ledger::Sqlx { .. } => (sqlx::version(&name)?.to_string(), kit::hex(&Sha384::digest(bytes))),
     };
     Ok((File { version, name, checksum, bytes: bytes.len(), script: script(bytes), down: None }, way))
 }
@@ -136,14 +136,6 @@ fn script(bytes: &[u8]) -> Result<Script, String> {
     Ok(parse(text.strip_prefix('\u{feff}').unwrap_or(text)))
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
-}
-
 /// What the statements of a file that have run were, so that a later one can be corrected and they can't. A setting of the
 /// session has left nothing behind and may be another one by then.
 pub(crate) fn prefix(script: &Script, statements: usize) -> String {
@@ -154,7 +146,7 @@ pub(crate) fn prefix(script: &Script, statements: usize) -> String {
         }
         digest.update([0]);
     }
-    hex(&digest.finalize())
+    kit::hex(&digest.finalize())
 }
 
 #[cfg(test)]

@@ -203,7 +203,7 @@ impl Finding {
         let table = self.table.as_ref().map_or_else(String::new, |table| match tables.get(table) {
             Some(SeenTable::Absent) => format!(", {table} is not there yet"),
             Some(SeenTable::Bytes(0)) => format!(", {table} is empty"),
-            Some(SeenTable::Bytes(bytes)) => format!(", {table} has {}", size(*bytes)),
+            Some(SeenTable::Bytes(bytes)) => format!(", {table} has {}", kit::size(*bytes)),
             Some(SeenTable::Unknown) | None => format!(", {table}"),
         });
         format!("{} ({}{table})", self.what, self.rule)
@@ -236,14 +236,6 @@ pub(crate) fn shown(found: &[Finding], tables: &BTreeMap<String, SeenTable>) -> 
             lines => format!("lines {}: {what}", lines.join(", ")),
         })
         .collect()
-}
-
-pub(crate) fn size(bytes: u64) -> String {
-    match bytes {
-        0..0x10_0000 => format!("{} KiB", bytes.div_ceil(1024)),
-        0x10_0000..0x4000_0000 => format!("{} MiB", bytes >> 20),
-        _ => format!("{}.{} GiB", bytes >> 30, ((bytes >> 20) & 1023) * 10 / 1024),
-    }
 }
 
 #[cfg(test)]
@@ -347,7 +339,7 @@ mod tests {
         assert!(lines[0].starts_with("lines 1, 2: "), "{lines:?}");
         assert_eq!(
             lines[1],
-            "line 4: rewrites the table while nobody can read it (changing-column-type, u has 2 MiB)"
+            "line 4: rewrites the table while nobody can read it (changing-column-type, u has 2.0 MiB)"
         );
     }
 

@@ -277,8 +277,7 @@ impl MigrationPlan {
 
     /// One line for the end.
     pub(crate) fn done(&self) -> String {
-        let n = self.files.len();
-        let files = if n == 1 { "1 migration".to_owned() } else { format!("{n} migrations") };
+        let files = kit::counted(self.files.len(), "migration");
         let to = self.to_version.as_deref();
         match (self.way, to) {
             (Way::Up, to) if self.baseline => format!(

@@ -79,8 +79,8 @@ fn one(path: &Path) -> Result<Local, Failure> {
         hash.update(buffer.get(..read).unwrap_or_default());
         size += read as u64;
     }
-    let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Local { path: path.to_owned(), name, size, digest: format!("sha256:{digest}") })
+    let digest = format!("sha256:{}", kit::hex(&hash.finalize()));
+    Ok(Local { path: path.to_owned(), name, size, digest })
 }
 
 /// Whether the release's file is this one, whole. A server that tells no digest is believed by the size.

@@ -162,7 +162,7 @@ fn weighs(scheme: &Pattern) -> bool {
 
 fn why(scheme: &Pattern, previous: &Tagged, commits: &[Commit]) -> Vec<String> {
     let own: Vec<&Commit> = commits.iter().filter(|commit| !commit.is_merge).collect();
-    let mut lines = vec![format!("{} since {}", plural(own.len(), "commit"), previous.tag)];
+    let mut lines = vec![format!("{} since {}", kit::counted(own.len(), "commit"), previous.tag)];
     if !weighs(scheme) {
         return lines;
     }
@@ -194,15 +194,11 @@ fn why(scheme: &Pattern, previous: &Tagged, commits: &[Commit]) -> Vec<String> {
         };
         lines.push(format!(
             "{} {} for no release{unread}",
-            plural(others, "commit"),
+            kit::counted(others, "commit"),
             if others == 1 { "asks" } else { "ask" }
         ));
     }
     lines
-}
-
-fn plural(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 #[cfg(test)]

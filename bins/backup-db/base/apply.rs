@@ -185,7 +185,7 @@ async fn take(cx: &Cx, store: &Bucket, scene: &Scene, plan: &Take) -> Result<Tak
     let base = checked.ok_or_else(|| Failure::failed(&*attempt).because("it was not checked"))?;
     let (sum, stored) = (committed.sum, committed.stored);
     let judged = if plan.rung >= Rung::ReadBack {
-        cx.report().say(&format!("{attempt}: {} committed, reading it back", s3::size(sum.bytes)));
+        cx.report().say(&format!("{attempt}: {} committed, reading it back", kit::size(sum.bytes)));
         let archive = Stored { key: &plan.key, object: &stored };
         let read = Box::pin(read_back(cx, store, archive, Some(&sum.sha256), system, None)).await;
         read.map_err(|failure| {

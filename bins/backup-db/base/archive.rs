@@ -258,7 +258,7 @@ mod tests {
         let member = &found.files[&b"base/1/2662"[..]];
         // FIPS 180-2, appendix B.1.
         assert_eq!(
-            (member.bytes, s3::hex(&member.sha256).as_str()),
+            (member.bytes, kit::hex(&member.sha256).as_str()),
             (3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
         );
     }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use postgres::manifest::{Base, WalRange};
-use s3::{Sha256, hex};
+use s3::Sha256;
 use serde::Deserialize;
 
 use super::archive::Archive;
@@ -94,7 +94,7 @@ pub(super) fn compare(mut archive: Archive, system: Option<&str>) -> Result<Base
             });
         } else if listed.algorithm != Some("SHA256") {
             troubles.add(|| format!("{} is listed without a SHA-256", shown()));
-        } else if !listed.checksum.unwrap_or_default().eq_ignore_ascii_case(&hex(&member.sha256)) {
+        } else if !listed.checksum.unwrap_or_default().eq_ignore_ascii_case(&kit::hex(&member.sha256)) {
             troubles.add(|| format!("{} has another SHA-256 than is listed", shown()));
         }
     }
@@ -144,7 +144,7 @@ fn own_checksum(text: &[u8]) -> String {
 fn sha256(bytes: &[u8]) -> String {
     let mut sum = Sha256::new();
     sum.update(bytes);
-    hex(&sum.finish())
+    kit::hex(&sum.finish())
 }
 
 #[derive(Default)]

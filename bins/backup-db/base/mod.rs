@@ -12,7 +12,7 @@ mod restore;
 use std::time::Duration;
 
 use kit::{Cx, Failure, Go, Outcome};
-use s3::{Bucket, size};
+use s3::Bucket;
 
 use crate::args::{Args, Compression, Verify};
 use crate::earlier::outputs;
@@ -57,7 +57,7 @@ pub(crate) async fn back_up(
     let headline = format!(
         "{} ({}) is a base backup of {}, verified: {}",
         manifest.uri(),
-        size(manifest.bytes),
+        kit::size(manifest.bytes),
         scene.world.server.address,
         manifest.rung
     );

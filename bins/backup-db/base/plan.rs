@@ -5,7 +5,7 @@ use std::time::Duration;
 use kit::{Action, Failure, Note, Plan};
 use postgres::manifest::Base;
 use postgres::{Manifest, Rung};
-use s3::{Object, PartSizes, Sum, Unfinished, size};
+use s3::{Object, PartSizes, Sum, Unfinished};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -282,10 +282,10 @@ fn room(request: &Request, world: &World, notes: &mut Vec<Note>) -> Result<(), F
         return Err(Failure::refused("prove the backup")
             .because(format!(
                 "a server of {} needs about {}, and {} has {} free",
-                size(world.server.bytes),
-                size(need),
+                kit::size(world.server.bytes),
+                kit::size(need),
                 place.folder.display(),
-                size(place.free)
+                kit::size(place.free)
             ))
             .help("name a larger folder with --scratch-dir, or ask for --verify read-back"));
     }
@@ -294,8 +294,8 @@ fn room(request: &Request, world: &World, notes: &mut Vec<Note>) -> Result<(), F
             "it is started to prove it, by PostgreSQL {} in {} ({} of {} free are needed){}",
             place.version,
             place.folder.display(),
-            size(need),
-            size(place.free),
+            kit::size(need),
+            kit::size(place.free),
             place.user.as_ref().map(|user| format!(", run as {}", user.name)).unwrap_or_default()
         )));
     }
@@ -332,7 +332,7 @@ fn remarks(world: &World, notes: &mut Vec<Note>) {
     if part * 2 > MEMORY {
         notes.push(Note::Info(format!(
             "a server of this size is uploaded in parts of {}, of which two are in memory at a time",
-            size(part)
+            kit::size(part)
         )));
     }
 }
@@ -382,7 +382,7 @@ impl Plan for BasePlan {
                         format!(
                             "back up all of {} ({}, PostgreSQL {}) with pg_basebackup {} to {}",
                             server.address,
-                            size(server.bytes),
+                            kit::size(server.bytes),
                             server.version,
                             self.client,
                             uri(&take.key)

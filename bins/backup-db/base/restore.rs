@@ -11,7 +11,7 @@ use std::time::Duration;
 use kit::{Action, Cx, Failure, Go, Note, Outcome, Plan};
 use postgres::{Manifest, Rung};
 use rustix::fs::statvfs;
-use s3::{Bucket, Object, size};
+use s3::{Bucket, Object};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -84,7 +84,7 @@ impl Plan for RestorePlan {
             format!(
                 "unpack {} ({}) into {}, and compare every file",
                 self.uri,
-                size(self.bytes),
+                kit::size(self.bytes),
                 self.into.display()
             ),
             "remove the folder by hand, when no server runs on it",
@@ -204,8 +204,9 @@ fn decide<'a>(request: &Request, world: &'a World) -> Result<(RestorePlan, &'a O
     if let Some(most) = request.max_age {
         let old = age(world.now, manifest.started);
         if old.is_none_or(|age| age > most) {
-            let old = old.map_or_else(|| "from the future".to_owned(), |age| format!("{} old", s3::age(age)));
-            return Err(refused(format!("it is {old}, and --max-age is {}", s3::age(most)))
+            let old =
+                old.map_or_else(|| "from the future".to_owned(), |age| format!("{} old", kit::age(age)));
+            return Err(refused(format!("it is {old}, and --max-age is {}", kit::age(most)))
                 .help("choose another backup, or accept an older one with --max-age"));
         }
     }
@@ -217,8 +218,8 @@ fn decide<'a>(request: &Request, world: &'a World) -> Result<(RestorePlan, &'a O
     if folder.free < bytes.saturating_add(MORE) {
         return Err(refused(format!(
             "it unpacks to {}, and {} are free for {}",
-            size(bytes),
-            size(folder.free),
+            kit::size(bytes),
+            kit::size(folder.free),
             folder.path.display()
         ))
         .help("name a folder on a larger disk"));

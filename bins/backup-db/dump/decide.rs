@@ -2,7 +2,7 @@
 
 use kit::{Failure, Note};
 use postgres::{Manifest, Rung};
-use s3::{PartSizes, size};
+use s3::PartSizes;
 
 use super::plan::{BackupPlan, Dump, Finish, GlobalsPlan, Method, Request, Work, World};
 use crate::arena::{Site, database_of};
@@ -120,7 +120,7 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<BackupPlan, Failu
     if part * 2 > MEMORY {
         notes.push(Note::Info(format!(
             "a database of this size is uploaded in parts of {}, of which two are in memory at a time",
-            size(part)
+            kit::size(part)
         )));
     }
     if world.database.standby {
@@ -154,10 +154,10 @@ fn prove_in(request: &Request, world: &World, notes: &mut Vec<Note>) -> Result<O
             if place.free < need {
                 return Err(refused(format!(
                     "a scratch server for a database of {} needs about {}, and {} has {} free",
-                    size(world.database.bytes),
-                    size(need),
+                    kit::size(world.database.bytes),
+                    kit::size(need),
                     place.folder.display(),
-                    size(place.free)
+                    kit::size(place.free)
                 ))
                 .help("name a larger folder with --scratch-dir, or a server with --prove-into"));
             }
@@ -165,8 +165,8 @@ fn prove_in(request: &Request, world: &World, notes: &mut Vec<Note>) -> Result<O
                 "it is proven in a scratch server of PostgreSQL {} in {} ({} of {} free are needed){}",
                 place.version,
                 place.folder.display(),
-                size(need),
-                size(place.free),
+                kit::size(need),
+                kit::size(place.free),
                 place.user.as_ref().map(|user| format!(", run as {}", user.name)).unwrap_or_default()
             )));
             Ok(None)

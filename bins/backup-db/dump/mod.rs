@@ -73,7 +73,7 @@ pub(crate) async fn back_up(
     let headline = format!(
         "{} ({}) is a backup of {}, verified: {}",
         manifest.uri(),
-        s3::size(manifest.bytes),
+        kit::size(manifest.bytes),
         manifest.database,
         manifest.rung
     );

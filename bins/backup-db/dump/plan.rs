@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kit::{Action, Note, Plan};
 use postgres::{Manifest, Rung};
-use s3::{Object, Sum, Unfinished, size};
+use s3::{Object, Sum, Unfinished};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -262,7 +262,7 @@ impl Plan for BackupPlan {
                         &format!(
                             "dump {} ({}, PostgreSQL {} on {}) with pg_dump {} to",
                             database.name,
-                            size(database.bytes),
+                            kit::size(database.bytes),
                             database.version,
                             database.server,
                             dump.tools.version

@@ -150,7 +150,7 @@ pub(crate) async fn take(
 
     let (sum, stored) = (committed.sum, committed.stored);
     if dump.rung > Rung::Present {
-        cx.report().say(&format!("{attempt}: {} committed, verifying it", s3::size(sum.bytes)));
+        cx.report().say(&format!("{attempt}: {} committed, verifying it", kit::size(sum.bytes)));
     }
     let judged = Box::pin(prove(
         cx,

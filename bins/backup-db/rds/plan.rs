@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use kit::{Action, Failure, Note, Plan};
-use s3::age;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -99,8 +98,8 @@ pub(super) fn plan(request: &Request, world: &World) -> Result<SnapshotPlan, Fai
                     return Err(other(format!(
                         "the snapshot {} of the same id is {} old, and --max-age is {}",
                         snapshot.id,
-                        age(old),
-                        age(request.max_age)
+                        kit::age(old),
+                        kit::age(request.max_age)
                     )));
                 }
                 Ok(planned(Work::Keep(Box::new(snapshot.clone())), notes))
@@ -137,7 +136,7 @@ pub(super) fn check(request: &Request, world: &World, snapshot: &Snapshot) -> Re
     match snapshot.taken {
         None => Err("RDS does not say when it was taken".to_owned()),
         Some(taken) if taken + request.max_age < world.now => {
-            Err(format!("it was taken at {}", s3::minute(taken)))
+            Err(format!("it was taken at {}", kit::minute(taken)))
         }
         Some(_) => Ok(()),
     }

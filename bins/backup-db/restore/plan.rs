@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use kit::{Action, Failure, Note, Plan};
 use postgres::{Manifest, Rung};
-use s3::{minute, size};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -135,9 +134,9 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<RestorePlan, Fail
         does: format!(
             "restore {} ({}, {}, of {}) into the new database {} on {}",
             manifest.uri(),
-            size(manifest.bytes),
+            kit::size(manifest.bytes),
             manifest.rung,
-            minute(manifest.started),
+            kit::minute(manifest.started),
             request.into,
             world.server
         ),
@@ -167,10 +166,10 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<RestorePlan, Fail
             "the manifest says that the backup is from the future: a clock is wrong".to_owned(),
         )),
         (Some(age), Some(most)) if age > most => {
-            return Err(refused(format!("it is {} old, and --max-age is {}", s3::age(age), s3::age(most)))
+            return Err(refused(format!("it is {} old, and --max-age is {}", kit::age(age), kit::age(most)))
                 .help("choose a newer one, or a longer --max-age"));
         }
-        (Some(age), _) => notes.push(Note::Info(format!("the backup is {} old", s3::age(age)))),
+        (Some(age), _) => notes.push(Note::Info(format!("the backup is {} old", kit::age(age)))),
     }
     if world.in_recovery {
         return Err(refused(format!("{} is a standby, which takes no writes", world.server)));

@@ -6,7 +6,7 @@ use ::vault::{Mount, Stored, Vault};
 use age::x25519::Recipient;
 use futures::{StreamExt as _, TryStream, TryStreamExt as _, stream};
 use kit::{Cx, Failure};
-use s3::{Bucket, Hasher, Object, Reading, hex};
+use s3::{Bucket, Hasher, Object, Reading};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -99,7 +99,7 @@ async fn take(
 ) -> Result<Taken, Failure> {
     let (sealed, seen) =
         encrypt(cx, vault, world, recipients).await.map_err(|failure| failure.untouched(true))?;
-    let sha256 = hex(&Sha256::digest(&sealed));
+    let sha256 = kit::hex(&Sha256::digest(&sealed));
     let secrets = seen.values().flatten().count();
     if secrets == 0 {
         return Err(Failure::refused(format!("export the secrets of {}/", world.mount.path))

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ::vault::Vault;
 use kit::{Cx, Failure, Go, Outcome};
-use s3::{Bucket, size};
+use s3::Bucket;
 
 use crate::args::Args;
 use crate::globals::recipients;
@@ -51,7 +51,7 @@ pub(crate) async fn run(cx: &Cx, args: &Args, bucket: &Bucket, to: &Destination)
         "s3://{}/{} ({}) holds the {} secrets of {}/, encrypted to {} and read back",
         export.bucket,
         export.key,
-        size(export.bytes),
+        kit::size(export.bytes),
         export.secrets,
         export.mount,
         if export.recipients.len() == 1 {

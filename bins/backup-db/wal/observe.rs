@@ -171,7 +171,7 @@ pub(super) async fn look(
             cx.report().warn(&format!(
                 "{} has {}, and is not looked at for bad blocks",
                 store.uri(&notes),
-                s3::size(object.bytes)
+                kit::size(object.bytes)
             ));
         } else {
             let text = cx.in_time("read the notes of wal-g on its files", store.text(&notes)).await??;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kit::{Action, Env, Failure, Note, Plan};
-use s3::{Listed, size};
+use s3::Listed;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -403,9 +403,9 @@ pub(super) fn in_words(seen: &Seen) -> String {
     format!(
         "{} ({} in {} archives, {} unpacked)",
         seen.sentinel.name,
-        size(seen.stored_bytes),
+        kit::size(seen.stored_bytes),
         seen.archives,
-        size(seen.sentinel.bytes)
+        kit::size(seen.sentinel.bytes)
     )
 }
 

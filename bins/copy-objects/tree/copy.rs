@@ -391,7 +391,7 @@ fn noted(line: &Line, sent: crate::send::Sent) -> Done {
         bytes: sent.bytes,
         etag: sent.etag,
         version: sent.version,
-        sha256: sent.sha256.map(|sha256| s3::hex(&sha256)),
+        sha256: sent.sha256.map(|sha256| kit::hex(&sha256)),
     }
 }
 

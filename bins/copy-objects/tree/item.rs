@@ -84,7 +84,7 @@ impl Count {
 
     pub(crate) fn in_words(self) -> String {
         let noun = if self.objects == 1 { "object" } else { "objects" };
-        format!("{} {noun} ({})", self.objects, s3::size(self.bytes))
+        format!("{} {noun} ({})", self.objects, kit::size(self.bytes))
     }
 }
 

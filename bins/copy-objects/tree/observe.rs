@@ -151,7 +151,7 @@ async fn begin(tree: &Tree) -> Result<Seen, Failure> {
         seen.unfinished.add(format!(
             "{} (begun {} by {})",
             shown(&upload.key),
-            s3::minute(upload.begun),
+            kit::minute(upload.begun),
             upload.by
         ));
     }
@@ -269,7 +269,7 @@ async fn file(tree: &Tree, path: &Path, key: &str) -> Result<Standing, Failure> 
         None => sums_of(&tree.cx, &tree.destination, &key, &there).await?.crc64nvme,
     };
     Ok(if ours.bytes == there.bytes && ours.crc64nvme == crc {
-        Standing::Same { sha256: ours.sha256.map(|sha256| s3::hex(&sha256)) }
+        Standing::Same { sha256: ours.sha256.map(|sha256| kit::hex(&sha256)) }
     } else {
         Standing::Different("another CRC-64/NVME".to_owned())
     })

@@ -91,8 +91,7 @@ impl Follow<'_> {
                 cx.report().warn(&format!("the log is not whole; all of it: {}", tail.source().command()));
             }
             None => {
-                let n = tail.lines();
-                let lines = if n == 1 { "1 line".to_owned() } else { format!("{n} lines") };
+                let lines = kit::counted(tail.lines(), "line");
                 cx.report().say(&format!("the log has {lines}: {}", tail.source()));
             }
         }

@@ -219,7 +219,7 @@ fn started_by(request: &Request<'_>, world: &World, container: &str, overrides: 
         container,
         overrides
     ]);
-    let digest = hex(&what.to_string());
+    let digest = kit::hex(&Sha256::digest(what.to_string()));
     let digest = digest.get(..24).unwrap_or(&digest);
     format!("{MARK}/{}/{digest}", request.args.run_id.as_deref().unwrap_or("run"))
 }
@@ -227,15 +227,8 @@ fn started_by(request: &Request<'_>, world: &World, container: &str, overrides: 
 /// The same for each try to start one task, and another one after that task has ended: what failed can be run again.
 /// At most 64 characters (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/ECS_Idempotency.html>).
 fn client_token(started_by: &str, earlier: Option<&SeenTask>) -> String {
-    hex(&format!("{started_by}\n{}", earlier.map_or("", |task| task.arn.as_str())))
-}
-
-fn hex(text: &str) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(text).iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    let seed = format!("{started_by}\n{}", earlier.map_or("", |task| task.arn.as_str()));
+    kit::hex(&Sha256::digest(seed))
 }
 
 /// The document for `RunTask`.

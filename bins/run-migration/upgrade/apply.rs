@@ -162,7 +162,7 @@ impl Work<'_> {
     }
 
     async fn item(&mut self, session: &mut Session, part: &Part, item: &Item) -> Result<Built, Failure> {
-        let doing = format!("{}: rebuild {} ({})", part.name, item.name, super::size(item.bytes));
+        let doing = format!("{}: rebuild {} ({})", part.name, item.name, kit::size(item.bytes));
         let concurrently = if item.exclusive { "" } else { "CONCURRENTLY " };
         let sql = format!("REINDEX INDEX {concurrently}{}", item.name);
         let started = Instant::now();

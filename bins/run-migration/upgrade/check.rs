@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::collation::State;
 use super::observe::{Found, Seen, Server};
 use super::rules::{NEWEST, Rule, Weight};
-use super::size;
 
 /// So many names are shown of each finding; all are in the report as JSON and in the receipt.
 const SHOWN: usize = 8;
@@ -148,7 +147,7 @@ fn orders(databases: &[Seen], rebuild: &mut Vec<Finding>) -> (usize, usize) {
                 let mut of = index.collations.iter().filter_map(|oid| seen.collations.get(oid));
                 of.find(|collation| collation.state() == state)
             };
-            let name = || format!("{}: {} ({})", seen.name, index.name, size(index.bytes));
+            let name = || format!("{}: {} ({})", seen.name, index.name, kit::size(index.bytes));
             let (rank, collation) = match (of(State::Changed), of(State::Unknown), of(State::Same)) {
                 (Some(collation), _, _) => (0, collation),
                 (None, Some(collation), _) => (1, collation),

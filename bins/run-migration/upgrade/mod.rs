@@ -80,11 +80,6 @@ pub(crate) enum Exclusive {
 /// Databases of managed services that no customer can connect to, whatever their rights say.
 const MANAGED: [&str; 4] = ["rdsadmin", "cloudsqladmin", "azure_maintenance", "azure_sys"];
 
-/// Bytes for people.
-pub(super) fn size(bytes: u64) -> String {
-    crate::lint::size(bytes)
-}
-
 impl UpgradeArgs {
     fn given(&self) -> bool {
         self.to_major.is_some()

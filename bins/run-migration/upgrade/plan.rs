@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::collation::{Collation, DEFAULT, State};
 use super::observe::{Index, Seen, Server};
-use super::size;
 use super::{Exclusive, What};
 use crate::lint::SMALL;
 
@@ -124,8 +123,8 @@ pub(super) fn plan(
         plan.notes.push(Note::Warning(format!(
             "free disk is not seen from here: each index needs its own size beside the old one while it is built, and may need as much again to sort; \
              the largest has {}, and the log of changes (WAL) grows by all {}",
-            size(largest),
-            size(items.iter().map(|item| item.bytes).sum())
+            kit::size(largest),
+            kit::size(items.iter().map(|item| item.bytes).sum())
         )));
     }
     plan.unchanged = unchanged(request, databases, &plan);
@@ -219,7 +218,7 @@ fn part(
                 why: format!(
                     "{named} is {what} and can't be rebuilt CONCURRENTLY: writers to {} ({}) would wait meanwhile",
                     index.table,
-                    size(index.table_bytes)
+                    kit::size(index.table_bytes)
                 ),
                 help: "--exclusive needed lets that be, while nobody writes".to_owned(),
             });
@@ -377,7 +376,7 @@ impl Part {
         };
         let mut does = match self.items.len() {
             0 => format!("put away what broken-off builds have left in {}", self.name),
-            n => format!("rebuild {n} indexes in {} ({}), {manner}", self.name, size(bytes)),
+            n => format!("rebuild {n} indexes in {} ({}), {manner}", self.name, kit::size(bytes)),
         };
         if self.done > 0 {
             does = format!("{does}; {} were rebuilt by an earlier run", self.done);
@@ -389,7 +388,7 @@ impl Part {
             .collect();
         detail.extend(self.items.iter().map(|item| {
             let waits = if item.exclusive { ", writers wait" } else { "" };
-            format!("{} on {} ({}{waits}): {}", item.name, item.table, size(item.bytes), item.why)
+            format!("{} on {} ({}{waits}): {}", item.name, item.table, kit::size(item.bytes), item.why)
         }));
         Action::irreversible(
             self.rebuild_id(),

@@ -85,7 +85,7 @@ fn what_another_library_orders_is_rebuilt_and_then_recorded() {
     assert_eq!(names(&plan), ["public.name"]);
     assert_eq!(plan.databases[0].refreshes[0].sql, "ALTER DATABASE \"copr\" REFRESH COLLATION VERSION");
     let shown: Vec<String> = plan.actions().into_iter().map(|action| action.does).collect();
-    assert!(shown[0].contains("rebuild 1 indexes in copr (8 MiB), CONCURRENTLY"), "{shown:?}");
+    assert!(shown[0].contains("rebuild 1 indexes in copr (8.0 MiB), CONCURRENTLY"), "{shown:?}");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn everything_that_forbids_it_is_said_at_once() {
     for part in [
         "deploy may not rebuild copr: public.name",
         "copr: public.during is of an exclusion constraint",
-        "writers to public.t (64 MiB) would wait",
+        "writers to public.t (64.0 MiB) would wait",
         "can't make the extension amcheck",
         "does not own the database",
     ] {

@@ -85,8 +85,7 @@ fn fingerprint(place: [Option<&str>; 2], rules: &Wishes, stacks: &[StackReview])
         hash.update(line.unwrap_or_default());
         hash.update(b"\n");
     }
-    let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{digest}")
+    format!("sha256:{}", kit::hex(&hash.finalize()))
 }
 
 /// A change that goes beyond what was reviewed.

@@ -34,6 +34,7 @@ mod secret;
 mod step;
 pub mod testing;
 mod wait;
+mod words;
 
 pub use action::{Images, action_yml, dispatcher_yml};
 pub use args::{Common, Format, command, parse_duration};
@@ -54,3 +55,4 @@ pub use run::{main, main_with, version};
 pub use secret::{Secret, redact};
 pub use step::{ExitCode, Image, Output, Permission, Run, Step, bind};
 pub use wait::{Poll, Wait};
+pub use words::{age, clip, counted, hex, minute, size};

@@ -12,7 +12,6 @@ mod progress;
 mod reading;
 mod sum;
 mod upload;
-mod words;
 
 pub use aws_sdk_s3;
 pub use aws_sdk_s3::types::CompletedPart;
@@ -22,6 +21,5 @@ pub use object::{Listed, Object, Unfinished, names, names_if_any};
 pub use part_sizes::{MOST_PARTS, PartSizes};
 pub use progress::Progress;
 pub use reading::Reading;
-pub use sum::{Hasher, Sha256, Sum, base64, hex};
+pub use sum::{Hasher, Sha256, Sum, base64};
 pub use upload::{RUN, TRIES};
-pub use words::{age, minute, size};

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
 
 use crate::upload::RUN;
-use crate::words::{minute, size};
 
 /// What S3 says of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -76,7 +75,7 @@ impl Object {
     /// What it is, for a person.
     pub fn in_words(&self) -> String {
         let version = self.version.as_ref().map(|id| format!(", version {id}")).unwrap_or_default();
-        format!("{}, {}, ETag {}{version}", size(self.bytes), minute(self.modified), self.etag)
+        format!("{}, {}, ETag {}{version}", kit::size(self.bytes), kit::minute(self.modified), self.etag)
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use kit::Cx;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::words::size;
 
 /// How often it is said how far the stream is.
 const EVERY: Duration = Duration::from_secs(5);
@@ -38,9 +37,9 @@ impl Progress {
         let state = state.map(|state| format!(", {state}")).unwrap_or_default();
         cx.report().say(&format!(
             "{attempt}: {} in {} s ({}/s){state}",
-            size(self.bytes),
+            kit::size(self.bytes),
             time.as_secs(),
-            size(rate(self.bytes, time))
+            kit::size(rate(self.bytes, time))
         ));
     }
 }

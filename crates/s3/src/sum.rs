@@ -87,22 +87,13 @@ impl Hasher {
 
     /// The sums of all that went by.
     pub fn finish(self) -> Sum {
-        Sum { bytes: self.bytes, sha256: hex(&self.sha256.finish()), crc64nvme: base64(self.crc.finalize()) }
+        Sum { bytes: self.bytes, sha256: kit::hex(&self.sha256.finish()), crc64nvme: base64(self.crc.finalize()) }
     }
 }
 
 /// A CRC-64 as S3's headers carry it.
 pub fn base64(crc: u64) -> String {
     base64::engine::general_purpose::STANDARD.encode(crc.to_be_bytes())
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
 }
 
 #[cfg(test)]

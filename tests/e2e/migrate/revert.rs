@@ -44,7 +44,7 @@ async fn going_back_is_under_the_guards_of_going_forward() {
     db.sql("INSERT INTO c VALUES (1)").await;
     let back = ["--action", "revert", "--to", "2"];
     db.migrate(&back).await.expect(3).says(&[
-        "3_c.down.sql, line 1: DROP TABLE throws data away (ban-drop-table, c has 8 KiB)",
+        "3_c.down.sql, line 1: DROP TABLE throws data away (ban-drop-table, c has 8.0 KiB)",
         "--allow ban-drop-table@3_c.down.sql",
         "nothing was changed",
     ]);

@@ -155,13 +155,7 @@ fn said(body: &Value) -> String {
 
 /// A foreign text as one line that is not too long.
 pub(crate) fn short(text: &str) -> String {
-    let text = kit::one_line(text);
-    let mut chars = text.chars();
-    let mut out: String = chars.by_ref().take(SHOWN).collect();
-    if chars.next().is_some() {
-        out.push('…');
-    }
-    out
+    kit::clip(&kit::one_line(text), SHOWN)
 }
 
 /// One part of a path: an index's name as it stands in a URL.

@@ -90,8 +90,11 @@ impl Listener {
 
     /// Whether it waits for work after a look at the database that did not fail; if not, why.
     fn idle(&self) -> Result<(), String> {
-        let error =
-            || self.error.as_ref().map_or_else(String::new, |(error, _)| format!(": {}", short(error)));
+        let error = || {
+            self.error
+                .as_ref()
+                .map_or_else(String::new, |(error, _)| format!(": {}", kit::clip(error, SHOWN)))
+        };
         match self.status.as_str() {
             "waiting" => {}
             "indexing" => return Err(format!("it is indexing since {} (its clock)", self.timestamp)),
@@ -105,7 +108,7 @@ impl Listener {
             "sleeping" => {
                 return Err(format!("it has lost the database or Elasticsearch and sleeps{}", error()));
             }
-            other => return Err(format!("its status is {:?}, want \"waiting\"", short(other))),
+            other => return Err(format!("its status is {:?}, want \"waiting\"", kit::clip(other, SHOWN))),
         }
         let Some(last) = &self.last else {
             return Err(format!(
@@ -142,7 +145,7 @@ impl Listener {
             "{all} object{} could not be indexed, {}{uuid}: {}",
             if all == 1 { "" } else { "s" },
             if all == 1 { "" } else { "such as " },
-            short(error)
+            kit::clip(error, SHOWN)
         ))
     }
 
@@ -173,7 +176,7 @@ impl Listener {
             line.push_str(&format!(", recovery: {recovery}"));
         }
         if let Some(snapshot) = &self.snapshot {
-            line.push_str(&format!(", snapshot {}", short(snapshot)));
+            line.push_str(&format!(", snapshot {}", kit::clip(snapshot, SHOWN)));
         }
         for more in [self.trend(), self.left_out()].into_iter().flatten() {
             line.push_str(&format!(", {more}"));
@@ -279,7 +282,9 @@ pub(crate) fn same(listeners: &[(String, Listener)]) -> Result<At, String> {
     if listeners.iter().any(|(_, listener)| snapshot(listener) != first) {
         let seen: Vec<String> = listeners
             .iter()
-            .map(|(name, listener)| format!("{name} is at snapshot {}", short(&snapshot(listener))))
+            .map(|(name, listener)| {
+                format!("{name} is at snapshot {}", kit::clip(&snapshot(listener), SHOWN))
+            })
             .collect();
         return Err(seen.join("; "));
     }
@@ -341,15 +346,6 @@ fn cycle(value: &Value) -> Cycle {
 
 fn text(value: &Value, field: &str) -> String {
     value.get(field).and_then(Value::as_str).map(kit::one_line).unwrap_or_default()
-}
-
-fn short(text: &str) -> String {
-    let mut chars = text.chars();
-    let mut out: String = chars.by_ref().take(SHOWN).collect();
-    if chars.next().is_some() {
-        out.push('…');
-    }
-    out
 }
 
 /// `str()` of Python's `timedelta`: `0:12:03.456789`, `1 day, 2:03:04`, `2 days, 0:00:00`. One that is less than nothing

@@ -146,13 +146,7 @@ pub(crate) fn judge(server: &str, database: u32, pattern: &str, scanned: &Scanne
 }
 
 fn shown(name: &[u8]) -> String {
-    let name = kit::one_line(&String::from_utf8_lossy(name));
-    let mut chars = name.chars();
-    let mut out: String = chars.by_ref().take(SHOWN).collect();
-    if chars.next().is_some() {
-        out.push('…');
-    }
-    out
+    kit::clip(&kit::one_line(&String::from_utf8_lossy(name)), SHOWN)
 }
 
 /// What an error answer means: not yet, or a refusal with the next move.

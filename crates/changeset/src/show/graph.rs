@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kit::mermaid_label;
 
-use super::words::{ByName, Class, becomes, by_name, causing_resource, count, property_name};
+use super::words::{ByName, Class, becomes, by_name, causing_resource, property_name};
 use crate::review::{Cause, Review, Row};
 
 /// Mermaid draws no more text than 50,000 characters; bytes are counted, which are never fewer.
@@ -142,7 +142,10 @@ impl<'a> Graph<'a> {
         }
         stacks.write(self, &mut out, 1, &mut 0);
         if left_out > 0 {
-            out.push_str(&format!("  more[\"and {}\"]\n", mermaid_label(&count(left_out, "more change"))));
+            out.push_str(&format!(
+                "  more[\"and {}\"]\n",
+                mermaid_label(&kit::counted(left_out, "more change"))
+            ));
         }
         for ((from, to), properties) in &self.edges {
             out.push_str(&format!("  n{from} -->|\"{}\"| n{to}\n", mermaid_label(&named(properties))));

@@ -4,8 +4,8 @@ use kit::{markdown_code as code, markdown_inline as inline, markdown_marker};
 
 use super::graph::graph;
 use super::words::{
-    self, ByName, Class, MAY_STAY, allow, becomes, by_name, causes, chains, console_url, count, deciding,
-    forces, headline, may_stay, plan_line, property_name, rows_of, safe_line,
+    self, ByName, Class, MAY_STAY, allow, becomes, by_name, causes, chains, console_url, deciding, forces,
+    headline, may_stay, plan_line, property_name, rows_of, safe_line,
 };
 use crate::fate::{Fate, Need};
 use crate::review::{Review, Row, StackReview, State};
@@ -183,7 +183,7 @@ impl<'a> Page<'a> {
             out.push_str(&format!(
                 "> [!CAUTION]\n> **{} of the {} that wait for an approval are not shown**, there is no room; {whole}.\n\n",
                 blockers.len() - shown,
-                count(blockers.len(), "change")
+                kit::counted(blockers.len(), "change")
             ));
         }
         if shown == 0 {
@@ -298,7 +298,10 @@ impl<'a> Page<'a> {
         let waiting = rows_of(stack, Class::Waits).len();
         if waiting > 0 {
             let wait = if waiting == 1 { "waits" } else { "wait" };
-            out.push_str(&format!("- **{} {wait} for approval**, see above\n", count(waiting, "change")));
+            out.push_str(&format!(
+                "- **{} {wait} for approval**, see above\n",
+                kit::counted(waiting, "change")
+            ));
         }
         for row in rows_of(stack, Class::Approved) {
             let given: Vec<&str> = row.approved.iter().map(Need::word).collect();
@@ -319,7 +322,7 @@ impl<'a> Page<'a> {
         }
         let (notices, safe) = (rows_of(stack, Class::Notice), rows_of(stack, Class::Safe));
         if !notices.is_empty() && detail >= Detail::Notices {
-            folded(&count(notices.len(), "notice"), &notices, true, out);
+            folded(&kit::counted(notices.len(), "notice"), &notices, true, out);
         }
         if !safe.is_empty() {
             let line = safe_line(&safe, safe.len() < stack.rows.len());
@@ -336,7 +339,7 @@ impl<'a> Page<'a> {
         let mut left_out = Vec::new();
         let mut add = |is: bool, number: usize, what: &str| {
             if is && number > 0 {
-                left_out.push(count(number, what));
+                left_out.push(kit::counted(number, what));
             }
         };
         add(detail < Detail::Safe, number(Class::Safe), "safe change");

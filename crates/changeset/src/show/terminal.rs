@@ -3,8 +3,8 @@
 use kit::{log_line, one_line};
 
 use super::words::{
-    self, ByName, Class, MAY_STAY, allow, becomes, by_name, causes, chains, console_url, count, deciding,
-    forces, headline, may_stay, plan_line, property_name, rows_of, safe_line, sign,
+    self, ByName, Class, MAY_STAY, allow, becomes, by_name, causes, chains, console_url, deciding, forces,
+    headline, may_stay, plan_line, property_name, rows_of, safe_line, sign,
 };
 use crate::review::{Review, Row, StackReview, State};
 
@@ -171,7 +171,7 @@ impl Page {
         let waiting = rows_of(stack, Class::Waits).len();
         if waiting > 0 {
             let wait = if waiting == 1 { "waits" } else { "wait" };
-            self.line(BAD, &format!("  {} {wait} for approval, see above", count(waiting, "change")));
+            self.line(BAD, &format!("  {} {wait} for approval, see above", kit::counted(waiting, "change")));
         }
         for row in rows_of(stack, Class::Approved) {
             self.row(row, CAREFUL);

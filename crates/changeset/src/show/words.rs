@@ -37,11 +37,6 @@ pub(super) fn rows_of(stack: &StackReview, class: Class) -> Vec<&Row> {
     stack.rows.iter().filter(|row| Class::of(row) == class).collect()
 }
 
-/// `1 change`, `2 changes`.
-pub(super) fn count(number: usize, one: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
-}
-
 /// The verdict in one line: the worst of what waits for an approval, else that nothing does.
 pub fn headline(review: &Review) -> String {
     let total = review.rows().count();
@@ -54,24 +49,24 @@ pub fn headline(review: &Review) -> String {
             "{}: {} of {} {wait} for approval",
             worst.verdict.title(),
             blockers.len(),
-            count(total, "change")
+            kit::counted(total, "change")
         )
     } else {
         let approved = review.rows().filter(|row| Class::of(row) == Class::Approved).count();
         let notices = review.rows().filter(|row| Class::of(row) == Class::Notice).count();
         match (total, approved, notices) {
             (0, ..) => "no changes".to_owned(),
-            (_, 0, 0) => format!("safe: {}", count(total, "change")),
+            (_, 0, 0) => format!("safe: {}", kit::counted(total, "change")),
             (_, 0, _) => format!(
                 "nothing waits for approval: {}, {}",
-                count(total, "change"),
-                count(notices, "notice")
+                kit::counted(total, "change"),
+                kit::counted(notices, "notice")
             ),
-            _ => format!("approved: {approved} of {} by name; nothing waits", count(total, "change")),
+            _ => format!("approved: {approved} of {} by name; nothing waits", kit::counted(total, "change")),
         }
     };
     if provisional > 0 {
-        line.push_str(&format!("; {} can't be judged yet", count(provisional, "stack")));
+        line.push_str(&format!("; {} can't be judged yet", kit::counted(provisional, "stack")));
     }
     line
 }
@@ -270,7 +265,7 @@ pub(super) fn chains(row: &Row, rows: &ByName<'_>) -> Vec<String> {
     if chains.len() > CHAINS {
         let more = chains.len() - CHAINS;
         chains.truncate(CHAINS);
-        chains.push(format!("and because of {}", count(more, "other resource")));
+        chains.push(format!("and because of {}", kit::counted(more, "other resource")));
     }
     chains
 }

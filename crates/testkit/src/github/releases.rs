@@ -119,7 +119,7 @@ impl Request<'_> {
         let plain = |c: char| if c.is_ascii_alphanumeric() || "._-+".contains(c) { c } else { '.' };
         let name: String = name.chars().map(plain).collect();
         let (size, api) = (self.raw.len(), self.api());
-        let digest = hex(&Sha256::digest(&self.raw));
+        let digest = kit::hex(&Sha256::digest(&self.raw));
         let kind = self.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let asset = json!({
             "url": format!("{api}/releases/assets/{}", self.id),
@@ -162,10 +162,6 @@ impl Request<'_> {
         }
         Err(not_found())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether the asset has the ID that a path names.

@@ -97,11 +97,7 @@ pub(super) fn now() -> String {
 
 /// An object name of the right form; git's own would be the SHA-1 of the object.
 pub(super) fn sha(parts: &[&str]) -> Sha {
-    use std::fmt::Write as _;
-    Sha256::digest(parts.join("\0")).iter().take(20).fold(String::new(), |mut out, byte| {
-        let _ = write!(out, "{byte:02x}");
-        out
-    })
+    kit::hex(Sha256::digest(parts.join("\0")).get(..20).unwrap_or_default())
 }
 
 impl State {

@@ -15,7 +15,7 @@ use super::body::Body;
 use super::conditions::{Reading, Writing};
 use super::objects::{check_metadata, encryption, facts, no_acl, quoted, set_checksum, tags_of_header};
 use super::store::{Facts, Object, Part, Version};
-use super::sums::{Algorithm, Checksum, Hasher, Kind, base64, hex};
+use super::sums::{Algorithm, Checksum, Hasher, Kind, base64};
 use super::{Caller, World, internal, invalid_argument, invalid_request, not_played};
 
 /// The sums of a body that is there already.
@@ -137,7 +137,7 @@ impl World {
             return Ok((source.etag.clone(), known.value.clone()));
         }
         let sums = self.sums(source.body.clone(), algorithm, unique).await?;
-        Ok((hex(&sums.md5), base64(&sums.checksum)))
+        Ok((kit::hex(&sums.md5), base64(&sums.checksum)))
     }
 
     pub(super) async fn upload_part_copy(
@@ -172,14 +172,15 @@ impl World {
         let sums = self.sums(body.clone(), algorithm, &unique).await?;
         let now = self.now();
         let mut result = CopyPartResult {
-            e_tag: Some(quoted(&hex(&sums.md5))),
+            e_tag: Some(quoted(&kit::hex(&sums.md5))),
             last_modified: Some(now.into()),
             ..CopyPartResult::default()
         };
         if upload.algorithm.is_some() {
             set_checksum!(result, algorithm, base64(&sums.checksum));
         }
-        let part = Part { body, etag: hex(&sums.md5), md5: sums.md5, checksum: sums.checksum, modified: now };
+        let part =
+            Part { body, etag: kit::hex(&sums.md5), md5: sums.md5, checksum: sums.checksum, modified: now };
         self.add_part(&input.upload_id, number, part)?;
         Ok(UploadPartCopyOutput {
             copy_part_result: Some(result),

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use super::body::Body;
 use super::store::{Bucket, Facts, Object, Store, Versioning};
-use super::sums::{Algorithm, Checksum, Hasher, Kind, base64, hex};
+use super::sums::{Algorithm, Checksum, Hasher, Kind, base64};
 use super::{Double, Options, World, serve, service};
 
 /// A current object as it is stored.
@@ -40,7 +40,7 @@ impl Stored {
     pub fn sha256(&self) -> String {
         let mut hasher = Hasher::new(Algorithm::Sha256);
         hasher.update(&self.body);
-        hex(&hasher.finish())
+        kit::hex(&hasher.finish())
     }
 
     /// The body, taken out of a zstd stream where it is in one.
@@ -128,7 +128,7 @@ impl Double {
         let mut md5 = Md5::new();
         md5.update(&body);
         let object = Object {
-            etag: hex(md5.finalize().as_ref()),
+            etag: kit::hex(md5.finalize().as_ref()),
             checksum: Some(Checksum {
                 algorithm: Algorithm::Crc64Nvme,
                 kind: Kind::FullObject,

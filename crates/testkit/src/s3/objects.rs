@@ -18,7 +18,7 @@ use super::body::Body;
 use super::conditions::{Reading, Verdict, Writing, is_met, no_such_key, precondition_failed};
 use super::receive::{Claimed, Claims, receive};
 use super::store::{Bucket, Facts, Object, PartFacts, Store, Version};
-use super::sums::{Algorithm, Checksum, Kind, base64, hex};
+use super::sums::{Algorithm, Checksum, Kind, base64};
 use super::{Arrival, Caller, World, invalid_argument, invalid_request, not_played};
 
 /// The checksums in the headers of a request, in Base64.
@@ -180,7 +180,7 @@ impl World {
         let algorithm = claimed.as_ref().map_or(named.unwrap_or(Algorithm::Crc64Nvme), Claimed::algorithm);
         let received = receive(&self.options, body, &claims, claimed.as_ref(), algorithm, &id).await?;
         let object = Object {
-            etag: hex(&received.md5),
+            etag: kit::hex(&received.md5),
             checksum: Some(Checksum { algorithm, kind: Kind::FullObject, value: base64(&received.checksum) }),
             body: received.body,
             facts,

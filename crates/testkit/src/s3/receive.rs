@@ -8,7 +8,7 @@ use s3s::dto::StreamingBlob;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use super::body::{Body, Sink};
-use super::sums::{Algorithm, Hasher, base64, hex};
+use super::sums::{Algorithm, Hasher, base64};
 use super::{Arrival, Options, invalid_request};
 
 /// What a request says of its body.
@@ -106,7 +106,7 @@ pub(super) async fn receive(
         compare(claimed, &claims.arrival, &checksum)?;
     }
     if let (Some(expected), Some(found)) = (&claims.arrival.content_sha256, sha256)
-        && !hex(found.finalize().as_ref()).eq_ignore_ascii_case(expected)
+        && !kit::hex(found.finalize().as_ref()).eq_ignore_ascii_case(expected)
     {
         let mut error = S3Error::with_message(
             S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into()),

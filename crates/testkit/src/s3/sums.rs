@@ -153,10 +153,6 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The entity tag of an object made of parts: the MD5 of their MD5s, and how many they are.
 pub(super) fn etag_of_parts<'a>(parts: impl ExactSizeIterator<Item = &'a [u8]>) -> String {
     let number = parts.len();
@@ -164,7 +160,7 @@ pub(super) fn etag_of_parts<'a>(parts: impl ExactSizeIterator<Item = &'a [u8]>) 
     for part in parts {
         hasher.update(part);
     }
-    format!("{}-{number}", hex(hasher.finalize().as_ref()))
+    format!("{}-{number}", kit::hex(hasher.finalize().as_ref()))
 }
 
 #[cfg(test)]
@@ -181,7 +177,7 @@ mod tests {
     /// <https://reveng.sourceforge.io/crc-catalogue/all.htm>
     #[test]
     fn the_catalogues_check_values() {
-        let check = |algorithm| hex(&sum(algorithm, b"123456789"));
+        let check = |algorithm| kit::hex(&sum(algorithm, b"123456789"));
         assert_eq!(check(Algorithm::Crc32), "cbf43926");
         assert_eq!(check(Algorithm::Crc32c), "e3069283");
         assert_eq!(check(Algorithm::Crc64Nvme), "ae8b14860a799888");

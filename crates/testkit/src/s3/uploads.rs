@@ -19,7 +19,7 @@ use super::objects::{
 };
 use super::receive::{Claimed, Claims, bad_digest, receive};
 use super::store::{Facts, Object, Part, PartFacts, Upload};
-use super::sums::{Algorithm, Checksum, Kind, base64, etag_of_parts, hex};
+use super::sums::{Algorithm, Checksum, Kind, base64, etag_of_parts};
 use super::{Arrival, Caller, World, invalid_argument, invalid_request, not_played};
 
 fn no_such_upload() -> S3Error {
@@ -131,7 +131,7 @@ impl World {
         let algorithm = upload.summed_by();
         let unique = format!("{}/{number}/{}", input.upload_id, self.store().next_id("part"));
         let received = receive(&self.options, body, &claims, claimed.as_ref(), algorithm, &unique).await?;
-        let etag = hex(&received.md5);
+        let etag = kit::hex(&received.md5);
         let mut output = UploadPartOutput {
             e_tag: Some(quoted(&etag)),
             server_side_encryption: Some(encryption(&upload.facts).into()),
