@@ -47,6 +47,9 @@ pub(crate) enum Stand {
     Killed,
 }
 
+/// What a run without a verdict may have come to.
+pub(crate) const KILLED: &str = "killed, or it still went on when its receipt was fetched";
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "kind", content = "code")]
@@ -214,9 +217,7 @@ impl End {
     /// Follows the step's name.
     pub(crate) fn words(self) -> String {
         match self {
-            Self::Killed => {
-                "has no verdict: killed, or it still went on when its receipt was fetched".to_owned()
-            }
+            Self::Killed => format!("has no verdict: {KILLED}"),
             Self::Code(number) => match Code::of(number) {
                 Some(code) => code.word().to_owned(),
                 None => format!("ended with {number}, which this version does not know"),

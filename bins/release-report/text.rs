@@ -3,7 +3,7 @@
 use kit::{ActionState, log_line, one_line};
 
 use crate::markdown::{BACK, MISSING, SILENT, nothing_to_take_back, remarks};
-use crate::story::{Stays, Story, Way};
+use crate::story::{End, KILLED, Stays, Story, Way};
 use crate::words::{duration, moment};
 
 pub(crate) fn text(story: &Story) -> String {
@@ -15,15 +15,15 @@ pub(crate) fn text(story: &Story) -> String {
     for run in &story.runs {
         let took = run.ended.map_or_else(|| "?".to_owned(), |ended| duration(ended - run.began));
         let place = run.place().map(|place| format!(" ({place})")).unwrap_or_default();
-        let end =
-            if run.end.is_well() { String::new() } else { format!("{}: ", run.end.words().to_uppercase()) };
-        lines.push(format!(
-            "  {}  {:>9}  {}{place}: {end}{}",
-            moment(run.began, one_day),
-            took,
-            run.name(),
-            run.message
-        ));
+        let mut told = vec![run.name() + &place];
+        if !run.end.is_well() {
+            told.push(run.end.short().to_uppercase());
+        }
+        told.push(match run.end {
+            End::Killed => KILLED.to_owned(),
+            End::Code(_) => run.message.clone(),
+        });
+        lines.push(format!("  {}  {took:>9}  {}", moment(run.began, one_day), told.join(": ")));
         for act in &run.actions {
             let earlier = if act.earlier { ", by an earlier run" } else { "" };
             lines.push(format!("      {}{earlier}: {}", act.state_words(), act.does));
