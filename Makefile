@@ -2,6 +2,7 @@
 #
 #   make rehearse   a whole release on this machine
 #                   RUNBOOK=rally    FAIL=migration|deploy|sanity MIGRATIONS=DIR TASK_DEFINITION=FILE VARIANT=maintenance|merge
+#                                    WORKFLOW=FILE of another repository, which docs/guide.md writes
 #                   RUNBOOK=boss     FAIL=table|indexes INPUTS=DIR VARIANT=review
 #                   RUNBOOK=jenkins  FAIL=parameters|restore INPUTS=DIR
 #                   APPROVE=ENVIRONMENT opens this gate alone; without it every gate opens
@@ -46,14 +47,14 @@ test: setup
 
 # State lies in .rehearsal/, one world for each kind of failure.
 RUNBOOK ?= $(if $(filter review,$(VARIANT)),boss,rally)
-WORLD = .rehearsal/$(RUNBOOK)$(if $(VARIANT),-$(VARIANT))$(if $(FAIL),-$(FAIL))$(if $(MIGRATIONS),-own-migrations)$(if $(TASK_DEFINITION),-own-task-definition)
+WORLD = .rehearsal/$(RUNBOOK)$(if $(VARIANT),-$(VARIANT))$(if $(FAIL),-$(FAIL))$(if $(MIGRATIONS),-own-migrations)$(if $(TASK_DEFINITION),-own-task-definition)$(if $(WORKFLOW),-own-workflow)
 
 rehearse: setup
 	@echo "building (the first time, this takes some minutes)" >&2
 	@CUTOVER_COMMIT=$(CUTOVER_COMMIT) $(CARGO) build --quiet --bin cutover --bin rehearsal
 	@$(CARGO) run --quiet --bin rehearsal -- rehearse --state $(WORLD) --runbook $(RUNBOOK) \
 	    $(if $(VARIANT),--variant $(VARIANT)) $(if $(FAIL),--fail $(FAIL)) $(if $(MIGRATIONS),--migrations $(MIGRATIONS)) \
-	    $(if $(TASK_DEFINITION),--task-definition $(TASK_DEFINITION)) $(if $(INPUTS),--inputs $(INPUTS)) \
+	    $(if $(TASK_DEFINITION),--task-definition $(TASK_DEFINITION)) $(if $(INPUTS),--inputs $(INPUTS)) $(if $(WORKFLOW),--workflow $(abspath $(WORKFLOW))) \
 	    $(if $(APPROVE),--approve $(APPROVE))
 
 rehearse-reset:

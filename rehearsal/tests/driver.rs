@@ -479,7 +479,7 @@ fn every_single_alteration_is_noticed(source: &str, repo: &Path) {
     let judged = |text: &str| {
         let file = folder.path().join("altered.yml");
         fs::write(&file, text).unwrap();
-        let found = Workflow::load(&file, repo).map(|workflow| policy::check(&workflow));
+        let found = Workflow::load(&file, repo, repo).map(|workflow| policy::check(&workflow));
         found.unwrap_or_else(|findings| findings).iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(judged(source), Vec::<String>::new());

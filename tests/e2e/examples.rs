@@ -38,7 +38,7 @@ fn blocks(page: &str) -> Vec<String> {
 /// What is wrong with one `uses` and its `with`.
 fn judge(uses: &str, with: &Value) -> Result<(), String> {
     let (path, pin) = uses.split_once('@').ok_or("no ref")?;
-    if pin != "COMMIT" {
+    if pin != "COMMIT" && !(pin.len() == 40 && pin.bytes().all(|byte| byte.is_ascii_hexdigit())) {
         return Err(format!("{uses} is not pinned"));
     }
     let path = path.strip_prefix("OWNER/cutover/").ok_or("another repository")?;

@@ -25,7 +25,7 @@ impl Rehearsal {
     }
 
     fn state(&self) -> PathBuf {
-        self.dir.path().join("rally")
+        self.dir.path().join("world")
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -250,6 +250,54 @@ async fn what_is_merged_goes_to_staging_and_what_does_not_start_is_put_back() {
     let other = Rehearsal::new();
     let ran = other.rehearse(&["--variant", "merge", "--fail", "deploy"]).await.expect(1);
     assert!(ran.stdout.lines().last().unwrap().starts_with("NOT LIVE: "), "{}", ran.stdout);
+}
+
+/// Writes what docs/guide.md gives to copy: the workflow and the migration, each beneath the comment with its path.
+fn guide(into: &Path) {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide.md")).unwrap();
+    let mut written = 0;
+    for block in page.split("\n```").filter(|block| block.starts_with("yaml\n") || block.starts_with("sql\n"))
+    {
+        let (_, text) = block.split_once('\n').unwrap();
+        let path = text.lines().next().unwrap().trim_start_matches(['#', '-', ' ']);
+        let path = into.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        written += 1;
+    }
+    assert_eq!(written, 2, "the guide has a workflow and a migration");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guides_own_workflow_in_its_own_repository_ends_live_and_is_put_back_when_the_image_fails() {
+    let rehearsal = Rehearsal::new();
+    guide(rehearsal.dir.path());
+    let tree = rehearsal.dir.path().join("rally");
+    let workflow = tree.join(".github/workflows/release.yml");
+    let migrations = tree.join("migrations");
+    let given = ["--workflow", workflow.to_str().unwrap(), "--migrations", migrations.to_str().unwrap()];
+    let ran = rehearsal.rehearse(&given).await.expect(0);
+    assert!(ran.stdout.contains("LIVE: "), "{ran:?}");
+    assert!(ran.stdout.contains("rally is at 0001: 1 migration applied"), "{ran:?}");
+
+    let failed = Rehearsal::new();
+    let ran = failed.rehearse(&[&given[..], &["--fail", "deploy"]].concat()).await.expect(1);
+    assert!(ran.stdout.contains("NOT LIVE: the release failed"), "{ran:?}");
+
+    // A release that nobody approved, and an action that anybody can change.
+    let text = std::fs::read_to_string(&workflow).unwrap();
+    let pinned = "register-task-def@0123456789abcdef0123456789abcdef01234567";
+    for (from, to, says) in [
+        ("    environment: production\n", "", "no job with an `environment` precedes it"),
+        (pinned, "register-task-def@v1", "is not pinned to a full commit SHA"),
+        ("expect-account:", "expect-acount:", "has no input `expect-acount`"),
+        (pinned, "register-task-deff@0123456789abcdef0123456789abcdef01234567", "nothing stands in for"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&workflow, text.replacen(from, to, 1)).unwrap();
+        let ran = rehearsal.rehearse(&given).await;
+        assert!([2, 3].contains(&ran.code) && ran.stdout.contains(says), "{says}: {ran:?}");
+    }
 }
 
 #[tokio::test]

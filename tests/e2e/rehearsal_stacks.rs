@@ -148,7 +148,7 @@ fn jobs(ran: &Ran) -> Vec<String> {
 fn both_workflows_are_within_what_can_be_rehearsed_and_within_the_policy() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for name in ["update-boss-stack.yml", "upgrade-jenkins-parallel.yml"] {
-        let found = match Workflow::load(&root.join(".github/workflows").join(name), root) {
+        let found = match Workflow::load(&root.join(".github/workflows").join(name), root, root) {
             Ok(workflow) => policy::check(&workflow),
             Err(findings) => findings,
         };
@@ -179,7 +179,7 @@ fn what_somebody_breaks_in_the_order_or_the_approval_is_noticed_by_name() {
         assert!(text.contains(from), "{file} has no `{from}`");
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(file), text.replacen(from, to, 1)).unwrap();
-        let found = match Workflow::load(&dir.path().join(file), root) {
+        let found = match Workflow::load(&dir.path().join(file), root, root) {
             Ok(workflow) => policy::check(&workflow),
             Err(findings) => findings,
         };

@@ -17,7 +17,7 @@ fn findings(change: impl Fn(&str) -> String) -> String {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("release-rally.yml");
     std::fs::write(&path, changed).unwrap();
-    let found = match Workflow::load(&path, root()) {
+    let found = match Workflow::load(&path, root(), root()) {
         Ok(workflow) => policy::check(&workflow),
         Err(findings) => findings,
     };

@@ -130,7 +130,7 @@ for image in cutover cutover-clients; do
     check "$image: the dispatcher takes the step as its argument, and an absent input is exit 2" \
         code 2 as_runner "$image" /usr/local/bin/cutover -e INPUT_STEP=tag-release -- tag-release
     check "$image: AWS is asked over TLS: without credentials it refuses before any call" \
-        code 3 as_runner "$image" /usr/local/bin/toggle-schedule -e INPUT_ACTION=assert -e INPUT_RULE=x --
+        code 3 as_runner "$image" /usr/local/bin/toggle-schedule -e INPUT_ACTION=status -e INPUT_RULE=x -e INPUT_REGION=us-east-1 --
     # PID 1 has no default handlers: a cancelled job's container would run on.
     check "$image: SIGTERM to PID 1 ends the step with 143" bash -c "$(declare -f as_runner code)
         host=$host commands=$commands

@@ -41,6 +41,9 @@ pub struct Options {
     /// The tree that checkout gives to a job, and that local actions are read from
     #[arg(long, default_value = ".")]
     pub repo: PathBuf,
+    /// The tree of this project, from which its actions are read where the workflow is another repository's
+    #[arg(long, default_value = ".")]
+    pub project: PathBuf,
     /// Where the executables of the actions' entrypoints are
     #[arg(long)]
     pub bin_dir: PathBuf,
@@ -81,7 +84,7 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
 
 /// Runs the workflow, shows it on `out` and returns the exit code. Problems before the first step go to `out` too.
 pub async fn drive(options: &Options, mut out: Box<dyn Write + Send>) -> std::io::Result<u8> {
-    let workflow = match Workflow::load(&options.workflow, &options.repo) {
+    let workflow = match Workflow::load(&options.workflow, &options.repo, &options.project) {
         Ok(workflow) => workflow,
         Err(findings) => {
             findings.iter().try_for_each(|finding| writeln!(out, "not rehearsable: {finding}"))?;

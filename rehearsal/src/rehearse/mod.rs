@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::driver;
+use crate::workflow::Workflow;
 use crate::world::{self, Description, ReleaseOptions, Variant};
 
 /// Rehearse a release: start its world, drive the workflow file against it, and look from outside at what came of it.
@@ -26,7 +27,9 @@ pub struct Options {
     /// The project: the workflow file and the local actions are read from here
     #[arg(long, default_value = ".")]
     pub repo: PathBuf,
-    /// The workflow file; the runbook's own unless another is given
+    /// The workflow file; the runbook's own unless another is given. One of another repository is run in that repository's tree, and
+    /// calls this project's steps as OWNER/cutover/actions/STEP@COMMIT. The world's names are its variables: `service` is
+    /// `vars.SERVICE`
     #[arg(long)]
     pub workflow: Option<PathBuf>,
     /// An input of the workflow, which goes before the rehearsal's own
@@ -92,12 +95,23 @@ pub async fn rehearse(options: &Options) -> io::Result<u8> {
     }
     let title = format!("== The release, as {} has it", workflow.display());
     say(&format!("\n== Before\n\n{before}\n\n{title}\n\n"));
+    let variable = |(name, value): &(String, String)| pair(&name.to_uppercase().replace('-', "_"), value);
+    let vars = given.inputs.iter().map(variable).collect();
+    let file = options.repo.join(&workflow);
+    let own = options.workflow.is_some().then(|| tree(&file)).flatten();
+    let repo = own.clone().unwrap_or_else(|| options.repo.clone());
     let mut inputs = given.inputs;
+    if own.is_some()
+        && let Ok(workflow) = Workflow::load(&file, &repo, &options.repo)
+    {
+        inputs.retain(|(name, _)| workflow.takes(name));
+    }
     inputs.extend(options.workflow_inputs.clone());
     let code = driver::drive(
         &driver::Options {
-            workflow: options.repo.join(&workflow),
-            repo: options.repo.clone(),
+            workflow: file,
+            repo,
+            project: options.repo.clone(),
             bin_dir: links.clone(),
             artifacts: artifacts.clone(),
             summary: Some(summary.clone()),
@@ -105,7 +119,7 @@ pub async fn rehearse(options: &Options) -> io::Result<u8> {
             env: given.env,
             github: given.github,
             secrets: given.secrets,
-            vars: Vec::new(),
+            vars,
             approve: options.approve.clone(),
             aws_credentials: "ASIAREHEARSALONLY000:rehearsal-secret-key".to_owned(),
         },
@@ -180,6 +194,12 @@ impl fmt::Display for Look {
             Self::Stacks(look) => look.fmt(formatter),
         }
     }
+}
+
+/// The tree of the repository that a workflow file lies in, below `.github/workflows`.
+fn tree(workflow: &Path) -> Option<PathBuf> {
+    let folder = workflow.parent().filter(|folder| folder.ends_with(".github/workflows"))?;
+    Some(folder.parent()?.parent()?.to_owned())
 }
 
 /// A link for each step to the multi-call executable, as in the container image.

@@ -97,9 +97,9 @@ pub struct Workflow {
 }
 
 impl Workflow {
-    /// Reads the workflow `file` and, from the tree `repo`, the local actions it calls.
-    /// Every key, reference or action outside the rehearsed subset is a finding.
-    pub fn load(file: &Path, repo: &Path) -> Result<Self, Vec<Finding>> {
+    /// Reads the workflow `file` and the actions it calls: local ones from the tree `repo`, those of this project as another
+    /// repository calls them from `project`. Every key, reference or action outside the rehearsed subset is a finding.
+    pub fn load(file: &Path, repo: &Path, project: &Path) -> Result<Self, Vec<Finding>> {
         let inside = file.strip_prefix(repo).map(|inside| (repo, inside));
         let (root, inside) = inside.unwrap_or((Path::new(""), file));
         let doc = Doc::read(root, inside).map_err(|finding| vec![finding])?;
@@ -107,10 +107,12 @@ impl Workflow {
         for (job, body) in entries(&doc.value["jobs"]) {
             for (index, step) in items(&body["steps"]).enumerate() {
                 let uses = text(&step["uses"]);
-                let Some(path) = local(&uses).map(|path| Path::new(path).join("action.yml")) else {
-                    continue;
+                let (root, path) = match (local(&uses), step_of(&uses)) {
+                    (Some(path), _) => (repo, path),
+                    (None, Some(path)) if project.join(path).is_dir() => (project, path),
+                    _ => continue,
                 };
-                match Doc::read(repo, &path) {
+                match Doc::read(root, &Path::new(path).join("action.yml")) {
                     Ok(action) => drop(actions.insert(uses, action)),
                     Err(inner) => {
                         let pointer = format!("/jobs/{job}/steps/{index}/uses");
@@ -127,6 +129,11 @@ impl Workflow {
         findings.sort();
         findings.dedup();
         if findings.is_empty() { Ok(Self { doc, actions }) } else { Err(findings) }
+    }
+
+    /// Whether it can be started with this input.
+    pub(crate) fn takes(&self, input: &str) -> bool {
+        self.doc.value["on"]["workflow_dispatch"]["inputs"].get(input).is_some()
     }
 
     /// The inputs with their types, from what was given and the declared defaults.
@@ -162,6 +169,14 @@ impl Workflow {
 /// <https://github.blog/changelog/2026-07-30-reference-same-repository-actions-with-self-repository-syntax/>.
 pub(crate) fn local(uses: &str) -> Option<&str> {
     uses.strip_prefix("./").or_else(|| uses.strip_prefix("$/"))
+}
+
+/// The path of a step of this project as another repository calls it: `actions/STEP` of `OWNER/NAME/actions/STEP@COMMIT`.
+fn step_of(uses: &str) -> Option<&str> {
+    let (named, _) = uses.split_once('@')?;
+    let path = named.splitn(3, '/').nth(2)?;
+    let step = path.strip_prefix("actions/")?;
+    (!step.is_empty() && !step.contains(['/', '.'])).then_some(path)
 }
 
 pub(crate) fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {

@@ -36,8 +36,9 @@ pub fn check(workflow: &Workflow) -> Vec<Finding> {
             if text(&step["run"]).contains("${{") {
                 let what = format!("an expression inside `run` of job `{name}`: hand it over in `env`");
                 found(&format!("{at}/steps/{index}/run"), what);
-            } else if let Some(path) = local(&uses) {
-                let called = path.rsplit('/').next().unwrap_or_default().to_owned();
+            } else if workflow.actions.contains_key(&uses) {
+                let named = uses.split('@').next().unwrap_or_default();
+                let called = named.rsplit('/').next().unwrap_or_default().to_owned();
                 let action = text(&step["with"]["action"]);
                 let looks =
                     READ_ONLY.iter().any(|(name, actions)| *name == called && actions.contains(&&*action));
@@ -53,7 +54,8 @@ pub fn check(workflow: &Workflow) -> Vec<Finding> {
                     }
                     writer.get_or_insert(called);
                 }
-            } else if !uses.is_empty() {
+            }
+            if !uses.is_empty() && local(&uses).is_none() {
                 let at = format!("{at}/steps/{index}/uses");
                 let pin = uses.rsplit_once('@').map_or("", |(_, pin)| pin);
                 if pin.len() != 40 || !pin.bytes().all(|b| b.is_ascii_hexdigit()) {

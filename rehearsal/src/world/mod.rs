@@ -156,7 +156,7 @@ pub struct ReleaseOptions {
     #[arg(long)]
     pub variant: Option<Variant>,
     /// Rally: your own SQL migrations in place of Rally's
-    #[arg(long, value_name = "DIR", conflicts_with = "fail")]
+    #[arg(long, value_name = "DIR")]
     pub migrations: Option<PathBuf>,
     /// Rally: a recorded task definition (an answer of `DescribeTaskDefinition`) in place of Rally's
     #[arg(long, value_name = "FILE")]
@@ -183,6 +183,11 @@ impl ReleaseOptions {
         }
         if self.runbook != Runbook::Rally && (self.migrations.is_some() || self.task_definition.is_some()) {
             return Err(format!("migrations and task definitions are Rally's; {runbook} has none"));
+        }
+        if self.fail == Some(Fail::Migration) && self.migrations.is_some() {
+            return Err(
+                "the migration that fails is one of Rally's own: let one of yours fail instead".to_owned()
+            );
         }
         match self.runbook {
             Runbook::Rally => Ok(()),
