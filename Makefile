@@ -7,13 +7,15 @@
 #                   RUNBOOK=jenkins  FAIL=parameters|restore INPUTS=DIR
 #                   APPROVE=ENVIRONMENT opens this gate alone; without it every gate opens
 #   make test       what the tests need, and the tests
+#   make test-all   the tests, a hundred random kills, and both images built without Docker and run as GitHub's runner
+#                   does (this part needs root, buildah, podman, runc, debootstrap and rustup, and says so where they are absent)
 #   make kills      backup-db and run-migration, each killed at a hundred random instants
 #                   KILLS=100 SEED=NUMBER (to repeat what was printed)
 
 CARGO ?= cargo
 CUTOVER_COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: actions build generate kills lint rehearse rehearse-reset setup test
+.PHONY: actions build generate image kills lint rehearse rehearse-reset setup test test-all
 
 setup:
 	@crates/testkit/setup.sh
@@ -43,7 +45,14 @@ lint:
 test: export RUST_TEST_THREADS ?= 4
 test: setup
 	@rehearsal/setup-expressions.sh || echo "the comparison with GitHub's own expressions will be skipped" >&2
+	@echo "test: everything but the random kills and the images, which test-all adds"
 	$(CARGO) test --quiet
+
+test-all: test kills image
+	@echo "test-all: the tests, $(KILLS) random kills, and what is said above of the images"
+
+image:
+	tests/image/run.sh
 
 # State lies in .rehearsal/, one world for each kind of failure.
 RUNBOOK ?= $(if $(filter review,$(VARIANT)),boss,rally)

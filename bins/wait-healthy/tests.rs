@@ -452,6 +452,11 @@ async fn tls_is_checked_and_its_faults_are_named() {
         let ended = watch_at(&server.place()).await;
         assert_eq!(ended.reason(), reason);
     }
+    let of_the_ca = Server::start_with(vec![version("2.1.0")], Some(authority.own_acceptor().unwrap())).await;
+    assert_eq!(
+        watch_at(&of_the_ca.place()).await.reason(),
+        "TLS: the server shows the certificate of a CA as its own"
+    );
     let plain = Server::start(vec![answer("400 Bad Request", "")]).await;
     let ended = watch_at(&plain.place()).await;
     assert_eq!(ended.reason(), format!("TLS: {} does not speak TLS", plain.place()));

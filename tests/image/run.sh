@@ -3,13 +3,13 @@
 # over a workspace of user 1001. What the runner does is in
 # https://github.com/actions/runner/blob/main/src/Runner.Worker/Handlers/ContainerActionHandler.cs.
 #
-# Needs buildah, podman, runc, debootstrap, rustup and root; where one is absent, it says so and that nothing was tested. No image is pulled: the
+# Needs buildah, podman, runc, debootstrap, rustup, openssl, python3 and root; where one is absent, it says so and that nothing was tested. No image is pulled: the
 # base is made of Debian's packages and this machine's Rust, and the clients' image has the one PostgreSQL that Debian has.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 missing=
-for tool in buildah podman runc debootstrap rustup; do command -v "$tool" >/dev/null || missing="$missing $tool"; done
+for tool in buildah podman runc debootstrap rustup openssl python3; do command -v "$tool" >/dev/null || missing="$missing $tool"; done
 [ "$(id -u)" -eq 0 ] || missing="$missing root"
 if [ -n "$missing" ]; then
     echo "image: SKIPPED: this machine lacks$missing" >&2
@@ -116,21 +116,49 @@ code() { # WANTED COMMAND...
     [ "$got" -eq "$wanted" ] || { echo "exit $got, want $wanted" && return 1; }
 }
 
-python3 -m http.server --bind 127.0.0.1 --directory "$host/workspace" 0 >"$work/http.log" 2>&1 &
+says() { # TEXT COMMAND...
+    local text=$1 said
+    shift
+    said=$("$@" 2>&1) || { echo "$said" && return 1; }
+    case "$said" in *"$text"*) ;; *) echo "$said" && echo "it does not say $text" && return 1 ;; esac
+}
+
+# One server in the clear and one over TLS, whose certificate only the workspace's ca.pem vouches for.
+printf '%s\n' '[req]' distinguished_name=name x509_extensions=leaf '[name]' '[leaf]' basicConstraints=critical,CA:FALSE \
+    subjectAltName=IP:127.0.0.1 >"$work/openssl.conf"
+openssl req -x509 -config "$work/openssl.conf" -newkey rsa:2048 -nodes -days 2 -subj /CN=cutover \
+    -keyout "$work/key.pem" -out "$work/cert.pem" 2>/dev/null
+install --owner 1001 --mode 644 "$work/cert.pem" "$host/workspace/ca.pem"
+python3 - "$work" >"$work/ports" 2>"$work/http.log" <<'PYTHON' &
+import http.server, ssl, sys, threading
+servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) for _ in range(2)]
+tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+tls.load_cert_chain(f"{sys.argv[1]}/cert.pem", f"{sys.argv[1]}/key.pem")
+servers[1].socket = tls.wrap_socket(servers[1].socket, server_side=True)
+print(*(server.server_port for server in servers), flush=True)
+threading.Thread(target=servers[0].serve_forever, daemon=True).start()
+servers[1].serve_forever()
+PYTHON
 server=$!
 trap 'kill "$server" 2>/dev/null; rm -rf "$work"' EXIT
-until grep -q 'port' "$work/http.log"; do sleep 0.1; done
-url=http://127.0.0.1:$(sed -n 's/.*port \([0-9]*\).*/\1/p' "$work/http.log" | head -n 1)/
+until [ -s "$work/ports" ]; do sleep 0.1 && kill -0 "$server"; done
+read -r plain tls <"$work/ports"
+url=http://127.0.0.1:$plain/ secure=https://127.0.0.1:$tls/
 
 for image in cutover cutover-clients; do
     check "$image lists its steps" as_runner "$image" /usr/local/bin/cutover -- --list
     check "$image: a step by its link writes outputs and a summary that the runner owns" bash -c "$(declare -f as_runner code)
-        host=$host commands=$commands; as_runner $image /usr/local/bin/wait-healthy -e INPUT_URL=$url -e INPUT_TIMEOUT=20s --
+        host=$host commands=$commands; as_runner $image /usr/local/bin/wait-healthy -e INPUT_URL=$url -e INPUT_TIMEOUT=20s -e INPUT_RECEIPT=receipts/$image.json --
         grep -q attempts $commands/set_output && grep -q . $commands/step_summary"
     check "$image: the dispatcher takes the step as its argument, and an absent input is exit 2" \
         code 2 as_runner "$image" /usr/local/bin/cutover -e INPUT_STEP=tag-release -- tag-release
-    check "$image: AWS is asked over TLS: without credentials it refuses before any call" \
-        code 3 as_runner "$image" /usr/local/bin/toggle-schedule -e INPUT_ACTION=status -e INPUT_RULE=x -e INPUT_REGION=us-east-1 --
+    check "$image: without credentials it says so before any call" says 'no credentials' \
+        code 1 as_runner "$image" /usr/local/bin/toggle-schedule -e INPUT_ACTION=status -e INPUT_RULE=x -e INPUT_REGION=us-east-1 --
+    # What the roots do not vouch for is told apart from having no roots.
+    check "$image: the CA roots are there and are asked" says 'issuer is not trusted' \
+        code 6 as_runner "$image" /usr/local/bin/wait-healthy -e INPUT_URL=$secure -e INPUT_TIMEOUT=2s --
+    check "$image: a CA of one's own is believed" \
+        as_runner "$image" /usr/local/bin/wait-healthy -e INPUT_URL=$secure -e INPUT_TIMEOUT=20s -e AWS_CA_BUNDLE=/github/workspace/ca.pem --
     # PID 1 has no default handlers: a cancelled job's container would run on.
     check "$image: SIGTERM to PID 1 ends the step with 143" bash -c "$(declare -f as_runner code)
         host=$host commands=$commands
@@ -140,6 +168,7 @@ for image in cutover cutover-clients; do
         code 143 wait \$run"
 done
 check "the clients are there" as_runner cutover-clients /bin/sh -- -c 'set -e; ls /usr/lib/postgresql/*/bin/pg_dump; ssh -V'
-check "receipts can be deleted by the runner's user" bash -c "[ -z \"\$(find $host/workspace -uid 0 -print -quit)\" ]"
+check "receipts can be read and deleted by the runner's user" \
+    bash -c "[ \$(find $host/workspace/receipts -name '*.json' -uid 1001 | wc -l) -eq 2 ] && [ -z \"\$(find $host/workspace -uid 0)\" ]"
 [ "$failed" -eq 0 ] && echo "image: ok"
 exit "$failed"

@@ -378,6 +378,12 @@ pub(crate) fn refused(error: &rustls::Error, place: &str) -> NoAnswer {
         CertificateError::UnknownIssuer => NoAnswer::new("TLS: certificate's issuer is not trusted").help(
             "name the issuer's certificate with --ca-file; a machine without any root certificates needs the package ca-certificates",
         ),
+        // rustls passes webpki's reason on as it stands.
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            NoAnswer::new("TLS: the server shows the certificate of a CA as its own").help(
+                "give the server a certificate with CA:FALSE; `openssl req -x509` makes one with CA:TRUE unless it is told otherwise",
+            )
+        }
         _ => NoAnswer::new(cut(&format!("TLS: {error}"))),
     }
 }

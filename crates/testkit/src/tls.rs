@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 use tokio_rustls::TlsAcceptor;
 
@@ -40,13 +40,22 @@ impl Authority {
         params.not_before = from;
         params.not_after = until;
         let certificate = params.signed_by(&key, &self.0).map_err(io::Error::other)?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .map_err(io::Error::other)?;
-        Ok(TlsAcceptor::from(Arc::new(config)))
+        shows(certificate.der().clone(), &key)
     }
+
+    /// A server that shows the authority's own certificate, as one does whose certificate was made by a bare `openssl req -x509`.
+    pub fn own_acceptor(&self) -> io::Result<TlsAcceptor> {
+        shows(self.0.der().clone(), self.0.key())
+    }
+}
+
+fn shows(certificate: CertificateDer<'static>, key: &KeyPair) -> io::Result<TlsAcceptor> {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .map_err(io::Error::other)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
