@@ -2,7 +2,7 @@
 //!
 //! The topic, the addresses and the rule are those of BossDB's release (runbook steps B11, B34 and B35).
 
-mod stage;
+pub(crate) mod stage;
 
 use std::time::Duration;
 

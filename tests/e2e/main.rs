@@ -23,6 +23,7 @@ mod maintenance;
 mod migrate;
 mod multi_call;
 mod packaging;
+mod proof;
 mod rds_snapshot;
 mod recorded_change_sets;
 mod register_inputs;

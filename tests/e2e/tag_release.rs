@@ -16,14 +16,14 @@ const REPO: &str = "acme/rally";
 const FILE: &str = "version.properties";
 
 /// Rally at its hotfix release, with one feature since; `v2` follows the releases.
-struct Stage {
-    github: GithubWorld,
-    dir: TempDir,
+pub(crate) struct Stage {
+    pub(crate) github: GithubWorld,
+    pub(crate) dir: TempDir,
     sha: String,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let github = GithubWorld::start(Options::default()).await.unwrap();
         github.repository(REPO, "main");
         let files = [(FILE, "version=2.0.1.11-RELEASE\n"), ("App.java", "class App {}\n")];
@@ -38,6 +38,12 @@ impl Stage {
     }
 
     fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.cutover(&["tag-release"]);
+        command.args(args);
+        command
+    }
+
+    pub(crate) fn cutover(&self, args: &[&str]) -> Command {
         let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), self.dir.path());
         command
             .current_dir(self.dir.path())
@@ -45,7 +51,6 @@ impl Stage {
             .env("GITHUB_REPOSITORY", REPO)
             .env("GITHUB_SHA", &self.sha)
             .env("GITHUB_TOKEN", TOKEN)
-            .arg("tag-release")
             .args(args);
         command
     }
@@ -59,7 +64,7 @@ impl Stage {
     }
 
     /// All that a person would look at, without the numbers that GitHub gives.
-    fn state(&self) -> Value {
+    pub(crate) fn state(&self) -> Value {
         let releases: Vec<Value> = self
             .github
             .releases(REPO)
@@ -82,7 +87,7 @@ impl Stage {
     }
 }
 
-const RELEASE: [&str; 14] = [
+pub(crate) const RELEASE: [&str; 14] = [
     "--bump",
     "auto",
     "--scheme",

@@ -1,0 +1,173 @@
+//! One proof for every step: killed anywhere and run again, it ends as one undisturbed run; and whatever the network does, it
+//! says what came of it and leaves nothing that the next run does not mend.
+//!
+//! A step takes part by a [`Stage`]: its world, its command, and all that it could change there. A step of `cutover --list`
+//! without one fails [`every_step_is_proven`].
+
+mod canonical;
+mod crash;
+mod stages;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+use testkit::front::Front;
+use testkit::github::GithubWorld;
+use tokio::process::Command;
+
+use self::canonical::Names;
+use crate::world::{Ran, run, run_bare};
+
+/// A fresh world of one step. Two of one kind differ in nothing but the names that [`Stage::names`] tells.
+pub(crate) trait Stage: Send + Sync {
+    /// Where AWS is called.
+    fn front(&self) -> Option<&Front> {
+        None
+    }
+
+    /// Where GitHub is called.
+    fn github(&self) -> Option<&GithubWorld> {
+        None
+    }
+
+    /// Where the command runs, and its receipts lie.
+    fn dir(&self) -> &Path;
+
+    /// `cutover` with these arguments in this world's environment.
+    fn cutover(&self, args: &[&str]) -> Command;
+
+    /// The arguments of the run that is proven, the step's name first; one thing at a time.
+    fn args(&self) -> Vec<String>;
+
+    /// What this world calls its own, and no other does: each with the word that stands for it.
+    fn names(&self) -> Vec<(String, &'static str)> {
+        Vec::new()
+    }
+
+    /// All that the run could change, looked at past the front.
+    fn state(&self) -> BoxFuture<'_, Value>;
+
+    /// Outputs that are numbers which the platform gives, other ones each time.
+    fn given_by_the_platform(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Calls that may be made once more than in an undisturbed run, since the second has no effect of its own: with the reason.
+    fn idempotent(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
+    /// What of the state is as it was before when the run is taken back: all of it, unless a history keeps what was done.
+    fn comes_back(&self, state: Value) -> Value {
+        state
+    }
+
+    /// Whether the run can be taken back at all.
+    fn is_undoable(&self) -> bool {
+        true
+    }
+}
+
+/// A step in a situation.
+pub(crate) struct Case {
+    pub(crate) step: &'static str,
+    /// What is done, in a few words.
+    pub(crate) does: &'static str,
+    pub(crate) start: fn() -> BoxFuture<'static, Box<dyn Stage>>,
+}
+
+/// Steps that change nothing anywhere: a kill leaves nothing behind, by what they are.
+const CHANGE_NOTHING: [&str; 1] = ["release-report"];
+
+impl Case {
+    async fn stage(&self) -> Box<dyn Stage> {
+        let stage = (self.start)().await;
+        if let Some(front) = stage.front() {
+            front.forget();
+        }
+        if let Some(github) = stage.github() {
+            github.forget_calls();
+        }
+        stage
+    }
+
+    fn name(&self) -> String {
+        format!("{}: {}", self.step, self.does)
+    }
+}
+
+/// The names that are this stage's, and the state without them.
+async fn seen(stage: &dyn Stage) -> Value {
+    Names::of(stage).canonical(&stage.state().await)
+}
+
+fn outputs(stage: &dyn Stage, ran: &Ran) -> Value {
+    let mut outputs = Names::of(stage).canonical(&ran.json()["outputs"]);
+    for name in stage.given_by_the_platform() {
+        outputs.as_object_mut().and_then(|outputs| outputs.insert((*name).to_owned(), "GIVEN".into()));
+    }
+    outputs
+}
+
+fn command(stage: &dyn Stage, receipt: &str) -> Command {
+    let args = stage.args();
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+    args.extend(["--format", "json", "--receipt", receipt]);
+    let mut command = stage.cutover(&args);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn again(stage: &dyn Stage, receipt: &str) -> Ran {
+    run(command(stage, receipt)).await
+}
+
+/// Takes a run back, by its receipt alone.
+async fn undo(stage: &dyn Stage, receipt: &str) -> Ran {
+    let args = stage.args();
+    run(stage.cutover(&[&args[0], "--undo", receipt, "--receipt", "undo.json"])).await
+}
+
+/// How often each writing call has had an effect. Refused ones had none; of one of GitHub's that was cut off, the caller knows.
+fn effects(stage: &dyn Stage, is_unanswered_done: bool) -> BTreeMap<String, usize> {
+    let mut effects = BTreeMap::new();
+    for call in stage.front().into_iter().flat_map(Front::writes) {
+        if call.effect && call.status.is_none_or(|status| status < 400) {
+            *effects.entry(call.name()).or_default() += 1;
+        }
+    }
+    for call in stage.github().into_iter().flat_map(GithubWorld::writes) {
+        if call.status.map_or(is_unanswered_done, |status| status < 400) {
+            *effects.entry(format!("{} {}", call.method, kind(&call.path))).or_default() += 1;
+        }
+    }
+    effects
+}
+
+/// A path of GitHub without what is particular: `/repos/{owner}/{repo}/git/refs`.
+fn kind(path: &str) -> String {
+    let path = path.split('?').next().unwrap_or_default();
+    let parts = path.split('/').skip(4).map(|part| {
+        let is_particular = part.bytes().any(|byte| byte.is_ascii_digit());
+        if is_particular { "*" } else { part }
+    });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+#[tokio::test]
+async fn every_step_is_proven() {
+    let listed = run_bare(&["--list".to_owned()]).await.expect(0).stdout;
+    let proven: Vec<&str> = stages::all().iter().map(|case| case.step).collect();
+    let missing: Vec<&str> =
+        listed.lines().filter(|step| !proven.contains(step) && !CHANGE_NOTHING.contains(step)).collect();
+    assert_eq!(missing, [""; 0], "steps that no stage proves");
+    let strange: Vec<&&str> = proven
+        .iter()
+        .chain(&CHANGE_NOTHING)
+        .filter(|step| !listed.lines().any(|listed| listed == **step))
+        .collect();
+    assert!(strange.is_empty(), "{strange:?} are no steps");
+}

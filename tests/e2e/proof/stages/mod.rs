@@ -1,0 +1,16 @@
+//! The stages, a file for each kind of world.
+
+mod alerts;
+mod deploy;
+mod tag;
+
+use super::Case;
+
+/// Every step in every situation that is proven.
+pub(super) fn all() -> Vec<Case> {
+    let mut all = Vec::new();
+    all.extend(alerts::CASES);
+    all.extend(deploy::CASES);
+    all.extend(tag::CASES);
+    all
+}
