@@ -15,7 +15,7 @@
 CARGO ?= cargo
 CUTOVER_COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: actions build generate image kills lint rehearse rehearse-reset setup test test-all
+.PHONY: actions build generate image kills lint rehearse rehearse-reset setup test test-all transcripts
 
 setup:
 	@crates/testkit/setup.sh
@@ -34,8 +34,12 @@ generate: $(if $(CUTOVER),,build)
 	    mkdir "$$new/actions/$$step" && $$bin --action $$step $(images) > "$$new/actions/$$step/action.yml" || exit 1; done && \
 	$$bin --action $(images) > "$$new/action.yml" && \
 	mkdir "$$new/steps" && $$bin --page > "$$new/steps/README.md" && \
-	for step in $$($$bin --list); do $$bin --page $$step > "$$new/steps/$$step.md" || exit 1; done && \
+	for step in $$($$bin --list); do $$bin --page $$step --transcript docs/transcripts/$$step.txt > "$$new/steps/$$step.md" || exit 1; done && \
 	rm -rf actions docs/steps && cp -r "$$new/actions" actions && cp -r "$$new/steps" docs/steps && cp "$$new/action.yml" action.yml
+
+# What the commands in docs/transcripts print now; afterwards `make generate`, for the pages that they stand in.
+transcripts: setup
+	CUTOVER_TRANSCRIPTS=write $(CARGO) test --quiet --test e2e transcripts
 
 lint:
 	$(CARGO) fmt --all --check

@@ -47,13 +47,7 @@ fn main() -> ExitCode {
         "--version" | "-V" => print(&format!("cutover {}\n", kit::version(COMMIT))),
         "--help" | "-h" => print(&usage()),
         "--action" => action(argv.get(2..).unwrap_or_default()),
-        "--page" => match argv.get(2).map(String::as_str) {
-            None => print(&pages::index(&STEPS)),
-            Some(name) => match find(name) {
-                Some(step) => print(&pages::step(step)),
-                None => unknown(name),
-            },
-        },
+        "--page" => page(argv.get(2..).unwrap_or_default()),
         "--completions" => completions(&argv),
         "--man" => man(argv.get(2).map_or("", String::as_str)),
         "" => {
@@ -82,6 +76,25 @@ fn action(words: &[String]) -> ExitCode {
         (_, Some((name, None))) => unknown(name),
         (Ok(images), None) => print(&kit::dispatcher_yml(&STEPS, &images)),
         (Ok(images), Some((_, Some(step)))) => print(&kit::action_yml(step, &images)),
+    }
+}
+
+/// For `make generate`: `--page [STEP [--transcript FILE]]`.
+fn page(words: &[String]) -> ExitCode {
+    let (name, file) = match words {
+        [] => return print(&pages::index(&STEPS)),
+        [name] => (name, None),
+        [name, flag, file] if flag == "--transcript" => (name, Some(file)),
+        _ => return failed(kit::Code::Usage, "print a page", "cutover --page STEP --transcript FILE"),
+    };
+    let Some(step) = find(name) else { return unknown(name) };
+    match file.map(std::fs::read_to_string).transpose() {
+        Ok(transcript) => print(&pages::step(step, transcript.as_deref())),
+        Err(error) => failed(
+            kit::Code::Usage,
+            &format!("read the transcript {}: {error}", file.map_or("", String::as_str)),
+            "name the file of this step in docs/transcripts",
+        ),
     }
 }
 

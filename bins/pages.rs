@@ -11,8 +11,8 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use kit::{Code, Step, markdown_code, markdown_inline};
 
-/// `docs/steps/STEP.md`.
-pub(crate) fn step(step: &'static Step) -> String {
+/// `docs/steps/STEP.md`, with a transcript of a real run where there is one.
+pub(crate) fn step(step: &'static Step, transcript: Option<&str>) -> String {
     let command = step.full_command(None);
     let mut out = format!(
         "<!-- Generated from the step's own help and arguments by `make generate`; a test compares. -->\n\n# {}\n\n",
@@ -30,6 +30,16 @@ pub(crate) fn step(step: &'static Step) -> String {
         "In the multi-call executable and the image it is the same with `cutover` before it. Every flag can also come from the \
          environment, as an action's input does: `INPUT_<FLAG>`, hyphens kept.\n\n",
     );
+    if let Some(transcript) = transcript {
+        let fence = fence(transcript);
+        let _ = write!(
+            out,
+            "Real runs, which a test repeats and compares. Credentials, region and connections come from the environment. \
+             `[...]` stands for lines that are left out; times, addresses and ids are replaced by some that stay the \
+             same.\n\n{fence}console\n{}\n{fence}\n\n",
+            transcript.trim_end()
+        );
+    }
     flags(&mut out, &command);
     action(&mut out, step, &command);
     out.push_str("## Outputs\n\n| output | meaning |\n|---|---|\n");
@@ -122,6 +132,13 @@ fn outside_code(line: &str) -> String {
         })
         .collect::<Vec<_>>()
         .join("`")
+}
+
+/// One that no line of the text ends: longer than any row of backticks in it.
+/// <https://spec.commonmark.org/0.31.2/#fenced-code-blocks>
+fn fence(text: &str) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
+    "`".repeat(3.max(longest + 1))
 }
 
 /// The required flags; the others are in the table.

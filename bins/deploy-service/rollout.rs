@@ -70,8 +70,9 @@ impl Rollout {
     pub(crate) fn why(&self) -> String {
         let mut said: Vec<String> = Vec::new();
         for reason in [&self.reason, &self.rollback_reason].into_iter().flatten() {
-            if !said.iter().any(|earlier| earlier.contains(reason.as_str())) {
-                said.push(reason.clone());
+            let reason = reason.trim_end_matches('.');
+            if !said.iter().any(|earlier| earlier.contains(reason)) {
+                said.push(reason.to_owned());
             }
         }
         if !self.alarms.is_empty() {
@@ -80,7 +81,7 @@ impl Rollout {
         if let Some((count, threshold)) = self.breaker
             && count > 0
         {
-            said.push(format!("circuit breaker: {count} of {threshold} failures"));
+            said.push(format!("circuit breaker: failures {count}, threshold {threshold}"));
         }
         if said.is_empty() { "ECS gives no reason".to_owned() } else { said.join("; ") }
     }

@@ -80,6 +80,7 @@ impl Check<'_> {
             if servers.is_empty() {
                 continue;
             }
+            let all = servers.len();
             let mut open: BTreeMap<Server, u32> = servers.into_iter().map(|server| (server, 0)).collect();
             let mut done = 0;
             let waiting = format!("{what} to answer for {}", args.name);
@@ -112,7 +113,7 @@ impl Check<'_> {
                 .await
                 .map_err(unseen)?;
             if done > 0 {
-                self.cx.report().say(&format!("{done} of {what} answer as they should"));
+                self.cx.report().say(&format!("{what} answer as they should ({done} of {all})"));
             }
             asked += done;
         }

@@ -34,15 +34,13 @@ pub(crate) fn outputs(cx: &Cx, seen: &Seen) -> Told {
     cx.output("alarms-silenced", alarms.to_string());
     let mut parts = Vec::new();
     if !seen.topics.is_empty() {
-        parts.push(format!("{silenced} of {} subscriptions are silenced", silenced + open));
-        if pending > 0 {
-            parts.push(format!("{pending} not confirmed yet"));
-        }
+        let more = if pending > 0 { format!(" ({pending} more not confirmed yet)") } else { String::new() };
+        parts.push(format!("{silenced} of {}{more}", kit::counted(silenced + open, "subscription")));
     }
     if !seen.alarms.is_empty() || seen.topics.is_empty() {
-        parts.push(format!("{alarms} of {} alarms are silenced", seen.alarms.len()));
+        parts.push(format!("{alarms} of {}", kit::counted(seen.alarms.len(), "alarm")));
     }
-    Told { state, headline: parts.join(", ") }
+    Told { state, headline: format!("silenced: {}", parts.join(", ")) }
 }
 
 /// `--action status`.
@@ -59,7 +57,7 @@ pub(crate) fn tell(cx: &Cx, seen: &Seen) -> Outcome {
             } else {
                 match read(one.policy.as_deref()) {
                     Reading::Muted(saved) => format!(
-                        "silenced since {} by {}; saved is {}",
+                        "silenced since {} by {}; before that: {}",
                         clock(saved.since),
                         saved.by,
                         words(saved.policy.as_deref())

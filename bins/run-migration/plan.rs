@@ -296,8 +296,10 @@ impl MigrationPlan {
 impl Item {
     fn detail(&self) -> String {
         let mut lines = vec![format!(
-            "version {}, {} statements, checksum {}",
-            self.version, self.statements, self.checksum
+            "version {}, {}, checksum {}",
+            self.version,
+            kit::counted(self.statements, "statement"),
+            self.checksum
         )];
         if self.alone {
             lines.push("statement by statement, not in one transaction".to_owned());

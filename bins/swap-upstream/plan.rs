@@ -130,8 +130,10 @@ impl Plan for Switch {
             let does = format!("reload nginx on {}, once `nginx -t` is content on all", target.proxy.name);
             if target.edits() && !self.undo {
                 Action::new(target.reload_id(), does, "reload it with the former file")
+            } else if self.undo {
+                Action::irreversible(target.reload_id(), does, "run the step again instead")
             } else {
-                Action::irreversible(target.reload_id(), does, "what it ran before, no file says")
+                Action::irreversible(target.reload_id(), does, "what nginx runs now is in no file")
             }
         });
         edits.chain(reloads).collect()

@@ -29,7 +29,8 @@ async fn the_action_files_are_generated_from_the_arguments() {
 
 #[tokio::test]
 async fn the_pages_of_the_steps_are_generated_from_their_help() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/steps");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = root.join("docs/steps");
     let dir = tempfile::tempdir().unwrap();
     let cutover = |args: &[&str]| {
         let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), dir.path());
@@ -39,7 +40,9 @@ async fn the_pages_of_the_steps_are_generated_from_their_help() {
     let list = cutover(&["--list"]).await.expect(0).stdout;
     let mut pages = vec![("README.md".to_owned(), cutover(&["--page"]).await.expect(0).stdout)];
     for step in list.lines() {
-        pages.push((format!("{step}.md"), cutover(&["--page", step]).await.expect(0).stdout));
+        let transcript = root.join(format!("docs/transcripts/{step}.txt")).display().to_string();
+        let page = cutover(&["--page", step, "--transcript", &transcript]).await.expect(0).stdout;
+        pages.push((format!("{step}.md"), page));
     }
     for (name, generated) in &pages {
         let present = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
@@ -48,4 +51,30 @@ async fn the_pages_of_the_steps_are_generated_from_their_help() {
     }
     let files = std::fs::read_dir(&folder).unwrap().count();
     assert_eq!(files, pages.len(), "docs/steps has a page of a step that does not exist");
+}
+
+#[tokio::test]
+async fn nothing_in_a_transcript_ends_its_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let cutover = |args: &[&str]| {
+        let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), dir.path());
+        command.args(args);
+        run(command)
+    };
+    let plain = cutover(&["--page", "wait-healthy"]).await.expect(0).stdout;
+    for (text, fence) in [("$ a\n`b`\n", "```"), ("$ a\n```\n````sh\n```\n", "`````")] {
+        std::fs::write(dir.path().join("t.txt"), text).unwrap();
+        let page = cutover(&["--page", "wait-healthy", "--transcript", "t.txt"]).await.expect(0).stdout;
+        let block = format!("\n{fence}console\n{text}{fence}\n\n");
+        assert!(page.contains(&block), "{page}");
+        let (before, after) = page.split_once(&block).unwrap();
+        assert!(plain.contains(after) && plain.starts_with(before.split("Real runs").next().unwrap()));
+    }
+    for (args, said) in [
+        (&["--page", "wait-healthy", "--transcript", "absent.txt"][..], "read the transcript absent.txt"),
+        (&["--page", "wait-healthy", "--transcript"], "print a page"),
+        (&["--page", "wait-heathy"], "there is no step wait-heathy"),
+    ] {
+        cutover(args).await.expect(2).says(&[said]);
+    }
 }

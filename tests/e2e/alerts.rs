@@ -31,6 +31,8 @@ async fn on_and_off_again_leave_topic_and_alarms_byte_for_byte_as_they_were() {
     assert_eq!(stage.world.writes(), [""; 0]);
     let on = stage.mute("on", &KEEP).await.expect(0);
     assert!(!format!("{on:?}").contains("anna@"), "no address in full: {on:?}");
+    let headline = "silenced: 2 of 3 subscriptions (1 more not confirmed yet), 2 of 3 alarms";
+    assert_eq!(on.json()["headline"], headline);
     let told = outputs(&on);
     assert_eq!(
         (&told["state"], &told["silenced"], &told["open"], &told["pending"], &told["alarms-silenced"]),

@@ -2,7 +2,7 @@
 
 mod backups;
 mod files;
-mod stage;
+pub(crate) mod stage;
 mod through;
 mod tree;
 mod truth;

@@ -100,8 +100,7 @@ async fn the_breakers_roll_back_is_exit_5_with_its_reasons() {
     );
     let ran = ran.says(&[
         "warning: ECS is rolling deployment ecs-svc/1000000000000000008 back",
-        "ECS rolled the deployment back: Service deployment rolled back because the circuit breaker threshold was exceeded.",
-        "circuit breaker: 3 of 3 failures",
+        "ECS rolled the deployment back: Service deployment rolled back because the circuit breaker threshold was exceeded; circuit breaker: failures 3, threshold 3",
         "stopped: 3 tasks: Essential container in task exited; container web exited with code 1",
         "no log: container web has no log configuration",
         "rally-prod:7 serves",
@@ -118,7 +117,7 @@ async fn a_failure_without_roll_back_ends_at_once_and_says_how_to_go_back() {
     assert_eq!(outputs(&ran)["rolled-back"], "false");
     ran.says(&[
         "does not roll it back",
-        "ECS gave the deployment up and did not roll it back: The circuit breaker threshold was exceeded.",
+        "ECS gave the deployment up and did not roll it back: The circuit breaker threshold was exceeded; circuit",
         "3 tasks: CannotPullContainerError",
         "the image does not exist in the registry",
         "--action roll-back",

@@ -35,6 +35,7 @@ mod run_task;
 mod s3_double;
 mod stacks;
 mod tag_release;
+mod transcripts;
 mod upstream;
 mod vault_export;
 mod workflow;

@@ -5,7 +5,7 @@
 
 mod listener;
 mod moved;
-mod stage;
+pub(crate) mod stage;
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -26,8 +26,8 @@ async fn on_and_off_again_leave_the_zone_byte_for_byte_as_it_was() {
     let on = stage.on(&["--release", "sprint43"]).await.expect(0).says(&[
         "CNAME live.test. (TTL 300) becomes CNAME page.test. (TTL 60)",
         "caches may keep the old answer for up to 300 s",
-        "of the zone's name servers answer as they should",
-        "of the resolvers answer as they should",
+        "the zone's name servers answer as they should (1 of 1)",
+        "the resolvers answer as they should (1 of 1)",
     ]);
     let told = outputs(&on);
     assert_eq!((&told["state"], &told["release"]), (&json!("on"), &json!("sprint43")));

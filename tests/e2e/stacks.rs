@@ -55,7 +55,8 @@ impl Stage {
         Self::of(ACCOUNTS.fetch_add(1, Ordering::Relaxed).to_string()).await
     }
 
-    async fn of(account: String) -> Self {
+    /// An account of that number.
+    pub(crate) async fn of(account: String) -> Self {
         let front =
             Front::builder().upstream(shared_emulator().await.url()).start().await.expect("the front starts");
         Self { front, account, dir: tempfile::tempdir().expect("a folder") }

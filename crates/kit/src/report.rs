@@ -198,7 +198,7 @@ impl Report {
             self.line(&format!("  {where_am_i}"));
         }
         for line in shown.text() {
-            self.line(&format!("  {line}"));
+            self.line(format!("  {line}").trim_end());
         }
         self.end_group();
         for note in &shown.notes {

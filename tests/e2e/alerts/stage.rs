@@ -56,7 +56,7 @@ impl Stage {
         answer
     }
 
-    async fn monitoring(&self, operation: &str, request: Value) -> Value {
+    pub(crate) async fn monitoring(&self, operation: &str, request: Value) -> Value {
         let target = format!("GraniteServiceVersion20100801.{operation}");
         let (status, answer) = shared_emulator().await.call("monitoring", &target, &request).await.unwrap();
         assert_eq!(status, 200, "{operation}: {answer}");

@@ -105,9 +105,18 @@ impl Stage {
         String::from_utf8(answer).unwrap()
     }
 
+    /// Where the DNS server listens.
+    pub(crate) fn server(&self) -> String {
+        self.dns.address().to_string()
+    }
+
+    /// The address of the service, and of the page when the name leads there.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}:{}/", self.name, self.port)
+    }
+
     pub(crate) fn command(&self, action: &str, more: &[&str]) -> tokio::process::Command {
-        let server = self.dns.address().to_string();
-        let url = format!("http://{}:{}/", self.name, self.port);
+        let (server, url) = (self.server(), self.url());
         let args = [
             &[
                 "maintenance-toggle",

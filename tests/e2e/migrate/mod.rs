@@ -26,14 +26,14 @@ use crate::world::{Ran, run, scrubbed};
 static SERVER: tokio::sync::Mutex<Weak<Postgres>> = tokio::sync::Mutex::const_new(Weak::new());
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
-struct Db {
-    server: Arc<Postgres>,
-    name: String,
+pub(crate) struct Db {
+    pub(crate) server: Arc<Postgres>,
+    pub(crate) name: String,
     dir: TempDir,
 }
 
 impl Db {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let mut shared = SERVER.lock().await;
         let server = if let Some(server) = shared.upgrade() {
             server
@@ -50,7 +50,7 @@ impl Db {
         Self { server, name, dir }
     }
 
-    fn write(&self, name: &str, sql: &str) {
+    pub(crate) fn write(&self, name: &str, sql: &str) {
         std::fs::write(self.dir.path().join("migrations").join(name), sql).unwrap();
     }
 
@@ -60,7 +60,7 @@ impl Db {
     }
 
     /// `run-migration` on this database.
-    fn step(&self, args: &[&str]) -> Command {
+    pub(crate) fn step(&self, args: &[&str]) -> Command {
         let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), self.dir.path());
         command
             .arg("run-migration")
@@ -77,7 +77,7 @@ impl Db {
         run(self.command(args)).await
     }
 
-    async fn sql(&self, sql: &str) -> String {
+    pub(crate) async fn sql(&self, sql: &str) -> String {
         self.server.psql(&format!("\\c \"{}\" \n{sql}", self.name)).await.unwrap()
     }
 
