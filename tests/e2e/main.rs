@@ -34,6 +34,7 @@ mod run_task;
 mod s3_double;
 mod stacks;
 mod tag_release;
+mod tag_signing;
 mod upstream;
 mod vault_export;
 mod workflow;
