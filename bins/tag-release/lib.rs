@@ -120,7 +120,7 @@ pub const STEP: Step = Step {
     exit_codes: &[
         ExitCode {
             code: Code::Refused,
-            meaning: "the tag is on another commit, a gate is shut, the commit is none, or a draft is not the one wanted; nothing was changed",
+            meaning: "the tag is on another commit, a gate is shut, the commit is none, a draft is not the one wanted, or --sign has no git, clone, remote, key or access that can be used; nothing was changed",
         },
         ExitCode {
             code: Code::Waiting,
@@ -234,7 +234,7 @@ async fn release(args: &TagArgs, cx: &Cx, outputs: &mut Outputs) -> Result<Outco
         }
     }
     if let Some(signing) = &plan.sign {
-        sign::prove(cx, &request, signing).await?;
+        sign::prove(cx, &github, &request, signing).await?;
     }
     let nothing = Together::new(&others, &plan).actions().is_empty();
     if !nothing && github.may_be_workflow_token(cx.env()) {

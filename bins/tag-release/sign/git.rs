@@ -1,6 +1,5 @@
 //! Runs the local `git`: never with a question to anybody, ended with the run.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -142,7 +141,7 @@ impl Git {
         args: &[&str],
     ) -> Result<Option<Said>, Failure> {
         let mut command = self.command(program);
-        command.args(args.iter().map(OsStr::new));
+        command.args(args);
         Ok(finish(cx, attempt, command, "").await?.ok())
     }
 }

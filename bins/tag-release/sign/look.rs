@@ -33,11 +33,15 @@ pub(crate) async fn observe(cx: &Cx, args: &SignArgs, request: &Request) -> Resu
         return Err(no_clone(found.why()));
     }
     let remotes = remotes(cx, &git, &attempt).await?;
-    let remote = remote::choose(&attempt, &remotes, args.remote.as_deref(), target)?.clone();
+    let chosen = remote::choose(&attempt, &remotes, args.remote.as_deref(), target)?;
+    // As receipts may keep it.
+    let remote = Remote { name: chosen.name.clone(), urls: vec![remote::shown(&chosen.urls)] };
     let ident = git.run(cx, &attempt, &["var", "GIT_COMMITTER_IDENT"]).await?;
     // The time stands behind the address.
-    let Some(tagger) = ident.line().and_then(|line| Some(format!("{}>", line.split_once('>')?.0))) else {
-        return Err(refused(format!("git does not know who the tagger is:\n{}", ident.why()))
+    let tagger = ident.line().and_then(|line| Some(format!("{}>", line.split_once('>')?.0)));
+    let Some(tagger) = tagger.filter(|tagger| !tagger.ends_with("<>")) else {
+        let why = if ident.ok() { "user.email is empty".to_owned() } else { ident.why() };
+        return Err(refused(format!("git does not know who the tagger is:\n{why}"))
             .help("git config --global user.name NAME, and user.email ADDRESS"));
     };
     let format = match config(cx, &git, &["gpg.format"]).await?.as_deref() {
@@ -105,7 +109,7 @@ async fn remotes(cx: &Cx, git: &Git, attempt: &str) -> Result<Vec<Remote>, Failu
     Ok(all)
 }
 
-/// The key as it is configured. For OpenPGP, git may leave the choice to gpg, by the tagger's name.
+/// The key as it is configured. git may leave the choice to gpg, which goes by the tagger's name and address.
 async fn key(cx: &Cx, git: &Git, attempt: &str, format: Format, tagger: &str) -> Result<String, Failure> {
     if let Some(key) = config(cx, git, &["user.signingkey"]).await? {
         return Ok(key);

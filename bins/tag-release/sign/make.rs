@@ -27,7 +27,12 @@ struct Signed {
 
 /// Proves that git may push there and, where the API is written to before the tag can be signed, that the key signs. Writes
 /// nothing, neither here nor there.
-pub(crate) async fn prove(cx: &Cx, request: &Request, signing: &Signing) -> Result<(), Failure> {
+pub(crate) async fn prove(
+    cx: &Cx,
+    github: &Github,
+    request: &Request,
+    signing: &Signing,
+) -> Result<(), Failure> {
     let Request { tag, repository, .. } = request;
     let git = Git::new(&signing.folder);
     let attempt = format!("push {tag} to {repository}");
@@ -35,6 +40,13 @@ pub(crate) async fn prove(cx: &Cx, request: &Request, signing: &Signing) -> Resu
     // Hooks run at the push itself.
     let said = push_of(cx, &git, &attempt, signing, from, tag, &["--dry-run", "--no-verify"]).await?;
     if !said.ok() {
+        // The push of a run that was killed may have gone on by itself.
+        if let Some(there) = find_tag(cx, github, tag).await? {
+            return Err(Failure::waiting(attempt)
+                .because(format!("it came there at the same moment ({})", there.object))
+                .help("run the same command again: it goes on if the tag is signed and on the same commit")
+                .untouched(true));
+        }
         return Err(Failure::refused(attempt)
             .because(format!("git can't push to {} ({}):\n{}", signing.remote, signing.url, said.why()))
             .help(format!(

@@ -186,7 +186,7 @@ pub(crate) fn judge(
     Ok(Signing {
         folder: clone.folder.clone(),
         remote: clone.remote.name.clone(),
-        url: remote::shown(&clone.remote.urls),
+        url: clone.remote.urls.join(", "),
         format: clone.format,
         key: clone.key.clone(),
         tagger: clone.tagger.clone(),
