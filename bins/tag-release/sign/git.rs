@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use kit::{Cx, Failure};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
 
 /// Ties a git to another folder, index or object store than `-C` says: what `git rev-parse --local-env-vars` lists, without the
 /// variables that carry configuration, which may be how a job names its key.
@@ -31,7 +31,7 @@ const TIES: [&str; 13] = [
 /// What lets gpg's agent put a question on a terminal or a screen.
 const SCREENS: [&str; 3] = ["DISPLAY", "GPG_TTY", "WAYLAND_DISPLAY"];
 
-/// How long a git that is told to end may take to put its locks away.
+/// How long a git that is told to end may take to put its locks away, and the last words of one that has ended to arrive.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// `git` in one folder.
@@ -165,27 +165,49 @@ async fn finish(
         Err(error) => return Ok(Err(error)),
     };
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let stdin = child.stdin.take();
-    let send = async move {
-        if let Some(mut stdin) = stdin {
-            // A git that did not read to the end has said why.
-            let _ = stdin.write_all(input.as_bytes()).await;
-        }
-    };
-    let mut both = Box::pin(async { tokio::join!(child.wait_with_output(), send).0 });
-    match cx.in_time(attempt, &mut both).await {
-        Ok(output) => Ok(output.map(|output| Said {
-            status: output.status,
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })),
+    let mut ended = Box::pin(ending(&mut child, input));
+    match cx.in_time(attempt, &mut ended).await {
+        Ok(said) => Ok(said),
         Err(failure) => {
-            if let Some(group) = group {
-                // It may have ended by itself in the meantime.
-                let _ = kill_process_group(group, Signal::TERM);
+            // It may have ended by itself in the meantime.
+            let end = |signal| group.map(|group| kill_process_group(group, signal));
+            end(Signal::TERM);
+            if tokio::time::timeout(GRACE, ended).await.is_err() {
+                end(Signal::KILL);
             }
-            let _ = tokio::time::timeout(GRACE, both).await;
             Err(failure)
         }
     }
+}
+
+/// Waits for the end and for what was said until then: an ssh that stays for the next connection may hold the pipes for longer
+/// (`ControlPersist` of `ssh_config(5)`).
+async fn ending(child: &mut Child, input: &str) -> Result<Said, io::Error> {
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) = pipes else {
+        return Err(io::Error::other("it has no pipes"));
+    };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let status = {
+        let talk = async {
+            let send = async move {
+                // A git that did not read to the end has said why.
+                let _ = stdin.write_all(input.as_bytes()).await;
+            };
+            let _ = tokio::join!(stdout.read_to_end(&mut out), stderr.read_to_end(&mut err), send);
+        };
+        tokio::pin!(talk);
+        tokio::select! {
+            () = &mut talk => child.wait().await?,
+            status = child.wait() => {
+                let _ = tokio::time::timeout(GRACE, &mut talk).await;
+                status?
+            }
+        }
+    };
+    Ok(Said {
+        status,
+        stdout: String::from_utf8_lossy(&out).into_owned(),
+        stderr: String::from_utf8_lossy(&err).into_owned(),
+    })
 }

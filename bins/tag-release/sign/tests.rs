@@ -4,6 +4,8 @@ use kit::Code;
 
 use super::*;
 use crate::bump::Pending;
+use crate::observe::Observed;
+use crate::verify::verify;
 
 const COMMIT: &str = "1111111111111111111111111111111111111111";
 const OTHER: &str = "2222222222222222222222222222222222222222";
@@ -97,6 +99,24 @@ fn a_commit_that_the_clone_has_not_is_fetched_only_if_this_step_made_it() {
     let request = Request { pending: Some(pending), signature: Some(from.clone()), ..request() };
     assert_eq!(judge(&request, &from, &clone(None)).unwrap().fetch.as_deref(), Some("main"));
     assert!(refused(&request, &clone(local(|_, _| ()))).contains("still to be made"));
+}
+
+#[test]
+fn the_object_that_was_pushed_is_the_one_to_be_seen() {
+    let seen = |object: &str| Observed {
+        default_branch: "main".into(),
+        subject: "Vote twice".into(),
+        tag: Some(Tag { object: object.into(), commit: Some(COMMIT.into()), verification: None }),
+        releases: Vec::new(),
+        moving: Vec::new(),
+        history: None,
+        gates: None,
+        clone: None,
+    };
+    let pushed = Some(Signature { from_branch: None, pushed: Some(OBJECT.into()) });
+    let request = Request { signature: pushed, ..request() };
+    assert!(verify(&request, &seen(OBJECT)).is_ok());
+    assert_eq!(verify(&request, &seen(OTHER)).unwrap_err().code(), Code::Unverified);
 }
 
 /// The reasons are those of <https://docs.github.com/en/rest/git/tags>.

@@ -72,8 +72,11 @@ async fn local_tags(cx: &Cx, receipt: &[&ActionRecord]) -> Result<Vec<Left>, Fai
         };
         let object = action.result.get("object").and_then(serde_json::Value::as_str);
         let left = sign::left(cx, &folder, &tag, object, &commit, &message).await?;
-        if !found.iter().any(|it| it.folder == left.folder) {
-            found.push(left);
+        // Of a run that was continued, the one that made what is there.
+        match found.iter_mut().find(|it| it.folder == left.folder) {
+            None => found.push(left),
+            Some(known) if known.object.is_none() => *known = left,
+            Some(_) => {}
         }
     }
     Ok(found)
