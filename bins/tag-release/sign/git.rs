@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use kit::{Cx, Failure};
+use kit::{Cx, Failure, one_line, shell_word};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
-/// Ties a git to another folder, index or object store than `-C` says: what `git rev-parse --local-env-vars` lists, without the
-/// variables that carry configuration, which may be how a job names its key.
-const TIES: [&str; 13] = [
+/// Ties a git to another folder, index, object store or file of configuration than those of `-C`: what
+/// `git rev-parse --local-env-vars` lists, but for `GIT_CONFIG_COUNT` and the like, which may be how a job names its key.
+const TIES: [&str; 14] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
+    "GIT_CONFIG",
     "GIT_DIR",
     "GIT_GRAFT_FILE",
     "GIT_IMPLICIT_WORK_TREE",
@@ -63,7 +64,8 @@ impl Said {
 
     /// The last lines of what it said, or how it ended.
     pub(crate) fn why(&self) -> String {
-        let lines: Vec<&str> = self.stderr.lines().filter(|line| !line.trim().is_empty()).collect();
+        let lines: Vec<String> =
+            self.stderr.lines().map(one_line).filter(|line| !line.trim().is_empty()).collect();
         match lines.get(lines.len().saturating_sub(8)..) {
             Some(last) if !last.is_empty() => last.join("\n"),
             _ => format!("git said nothing and ended with {}", self.status),
@@ -144,6 +146,11 @@ impl Git {
         command.args(args);
         Ok(finish(cx, attempt, command, "").await?.ok())
     }
+}
+
+/// `git -C FOLDER`, for a person's shell.
+pub(crate) fn in_folder(folder: &Path) -> String {
+    format!("git -C {}", shell_word(&folder.display().to_string()))
 }
 
 /// The refusal where there is no git.

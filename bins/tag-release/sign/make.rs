@@ -7,7 +7,7 @@ use kit::{Cx, Failure};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::git::Git;
+use super::git::{Git, in_folder};
 use super::look::local_tag;
 use super::object::Checked;
 use super::{Format, PUSH, SIGN, Signing};
@@ -50,8 +50,8 @@ pub(crate) async fn prove(
         return Err(Failure::refused(attempt)
             .because(format!("git can't push to {} ({}):\n{}", signing.remote, signing.url, said.why()))
             .help(format!(
-                "`git -C {} push --dry-run {} HEAD:refs/tags/{tag}` has to work without a question: load the key into an agent, or set up a credential helper",
-                signing.folder.display(),
+                "`{} push --dry-run {} HEAD:refs/tags/{tag}` has to work without a question: load the key into an agent, or set up a credential helper",
+                in_folder(&signing.folder),
                 signing.remote
             ))
             .untouched(true));
@@ -143,7 +143,7 @@ async fn sign(cx: &Cx, request: &Request, signing: &Signing) -> Result<Signed, F
     });
     Err(match gone {
         Ok(()) => failure.untouched(true),
-        Err(_) => failure.help(format!("git -C {} tag -d {tag}", signing.folder.display())),
+        Err(_) => failure.help(format!("{} tag -d {tag}", in_folder(&signing.folder))),
     })
 }
 
@@ -222,8 +222,8 @@ async fn push(
                 there.commit.unwrap_or(there.object)
             ))
             .help(format!(
-                "decide with them; the signed tag is in {} alone: git tag -d {tag} deletes it there",
-                signing.folder.display()
+                "decide with them; `{} tag -d {tag}` deletes the signed one, which is in the clone alone",
+                in_folder(&signing.folder)
             ))
             .untouched(true)),
         // Also where GitHub does not answer: what git said is the reason.

@@ -16,6 +16,7 @@ pub(crate) use self::look::observe;
 pub(crate) use self::make::{Left, apply, delete_local, left, prove};
 pub(crate) use self::remote::Remote;
 
+use self::git::in_folder;
 use self::object::{Checked, Object};
 use crate::observe::{Tag, Verification};
 use crate::plan::Request;
@@ -165,19 +166,19 @@ pub(crate) fn judge(
     clone: &LocalClone,
 ) -> Result<Signing, Failure> {
     let Request { tag, commit, message, .. } = request;
-    let folder = clone.folder.display();
+    let (folder, git) = (clone.folder.display(), in_folder(&clone.folder));
     let refused = |why: String| Failure::refused(format!("sign {tag} in {folder}")).because(why);
     let fetch = (request.pending.is_some() || !clone.has_commit).then(|| signature.from_branch.clone());
     if fetch == Some(None) {
         return Err(refused(format!("the clone has no commit {commit}"))
-            .help(format!("git -C {folder} fetch {}", clone.remote.name)));
+            .help(format!("{git} fetch {}", clone.remote.name)));
     }
     let object = match &clone.tag {
         None => None,
         Some(there) => {
             if let Some(why) = wrong(request, there) {
                 return Err(refused(format!("the clone has a tag {tag} already, {why}")).help(format!(
-                    "if nobody needs it, git -C {folder} tag -d {tag}; then run the same command again"
+                    "if nobody needs it, {git} tag -d {tag}; then run the same command again"
                 )));
             }
             Some(there.sha.clone())
