@@ -1,5 +1,7 @@
 //! The writing calls, each of which looks before it is made a second time.
 
+use std::path::PathBuf;
+
 use github::{Call, Github, Method, encode};
 use kit::{Cx, Failure};
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,7 @@ use crate::commit::{self, Kept};
 use crate::observe::{Asset, Release, find_tag, releases};
 use crate::plan::{PUBLISH, RELEASE, Request, TAG, TAG_OBJECT, TagRelease};
 use crate::release::{Step, same_text};
+use crate::sign;
 
 pub(crate) const WRITE: &str = "contents: write";
 
@@ -25,6 +28,8 @@ pub(crate) enum Inverse {
     Branch { repository: String, tag: String, branch: String, commit: String, files: Vec<Kept> },
     /// Delete the tag if it still points to this object.
     Tag { repository: String, tag: String, object: String },
+    /// Delete the tag of the clone in this folder if it still is what was signed.
+    LocalTag { repository: String, tag: String, folder: PathBuf, commit: String, message: String },
     /// Put the tag back to where it was, if it is where the run left it.
     Moved { repository: String, tag: String, name: String, before: Option<String>, after: String },
     /// Delete the release of this content.
@@ -53,6 +58,12 @@ pub(crate) async fn apply(
 ) -> Result<(), Failure> {
     if let Some(pending) = request.pending.take() {
         request.commit = commit::write(cx, github, request, &pending).await?;
+    }
+    if let Some(signing) = &plan.sign {
+        let object = sign::apply(cx, github, request, signing).await?;
+        if let Some(signature) = &mut request.signature {
+            signature.pushed = Some(object);
+        }
     }
     let request = &*request;
     if let Some(message) = &plan.create_tag {

@@ -15,6 +15,7 @@ use crate::others::{self, Submodule, With};
 use crate::plan::Request;
 use crate::release::Wanted;
 use crate::scheme::{Pattern, Spelling, parse_spelling};
+use crate::sign::{SignArgs, Signature};
 
 /// Tag a commit and publish its GitHub release
 #[derive(Args, Debug)]
@@ -83,6 +84,9 @@ pub struct TagArgs {
     pub(crate) submodule: Vec<Submodule>,
 
     #[command(flatten)]
+    pub(crate) sign: SignArgs,
+
+    #[command(flatten)]
     pub(crate) gates: GateArgs,
 
     #[command(flatten)]
@@ -144,12 +148,23 @@ impl TagArgs {
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let files = !self.version.version_file.is_empty() || !self.submodule.is_empty();
         let notes = self.notes.is_some() || self.notes_file.is_some();
+        let SignArgs { sign, local_clone, remote } = &self.sign;
         let clashes = [
             (self.generate_notes && notes, "--generate-notes", "--notes and --notes-file"),
             (self.no_release && !self.asset.is_empty(), "--asset", "--no-release"),
             (self.draft && !self.move_tag.is_empty(), "--move-tag", "--draft: it follows published releases"),
             (self.gates.any_branch && self.gates.branch.is_some(), "--any-branch", "--branch"),
             (self.gates.no_checks && !self.gates.check.is_empty(), "--no-checks", "--check"),
+            (
+                *sign && !self.with.is_empty(),
+                "--sign",
+                "--with: a clone is of one repository; sign the tag of each in its own clone",
+            ),
+            (
+                !sign && (local_clone.is_some() || remote.is_some()),
+                "--local-clone and --remote",
+                "a tag that the API makes: add --sign",
+            ),
             (
                 self.gates.any_branch && files,
                 "--version-file and --submodule",
@@ -208,6 +223,7 @@ impl TagArgs {
             commit,
             why: Vec::new(),
             pending: None,
+            signature: self.sign.sign.then(Signature::default),
             release: (!self.no_release).then(|| Wanted {
                 name: self.release_name.clone(),
                 notes,

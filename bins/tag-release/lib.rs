@@ -32,6 +32,7 @@ mod release_tests;
 mod scheme;
 #[cfg(test)]
 mod scheme_tests;
+mod sign;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -50,7 +51,7 @@ use crate::args::VersionArgs;
 use crate::bump::{Bump, Wanted};
 use crate::files::Writing;
 use crate::naming::Named;
-use crate::observe::{Observed, Place, observe, place};
+use crate::observe::{Observed, Place, Verification, observe, place};
 use crate::others::Together;
 use crate::plan::Request;
 
@@ -119,7 +120,7 @@ pub const STEP: Step = Step {
     exit_codes: &[
         ExitCode {
             code: Code::Refused,
-            meaning: "the tag is on another commit, a gate is shut, the commit is none, or a draft is not the one wanted; nothing was changed",
+            meaning: "the tag is on another commit, a gate is shut, the commit is none, a draft is not the one wanted, or --sign has no git, clone, remote, key or access that can be used; nothing was changed",
         },
         ExitCode {
             code: Code::Waiting,
@@ -203,6 +204,12 @@ async fn release(args: &TagArgs, cx: &Cx, outputs: &mut Outputs) -> Result<Outco
     outputs.extend(named.outputs.iter().cloned());
     let mut observed = observe(cx, &github, place, &request.tag).await?;
     observed.history = named.history;
+    if let (Some(signature), None) = (&mut request.signature, &observed.tag) {
+        let by_api = !args.version.version_file.is_empty() || !args.submodule.is_empty();
+        let branch = args.gates.branch.as_ref().unwrap_or(&observed.default_branch);
+        signature.from_branch = by_api.then(|| branch.clone());
+        observed.clone = Some(sign::observe(cx, &args.sign, &request).await?);
+    }
     observed.moving = moving::observe(cx, &github, &args.move_tag, &request.commit).await?;
     cx.observed(&observed);
     let mut plan = plan::plan(&request, &observed)?;
@@ -225,6 +232,9 @@ async fn release(args: &TagArgs, cx: &Cx, outputs: &mut Outputs) -> Result<Outco
                 "the checks are those of {tested}, from which the tagged commit differs in the version's files alone"
             )));
         }
+    }
+    if let Some(signing) = &plan.sign {
+        sign::prove(cx, &github, &request, signing).await?;
     }
     let nothing = Together::new(&others, &plan).actions().is_empty();
     if !nothing && github.may_be_workflow_token(cx.env()) {
@@ -252,6 +262,10 @@ async fn release(args: &TagArgs, cx: &Cx, outputs: &mut Outputs) -> Result<Outco
         outputs.push(("release-url", release.html_url.clone()));
     }
     let Request { repository, tag, commit, .. } = &request;
+    let verdict = there.tag.verification.as_ref().and_then(Verification::verdict);
+    if let (Some(verdict), Some(_)) = (verdict, &plan.sign) {
+        cx.report().say(&format!("note: {verdict}"));
+    }
     if nothing {
         return Ok(Outcome::unchanged(unchanged));
     }

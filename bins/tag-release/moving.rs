@@ -192,6 +192,7 @@ mod tests {
             message: String::new(),
             why: Vec::new(),
             pending: None,
+            signature: None,
             release: None,
         };
         let moving = Moving {

@@ -24,6 +24,9 @@ pub(crate) struct Observed {
     /// What the gates saw; absent where nothing is left to be gated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) gates: Option<crate::gates::Seen>,
+    /// Where the tag is to be signed; absent where no signed one has to be made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clone: Option<crate::sign::LocalClone>,
 }
 
 /// Where the tag is to be.
@@ -40,6 +43,18 @@ pub(crate) struct Tag {
     pub(crate) object: String,
     /// The commit it leads to; absent where it leads to something else.
     pub(crate) commit: Option<String>,
+    /// What GitHub says of its signature; absent where it is lightweight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) verification: Option<Verification>,
+}
+
+/// Source: <https://docs.github.com/en/rest/git/tags#get-a-tag>
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Verification {
+    pub(crate) verified: bool,
+    /// `valid`, `unsigned`, or why it is not verified.
+    #[serde(default)]
+    pub(crate) reason: String,
 }
 
 /// A release, as far as it matters. Source: <https://docs.github.com/en/rest/releases/releases>
@@ -95,6 +110,13 @@ pub(crate) struct Object {
 }
 
 #[derive(Deserialize)]
+struct TagObject {
+    object: Object,
+    #[serde(default)]
+    verification: Option<Verification>,
+}
+
+#[derive(Deserialize)]
 struct Commit {
     message: String,
 }
@@ -127,6 +149,7 @@ pub(crate) async fn observe(cx: &Cx, github: &Github, place: Place, tag: &str) -
         tag: find_tag(cx, github, tag).await?,
         releases: releases(cx, github, tag).await?,
         gates: None,
+        clone: None,
     })
 }
 
@@ -175,17 +198,21 @@ pub(crate) async fn find_tag(cx: &Cx, github: &Github, tag: &str) -> Result<Opti
     };
     let object = found.object.sha.clone();
     let mut end = found.object;
+    let mut verification = None;
     // A tag of a tag is rare, a longer chain is a mistake.
     for _ in 0..8 {
         if end.kind != "tag" {
             break;
         }
         let path = format!("/git/tags/{}", end.sha);
-        let next: Pointer = github.get(cx, Call { attempt: &attempt, permission: READ, path: &path }).await?;
+        let next: TagObject =
+            github.get(cx, Call { attempt: &attempt, permission: READ, path: &path }).await?;
+        // Of a tag of a tag, what the ref points to counts.
+        verification = verification.or(next.verification);
         end = next.object;
     }
     let commit = (end.kind == "commit").then_some(end.sha);
-    Ok(Some(Tag { object, commit }))
+    Ok(Some(Tag { object, commit, verification }))
 }
 
 /// Every release of the tag. Only the list shows drafts: looking one up by its tag finds published ones alone.

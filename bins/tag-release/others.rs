@@ -118,6 +118,7 @@ pub(crate) async fn observe_all(
             message: message.to_owned(),
             why: Vec::new(),
             pending: None,
+            signature: None,
             release: None,
         };
         let observed = observe(cx, &github, place, tag).await?;

@@ -8,6 +8,7 @@ use crate::bump::Pending;
 use crate::moving::{self, Move};
 use crate::observe::{Observed, Tag};
 use crate::release::{Step, Wanted, release};
+use crate::sign::{self, Signature, Signing};
 
 pub(crate) const COMMIT: &str = "write-version-commit";
 pub(crate) const BRANCH: &str = "move-branch";
@@ -35,6 +36,8 @@ pub(crate) struct Request {
     pub(crate) why: Vec<String>,
     /// What the tag will be on, instead of the commit: its child with the version's files.
     pub(crate) pending: Option<Pending>,
+    /// Present where the tag is to be signed, by the local git.
+    pub(crate) signature: Option<Signature>,
     /// Absent with `--no-release`.
     pub(crate) release: Option<Wanted>,
 }
@@ -49,8 +52,11 @@ pub(crate) struct TagRelease {
     subject: String,
     why: Vec<String>,
     version_commit: Option<Pending>,
-    /// The message of the tag to create; absent when the tag is there.
+    /// The message of the tag to create by the API; absent when the tag is there.
     pub(crate) create_tag: Option<String>,
+    /// How the tag comes there with a signature, instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sign: Option<Signing>,
     pub(crate) release: Step,
     pub(crate) uploads: Vec<Upload>,
     pub(crate) moves: Vec<Move>,
@@ -79,18 +85,24 @@ impl Plan for TagRelease {
                 "add a commit in which these files are as before; the history keeps both",
             ));
         }
-        if let Some(message) = &self.create_tag {
+        let detail = |message: &str| {
             let mut detail = format!("commit:  {}\nmessage: {message}", self.subject);
             if !self.why.is_empty() {
                 detail.push_str(&format!("\n{}", self.why.join("\n")));
             }
+            detail
+        };
+        if let Some(signing) = &self.sign {
+            actions.extend(signing.actions(tag, on, repository, &detail(&signing.message)));
+        }
+        if let Some(message) = &self.create_tag {
             actions.push(
                 Action::new(
                     format!("{TAG_OBJECT}{}", self.suffix),
                     format!("write the annotation of {tag} on {on} in {repository}"),
                     "nothing is left to take back: without the tag it can't be seen, and GitHub drops it in time",
                 )
-                .detail(detail),
+                .detail(detail(message)),
             );
             let place = if self.suffix.is_empty() { String::new() } else { format!(" in {repository}") };
             actions.push(Action::new(
@@ -157,11 +169,22 @@ impl Plan for TagRelease {
 pub(crate) fn plan(request: &Request, observed: &Observed) -> Result<TagRelease, Failure> {
     let Request { repository, tag, commit, .. } = request;
     let mut notes = Vec::new();
+    let mut sign = None;
     let create_tag = match &observed.tag {
-        None => Some(request.message.clone()),
+        None => match (&request.signature, &observed.clone) {
+            (Some(signature), Some(clone)) => {
+                let signing = sign::judge(request, signature, clone)?;
+                notes.extend(signing.notes(tag));
+                sign = Some(signing);
+                None
+            }
+            _ => Some(request.message.clone()),
+        },
         Some(there) if request.pending.is_some() => return Err(bare(request, there)),
         Some(there) if there.commit.as_ref() == Some(commit) => {
-            if there.object == *commit {
+            if request.signature.is_some() {
+                notes.push(sign::there(request, there)?);
+            } else if there.object == *commit {
                 notes.push(Note::Info(format!("{tag} is there as a lightweight tag and is left so")));
             }
             None
@@ -194,6 +217,7 @@ pub(crate) fn plan(request: &Request, observed: &Observed) -> Result<TagRelease,
         why: request.why.clone(),
         version_commit: request.pending.clone(),
         create_tag,
+        sign,
         release,
         uploads,
         moves: moving::judge(request, &observed.moving)?,

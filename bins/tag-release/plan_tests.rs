@@ -19,12 +19,13 @@ fn request(wanted: Option<Wanted>) -> Request {
         message: "v2.1.0".into(),
         why: Vec::new(),
         pending: None,
+        signature: None,
         release: wanted,
     }
 }
 
 fn tag(object: &str, commit: &str) -> Option<Tag> {
-    Some(Tag { object: object.into(), commit: Some(commit.into()) })
+    Some(Tag { object: object.into(), commit: Some(commit.into()), verification: None })
 }
 
 fn observed(tag: Option<Tag>, releases: Vec<Release>) -> Observed {
@@ -36,6 +37,7 @@ fn observed(tag: Option<Tag>, releases: Vec<Release>) -> Observed {
         moving: vec![],
         history: None,
         gates: None,
+        clone: None,
     }
 }
 
@@ -77,7 +79,7 @@ fn a_tag_on_another_commit_is_refused_with_both_shas() {
     assert_eq!(refused.code(), Code::Refused);
     let text = format!("{refused}: {}", refused.chain().join(""));
     assert!(text.contains(COMMIT) && text.contains(OTHER), "{text}");
-    let tree = Some(Tag { object: OBJECT.into(), commit: None });
+    let tree = Some(Tag { object: OBJECT.into(), commit: None, verification: None });
     assert_eq!(plan(&request(None), &observed(tree, vec![])).unwrap_err().code(), Code::Refused);
 }
 

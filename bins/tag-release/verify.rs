@@ -28,6 +28,14 @@ pub(crate) fn verify<'a>(request: &Request, observed: &'a Observed) -> Result<Th
             return Err(missing(format!("the tag is on {on} instead of {commit}")));
         }
     };
+    if let Some(pushed) = request.signature.as_ref().and_then(|signature| signature.pushed.as_ref())
+        && there.object != *pushed
+    {
+        return Err(missing(format!(
+            "the tag is {} instead of {pushed}, which was signed and pushed",
+            there.object
+        )));
+    }
     if let Some(it) = observed.moving.iter().find(|it| it.commit.as_ref() != Some(commit)) {
         return Err(missing(format!("the tag {} is not on {commit}", it.name)));
     }

@@ -36,6 +36,7 @@ mod s3_double;
 mod stacks;
 mod tag_release;
 mod transcripts;
+mod tag_signing;
 mod upstream;
 mod vault_export;
 mod workflow;

@@ -2,6 +2,8 @@
 
 mod plan;
 
+use std::path::Path;
+
 use github::Github;
 use kit::{ActionRecord, ActionState, Cx, Failure, Go, Outcome, Plan as _, Receipt};
 
@@ -10,6 +12,7 @@ use crate::commit::{self, Kept};
 use crate::moving;
 use crate::observe::{find_tag, releases, repository as look_at};
 use crate::plan::RELEASE;
+use crate::sign::{self, Left};
 use crate::tree::{Entry, Trees};
 use plan::{Back, BranchNow, Part, TakeBack};
 
@@ -53,6 +56,27 @@ async fn moving_tags(
         if let Ok(Inverse::Moved { name, .. }) = serde_json::from_value(action.inverse.clone()) {
             let now = find_tag(cx, github, &name).await?.map(|tag| tag.object);
             found.push((name, now));
+        }
+    }
+    Ok(found)
+}
+
+/// What became of the tags that the run signed in clones of this machine.
+async fn local_tags(cx: &Cx, receipt: &[&ActionRecord]) -> Result<Vec<Left>, Failure> {
+    let mut found: Vec<Left> = Vec::new();
+    for action in receipt {
+        let Ok(Inverse::LocalTag { tag, folder, commit, message, .. }) =
+            serde_json::from_value(action.inverse.clone())
+        else {
+            continue;
+        };
+        let object = action.result.get("object").and_then(serde_json::Value::as_str);
+        let left = sign::left(cx, &folder, &tag, object, &commit, &message).await?;
+        // Of a run that was continued, the one that made what is there.
+        match found.iter_mut().find(|it| it.folder == left.folder) {
+            None => found.push(left),
+            Some(known) if known.object.is_none() => *known = left,
+            Some(_) => {}
         }
     }
     Ok(found)
@@ -118,18 +142,21 @@ pub(crate) async fn undo(cx: &Cx, github: &Github, receipt: &Receipt) -> Result<
         let found = releases(cx, github, tag).await?;
         let branches = branches(cx, github, actions).await?;
         let moving = moving_tags(cx, github, actions).await?;
-        let steps = plan::plan(actions, present.as_ref(), &found, &branches, &moving)?;
+        let mut steps = plan::plan(actions, present.as_ref(), &found, &branches, &moving)?;
+        let local = local_tags(cx, actions).await?;
+        let notes = plan::local(tag, &local, &mut steps);
         seen.push(serde_json::json!({
-            "repository": repository, "tag": present, "releases": found, "branches": branches, "moving": moving,
+            "repository": repository, "tag": present, "releases": found, "branches": branches, "moving": moving, "local": local,
         }));
         let suffix = if worked.len() > 1 { crate::plan::suffix(&repository) } else { String::new() };
-        parts.push(Part { repository, suffix, steps });
+        parts.push(Part { repository, suffix, steps, notes });
     }
     if parts.is_empty() {
         parts.push(Part {
             repository: github.repository().to_string(),
             suffix: String::new(),
             steps: Vec::new(),
+            notes: Vec::new(),
         });
     }
     cx.observed(&seen);
@@ -180,6 +207,9 @@ async fn apply(
             cx.act(&id, &none, put_back(cx, github, branch, head, tag, files)).await.map(drop)
         }
         Back::DeleteAsset { id: number, .. } => cx.act(&id, &none, delete_asset(cx, github, *number)).await,
+        Back::DeleteLocalTag { tag, folder, object } => {
+            cx.act(&id, &none, sign::delete_local(cx, Path::new(folder), tag, object)).await
+        }
         Back::DeleteTag { tag, .. } => cx.act(&id, &none, delete_tag(cx, github, tag)).await,
     }
 }
@@ -200,6 +230,7 @@ async fn verify(
     let found = releases(cx, github, tag).await?;
     let now = branches(cx, github, undoable).await?;
     let moving = moving_tags(cx, github, undoable).await?;
+    let local = local_tags(cx, undoable).await?;
     let left = steps.iter().find(|step| match step {
         Back::DeleteRelease { id, .. } => found.iter().any(|release| release.id == *id),
         Back::MakeDraft { id, .. } => found.iter().any(|release| release.id == *id && !release.draft),
@@ -207,6 +238,9 @@ async fn verify(
             found.iter().any(|release| release.assets.iter().any(|asset| asset.id == *id))
         }
         Back::DeleteTag { .. } => present.is_some(),
+        Back::DeleteLocalTag { folder, .. } => {
+            local.iter().any(|it| it.folder == *folder && it.object.is_some())
+        }
         Back::MoveTag { name, before, .. } => moving.iter().any(|(it, now)| it == name && now != before),
         Back::PutFiles { branch, files, .. } => now.iter().any(|now| {
             let before = files.iter().map(|file| Some(&file.before));

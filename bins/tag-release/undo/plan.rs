@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::apply::{Inverse, is_content};
 use crate::commit::Kept;
 use crate::observe::{Asset, Release, Tag};
+use crate::sign::Left;
 
 /// What is taken back, in one repository after the other.
 #[derive(Debug, Serialize)]
@@ -20,6 +21,7 @@ pub(super) struct Part {
     /// Tells its actions from those of the other repositories; empty where there is one alone.
     pub(super) suffix: String,
     pub(super) steps: Vec<Back>,
+    pub(super) notes: Vec<Note>,
 }
 
 /// One thing to take back.
@@ -40,6 +42,12 @@ pub(super) enum Back {
     },
     DeleteTag {
         tag: String,
+        object: String,
+    },
+    /// In a clone of this machine.
+    DeleteLocalTag {
+        tag: String,
+        folder: String,
         object: String,
     },
     MoveTag {
@@ -63,6 +71,7 @@ impl Back {
             Self::MakeDraft { .. } => "make-draft".to_owned(),
             Self::DeleteAsset { id, .. } => format!("delete-asset-{id}"),
             Self::DeleteTag { .. } => "delete-tag".to_owned(),
+            Self::DeleteLocalTag { folder, .. } => format!("delete-local-tag{}", crate::plan::suffix(folder)),
             Self::MoveTag { name, .. } => format!("move-back-{name}"),
             Self::PutFiles { branch, .. } => format!("put-files-back-on-{branch}"),
         };
@@ -90,6 +99,11 @@ impl Plan for TakeBack {
             Back::DeleteTag { tag, object } => {
                 Action::irreversible(back.id(suffix), format!("delete the tag {tag} ({object})"), again)
             }
+            Back::DeleteLocalTag { tag, folder, object } => Action::irreversible(
+                back.id(suffix),
+                format!("delete the tag {tag} ({object}) in {folder}"),
+                again,
+            ),
             Back::MoveTag { name, before: Some(before), .. } => {
                 Action::irreversible(back.id(suffix), format!("move the tag {name} back to {before}"), again)
             }
@@ -119,10 +133,8 @@ impl Plan for TakeBack {
     fn notes(&self) -> Vec<Note> {
         let deletes =
             self.parts.iter().flat_map(|part| &part.steps).any(|step| matches!(step, Back::DeleteTag { .. }));
-        deletes
-            .then(|| Note::Warning("whoever has fetched the tag keeps it".to_owned()))
-            .into_iter()
-            .collect()
+        let kept = deletes.then(|| Note::Warning("whoever has fetched the tag keeps it".to_owned()));
+        kept.into_iter().chain(self.parts.iter().flat_map(|part| part.notes.clone())).collect()
     }
 
     fn unchanged(&self) -> String {
@@ -282,6 +294,22 @@ pub(super) fn plan(
         steps.push(Back::PutFiles { branch, head, tag, files: files.clone() });
     }
     Ok(steps)
+}
+
+/// Adds the local tags that still are what the run signed; tells of those that are not, which nobody else sees.
+pub(super) fn local(tag: &str, all: &[Left], steps: &mut Vec<Back>) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for Left { folder, object, why } in all {
+        if let Some(object) = object {
+            let (tag, folder, object) = (tag.to_owned(), folder.clone(), object.clone());
+            steps.push(Back::DeleteLocalTag { tag, folder, object });
+        } else if let Some(why) = why {
+            notes.push(Note::Warning(format!(
+                "the tag {tag} that the run signed in {folder} is left alone: {why}"
+            )));
+        }
+    }
+    notes
 }
 
 /// Whether the run uploaded the file, and it still is the same; or began to.

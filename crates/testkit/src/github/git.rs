@@ -26,6 +26,19 @@ impl Request<'_> {
 
     pub(super) fn tag(&self, sha: &str) -> Value {
         let Some(tag) = self.repo.tags.get(sha) else { return Value::Null };
+        // https://docs.github.com/en/rest/git/tags, the table of reasons
+        let (verified, reason) = match (&tag.signature, self.repo.knows_keys) {
+            (None, _) => (false, "unsigned"),
+            (Some(_), false) => (false, "unknown_key"),
+            (Some(_), true) => (true, "valid"),
+        };
+        let verification = json!({
+            "verified": verified,
+            "reason": reason,
+            "signature": tag.signature,
+            "payload": null,
+            "verified_at": verified.then(now),
+        });
         json!({
             "node_id": format!("TA_{sha}"),
             "tag": tag.tag,
@@ -34,7 +47,7 @@ impl Request<'_> {
             "message": tag.message,
             "tagger": tag.tagger,
             "object": self.object(&tag.object),
-            "verification": {"verified": false, "reason": "unsigned", "signature": null, "payload": null, "verified_at": null},
+            "verification": verification,
         })
     }
 
@@ -164,7 +177,7 @@ impl Request<'_> {
         if self.repo.refs.contains_key(&name) {
             return Err(unprocessable("Reference already exists"));
         }
-        self.repo.refs.insert(name.clone(), sha.clone());
+        self.repo.put_ref(&name, &sha);
         Ok(Answer::json(StatusCode::CREATED, self.reference(&name, &sha)))
     }
 
@@ -188,7 +201,7 @@ impl Request<'_> {
         if let Some(refusal) = refusal {
             return Err(unprocessable(refusal));
         }
-        self.repo.refs.insert(name.clone(), sha.clone());
+        self.repo.put_ref(&name, &sha);
         Ok(ok(self.reference(&name, &sha)))
     }
 
@@ -196,7 +209,7 @@ impl Request<'_> {
         if name.strip_prefix("tags/").is_some_and(|tag| self.repo.used_tags.contains(tag)) {
             return Err(unprocessable("Cannot delete a tag of an immutable release"));
         }
-        if self.repo.refs.remove(&format!("refs/{name}")).is_none() {
+        if !self.repo.drop_ref(&format!("refs/{name}")) {
             return Err(unprocessable("Reference does not exist"));
         }
         // A release whose tag is deleted becomes a draft.
@@ -223,7 +236,7 @@ impl Request<'_> {
         let tagger = self.body.get("tagger").cloned().unwrap_or_else(
             || json!({"name": "release-bot", "email": "release-bot@users.noreply.github.com", "date": now()}),
         );
-        let sha = self.repo.tag_object(TagObject { tag, message, object, kind, tagger });
+        let sha = self.repo.tag_object(TagObject { tag, message, object, kind, tagger, signature: None });
         Ok(Answer::json(StatusCode::CREATED, self.tag(&sha)))
     }
 

@@ -7,6 +7,7 @@
 //! secondary rate limits (a [`Fault`] gives them).
 
 mod api;
+mod bare;
 mod checks;
 mod comments;
 mod fault;
@@ -19,7 +20,7 @@ mod workflows;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -149,6 +150,22 @@ impl GithubWorld {
         });
     }
 
+    /// Lays a bare repository, which git can fetch from and push to, beneath an empty repository of the world.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn bare(&self, repository: &str, folder: &Path) {
+        self.change(|state| repo(state, repository).bare = Some(folder.to_owned()));
+    }
+
+    /// From now on the repository's people have uploaded the keys that they sign with.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn knows_keys(&self, repository: &str) {
+        self.change(|state| repo(state, repository).knows_keys = true);
+    }
+
     /// Puts a commit on a branch, which is created if need be; answers its SHA.
     ///
     /// # Panics
@@ -244,7 +261,7 @@ impl GithubWorld {
     /// When the repository was not created.
     pub fn set_ref(&self, repository: &str, name: &str, sha: &str) {
         self.change(|state| {
-            repo(state, repository).refs.insert(name.to_owned(), sha.to_owned());
+            repo(state, repository).put_ref(name, sha);
         });
     }
 
@@ -254,7 +271,7 @@ impl GithubWorld {
     /// When the repository was not created.
     pub fn delete_ref(&self, repository: &str, name: &str) {
         self.change(|state| {
-            repo(state, repository).refs.remove(name);
+            repo(state, repository).drop_ref(name);
         });
     }
 
@@ -398,8 +415,11 @@ impl GithubWorld {
 
     /// The refs of a repository with the commit that each peels to.
     pub fn refs(&self, repository: &str) -> Vec<(String, String)> {
-        let state = lock(&self.shared.state);
-        let repo = state.repos.get(repository);
+        let mut state = lock(&self.shared.state);
+        let repo = state.repos.get_mut(repository).map(|repo| {
+            repo.look();
+            &*repo
+        });
         let peeled = |repo: &Repo, sha: &String| repo.peel(sha).unwrap_or_else(|| sha.clone());
         repo.map(|repo| repo.refs.iter().map(|(name, sha)| (name.clone(), peeled(repo, sha))).collect())
             .unwrap_or_default()
@@ -469,6 +489,7 @@ impl Shared {
         }
         let answer = {
             let mut state = lock(&self.state);
+            state.repos.values_mut().for_each(Repo::look);
             api::answer(&mut state, &self.url, &parts.method, &parts.uri, &parts.headers, &body)
         };
         if parts.method != Method::GET {

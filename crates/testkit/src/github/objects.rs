@@ -37,7 +37,7 @@ impl Repo {
     /// Keeps the content, as base64.
     pub(super) fn write_blob(&mut self, content: &[u8]) -> Sha {
         let text = STANDARD.encode(content);
-        let name = sha(&["blob", &text]);
+        let name = self.real("blob", content).unwrap_or_else(|| sha(&["blob", &text]));
         self.blobs.insert(name.clone(), text);
         name
     }
@@ -78,7 +78,11 @@ impl Repo {
         }
         let told: Vec<String> =
             entries.iter().map(|(name, entry)| format!("{} {name} {}", entry.mode, entry.sha)).collect();
-        let name = sha(&["tree", &told.join("\n")]);
+        let lines = entries
+            .iter()
+            .map(|(name, entry)| format!("{} {} {}\t{name}\n", entry.mode, entry.kind(), entry.sha))
+            .collect::<String>();
+        let name = self.real_tree(&lines).unwrap_or_else(|| sha(&["tree", &told.join("\n")]));
         self.trees.insert(name.clone(), entries);
         name
     }

@@ -1,6 +1,7 @@
 //! What the world keeps, and how it shows it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -54,6 +55,12 @@ pub(super) struct Repo {
     /// The tags that immutable releases have used.
     #[serde(default)]
     pub(super) used_tags: BTreeSet<String>,
+    /// The real repository that git sees.
+    #[serde(default)]
+    pub(super) bare: Option<PathBuf>,
+    /// Whether those who sign have uploaded their keys.
+    #[serde(default)]
+    pub(super) knows_keys: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -72,6 +79,8 @@ pub(super) struct TagObject {
     pub(super) object: Sha,
     pub(super) kind: String,
     pub(super) tagger: Value,
+    #[serde(default)]
+    pub(super) signature: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,6 +136,8 @@ impl Repo {
             refusals: BTreeMap::new(),
             immutable: false,
             used_tags: BTreeSet::new(),
+            bare: None,
+            knows_keys: false,
         }
     }
 
@@ -141,26 +152,29 @@ impl Repo {
         files.extend(changes.iter().map(|(path, entry)| ((*path).to_owned(), entry.clone())));
         let tree = self.write_tree(&files);
         let sha = self.add(Commit { message: message.to_owned(), parents, date: now(), tree });
-        self.refs.insert(name, sha.clone());
+        self.put_ref(&name, &sha);
         sha
     }
 
     pub(super) fn add(&mut self, commit: Commit) -> Sha {
         let number = self.commits.len().to_string();
-        let name = sha(&["commit", &commit.message, &commit.tree, &commit.parents.concat(), &number]);
+        let name = self.real_commit(&commit).unwrap_or_else(|| {
+            sha(&["commit", &commit.message, &commit.tree, &commit.parents.concat(), &number])
+        });
         self.commits.insert(name.clone(), commit);
         name
     }
 
     pub(super) fn tag_object(&mut self, tag: TagObject) -> Sha {
-        let name = sha(&[
-            "tag",
-            &tag.tag,
-            &tag.message,
-            &tag.object,
-            &tag.tagger.to_string(),
-            &self.tags.len().to_string(),
-        ]);
+        let text = |name: &str| tag.tagger.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (name, email) = (text("name"), text("email"));
+        let TagObject { object, kind, message, .. } = &tag;
+        let whole = format!(
+            "object {object}\ntype {kind}\ntag {}\ntagger {name} <{email}> 1700000000 +0000\n\n{message}\n",
+            tag.tag
+        );
+        let made_up = || sha(&["tag", &whole, &self.tags.len().to_string()]);
+        let name = self.real("tag", whole.as_bytes()).unwrap_or_else(made_up);
         self.tags.insert(name.clone(), tag);
         name
     }
