@@ -15,7 +15,7 @@
 CARGO ?= cargo
 CUTOVER_COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: actions build generate image kills lint rehearse rehearse-reset setup test test-all transcripts
+.PHONY: actions build generate image kills lint rehearse reliability rehearse-reset setup test test-all transcripts
 
 setup:
 	@crates/testkit/setup.sh
@@ -49,11 +49,17 @@ lint:
 test: export RUST_TEST_THREADS ?= 4
 test: setup
 	@rehearsal/setup-expressions.sh || echo "the comparison with GitHub's own expressions will be skipped" >&2
-	@echo "test: everything but the random kills and the images, which test-all adds"
+	@echo "test: $(if $(CUTOVER_MATRIX),the whole crash matrix,a sample of the crash matrix; test-all has the whole), without the random kills and the images"
 	$(CARGO) test --quiet
 
+test-all: export CUTOVER_MATRIX = whole
 test-all: test kills image
-	@echo "test-all: the tests, $(KILLS) random kills, and what is said above of the images"
+	@echo "test-all: the tests with the whole crash matrix, $(KILLS) random kills, and what is said above of the images"
+
+# What each step makes of trouble, into the table of docs/reliability.md.
+reliability: setup
+	$(CARGO) build --quiet
+	CUTOVER_RELIABILITY=write $(CARGO) test --quiet --test e2e -- proof::faults
 
 image:
 	tests/image/run.sh

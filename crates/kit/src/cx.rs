@@ -171,16 +171,25 @@ impl Cx {
         self.0.cancelled.cancel();
     }
 
-    /// The signal that cancelled the run, as its exit code.
+    /// What cancelled the run, a signal or the deadline, as its exit code.
     pub(crate) fn signal(&self) -> Option<Code> {
         *self.0.signal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The failure with which a cancelled run ends.
+    /// The failure with which a run ends that a signal or the deadline has cancelled.
     pub fn cancellation(&self) -> Failure {
         let code = self.signal().unwrap_or(Code::Interrupted);
-        let signal = if code == Code::Terminated { "SIGTERM" } else { "SIGINT" };
-        Failure::new(code, format!("cancelled by {signal}")).help("run the same command again to continue")
+        let what =
+            match code {
+                Code::Deadline => {
+                    return Failure::new(code, "go on")
+                    .because("the deadline passed, and a call has not come to its end")
+                    .help("run the same command again to continue, with a longer --timeout if this is usual");
+                }
+                Code::Terminated => "cancelled by SIGTERM",
+                _ => "cancelled by SIGINT",
+            };
+        Failure::new(code, what).help("run the same command again to continue")
     }
 
     /// Tells the receipt and the report which AWS account and region the run works on.

@@ -23,6 +23,10 @@ use crate::{Code, Common, Cx, Env, Failure, Format, Outcome, Receipt, Step, Verd
 /// after 2.5 more (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-cancellation>).
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long a step may go on after its deadline, to put things away or to bring a call to its end, before it is cancelled: a wait
+/// ends by itself, but an answer that trickles in would hold a step up for ever.
+const OVERTIME: Duration = Duration::from_secs(30);
+
 /// Runs one step with the process's own arguments and environment.
 pub fn main(step: &'static Step, commit: Option<&'static str>) -> ExitCode {
     let argv = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
@@ -211,7 +215,7 @@ fn github_run(env: &Env) -> Option<BTreeMap<String, String>> {
     })
 }
 
-/// Runs the step until it ends, or until a signal and the time it has to put things away.
+/// Runs the step until it ends, or until a signal or long after its deadline, and the time it has to put things away.
 async fn supervised(cx: &Cx, run: crate::Run) -> Result<Outcome, Failure> {
     // Handlers are installed before the step begins: as PID 1 in a container, an unhandled SIGTERM is ignored.
     let (mut interrupt, mut terminate) =
@@ -222,11 +226,12 @@ async fn supervised(cx: &Cx, run: crate::Run) -> Result<Outcome, Failure> {
             }
         };
     let watch = async {
-        let code = tokio::select! {
-            _ = interrupt.recv() => Code::Interrupted,
-            _ = terminate.recv() => Code::Terminated,
+        let (code, why) = tokio::select! {
+            _ = interrupt.recv() => (Code::Interrupted, "cancelled"),
+            _ = terminate.recv() => (Code::Terminated, "cancelled"),
+            () = tokio::time::sleep_until(cx.deadline() + OVERTIME) => (Code::Deadline, "the deadline has passed"),
         };
-        cx.report().say("cancelled: putting things away");
+        cx.report().say(&format!("{why}: putting things away"));
         cx.cancel(code);
         tokio::time::sleep(GRACE).await;
     };

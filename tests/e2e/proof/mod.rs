@@ -6,6 +6,7 @@
 
 mod canonical;
 mod crash;
+mod faults;
 mod stages;
 
 use std::collections::BTreeMap;

@@ -32,6 +32,8 @@ pub enum Effect {
     Delay(u64),
     /// The answer's body ends after so many bytes, and the connection with it.
     Truncate(u64),
+    /// The answer's body comes a byte at a time, so many milliseconds apart.
+    Trickle(u64),
     /// The connection is reset (RST) without an answer.
     Reset,
     /// The process of this number is killed (SIGKILL) and the connection reset.

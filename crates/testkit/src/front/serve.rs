@@ -126,14 +126,29 @@ async fn carry_out(
         return Ok(response(answer));
     }
     let response = answered.unwrap_or_else(response);
-    let limit = strikes.iter().find_map(|strike| match strike.effect {
-        Effect::Truncate(bytes) => Some(bytes),
-        _ => None,
+    Ok(strikes.iter().fold(response, |response, strike| match strike.effect {
+        Effect::Truncate(bytes) => response.map(|body| truncated(body, bytes)),
+        Effect::Trickle(milliseconds) => {
+            response.map(|body| trickling(body, Duration::from_millis(milliseconds)))
+        }
+        _ => response,
+    }))
+}
+
+/// The same bytes, each a frame of its own after a pause.
+fn trickling(body: Body, pause: Duration) -> Body {
+    let bytes = body.into_data_stream().flat_map(move |data| {
+        let frames: Vec<Result<Bytes, Error>> = match data {
+            Ok(data) => (0..data.len()).map(|at| Ok(data.slice(at..=at))).collect(),
+            Err(error) => vec![Err(error)],
+        };
+        stream::iter(frames)
     });
-    Ok(match limit {
-        Some(limit) => response.map(|body| truncated(body, limit)),
-        None => response,
-    })
+    let slow = bytes.then(move |byte| async move {
+        tokio::time::sleep(pause).await;
+        byte.map(Frame::data)
+    });
+    StreamBody::new(slow).boxed_unsync()
 }
 
 /// The body up to `limit` bytes, and then an error, on which the server ends the connection without ending the body.
@@ -170,6 +185,7 @@ async fn strike(
             Effect::Answer { status, .. } => format!("{status}"),
             Effect::Delay(milliseconds) => format!("delay {milliseconds} ms"),
             Effect::Truncate(bytes) => format!("truncate {bytes}"),
+            Effect::Trickle(milliseconds) => format!("trickle {milliseconds} ms"),
             Effect::Reset => "reset".to_owned(),
             Effect::Kill(pid) => format!("kill {pid}"),
             Effect::Hold => "hold".to_owned(),
@@ -187,7 +203,7 @@ async fn strike(
             }
             Effect::Delay(milliseconds) => tokio::time::sleep(Duration::from_millis(*milliseconds)).await,
             // It strikes the answer, when there is one.
-            Effect::Truncate(_) => {}
+            Effect::Truncate(_) | Effect::Trickle(_) => {}
             Effect::Reset => return Err(Cut),
             Effect::Kill(pid) => {
                 // One that has ended already is as dead as the test wants it.

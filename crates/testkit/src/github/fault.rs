@@ -1,9 +1,14 @@
 //! Faults: what happens to a request instead of an answer, or after its effect.
 
+use std::collections::HashSet;
+
 use http::Method;
 
 /// The method of a rule that strikes whatever may change something.
 const ANY_WRITE: &str = "any write";
+
+/// The method of a rule that strikes whatever is asked.
+const ANY: &str = "any";
 
 /// On which side of the request's effect the fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +36,7 @@ pub struct Fault {
     path: String,
     first: u64,
     times: u64,
+    first_tries: bool,
     when: When,
     effect: Effect,
 }
@@ -43,6 +49,7 @@ impl Fault {
             path: path.to_owned(),
             first: 1,
             times: u64::MAX,
+            first_tries: false,
             when: When::Before,
             effect,
         }
@@ -53,9 +60,24 @@ impl Fault {
         Self::new(method, path, Effect::Reset)
     }
 
+    /// Strikes every request that may change something.
+    pub fn any_write(effect: Effect) -> Self {
+        Self::new(ANY_WRITE, "", effect)
+    }
+
     /// Leaves the `nth` request that may change something (from 1) without an answer.
     pub fn hang_at_write(nth: u64) -> Self {
         Self::new(ANY_WRITE, "", Effect::Hang).nth(nth)
+    }
+
+    /// Strikes the first request of each method and path.
+    pub fn first_tries(effect: Effect) -> Self {
+        Self { first_tries: true, ..Self::new(ANY, "", effect) }
+    }
+
+    /// Strikes every request.
+    pub fn all(effect: Effect) -> Self {
+        Self::new(ANY, "", effect)
     }
 
     /// Answers with GitHub's error document.
@@ -103,7 +125,7 @@ impl Fault {
 }
 
 #[derive(Default)]
-pub(super) struct Rules(Vec<(Fault, u64)>);
+pub(super) struct Rules(Vec<(Fault, u64)>, HashSet<String>);
 
 impl Rules {
     pub(super) fn add(&mut self, fault: Fault) {
@@ -113,11 +135,14 @@ impl Rules {
     /// The first fault that strikes this request; counts it for each that matches.
     pub(super) fn striking(&mut self, method: &Method, path: &str) -> Option<(When, Effect)> {
         let mut struck = None;
+        let is_first = self.1.insert(format!("{method} {path}"));
         for (fault, seen) in &mut self.0 {
             let write = fault.method == ANY_WRITE && method != Method::GET;
-            if (write || fault.method == method.as_str()) && path.ends_with(&fault.path) {
+            let any = fault.method == ANY;
+            if (write || any || fault.method == method.as_str()) && path.ends_with(&fault.path) {
                 *seen += 1;
-                let strikes = *seen >= fault.first && *seen - fault.first < fault.times;
+                let is_spared = fault.first_tries && !is_first;
+                let strikes = *seen >= fault.first && *seen - fault.first < fault.times && !is_spared;
                 if strikes && struck.is_none() {
                     struck = Some((fault.when, fault.effect.clone()));
                 }

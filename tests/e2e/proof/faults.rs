@@ -1,0 +1,285 @@
+//! What each step makes of what a network and a cloud do to it.
+//!
+//! Of every run it is asserted: with exit code 0 all is as wanted; with 1, 2 and 3 nothing was changed, as these codes say; and
+//! the same command, run again when the fault is over, ends as one undisturbed run. What each did comes into the table of
+//! `docs/reliability.md`, which `make reliability` writes and this test compares.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde_json::Value;
+use testkit::front::{Effect, Fault};
+use testkit::github;
+
+use super::{Case, Stage, again, command, seen, stages};
+use crate::world::run;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wrong {
+    Throttled,
+    ServerErrors,
+    Unavailable,
+    CutOff,
+    Slow,
+    Expired,
+    Denied,
+    Skewed,
+    FullDisk,
+    NoReader,
+}
+
+impl Wrong {
+    const ALL: [Self; 10] = [
+        Self::Throttled,
+        Self::ServerErrors,
+        Self::Unavailable,
+        Self::CutOff,
+        Self::Slow,
+        Self::Expired,
+        Self::Denied,
+        Self::Skewed,
+        Self::FullDisk,
+        Self::NoReader,
+    ];
+
+    /// For the table's head.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled twice",
+            Self::ServerErrors => "500 once",
+            Self::Unavailable => "503 once",
+            Self::CutOff => "reset in a body",
+            Self::Slow => "a byte a second",
+            Self::Expired => "token expires",
+            Self::Denied => "writes denied",
+            Self::Skewed => "clock is wrong",
+            Self::FullDisk => "disk full",
+            Self::NoReader => "stdout closed",
+        }
+    }
+
+    /// The rules of AWS's side, for a run that makes these calls.
+    fn of_aws(self, operations: &[String], writes: &[String]) -> Vec<Fault> {
+        let each = |fault: &dyn Fn(&str) -> Fault| operations.iter().map(|at| fault(at)).collect();
+        match self {
+            Self::Throttled => each(&|at| Fault::throttle(at).times(2)),
+            Self::ServerErrors => {
+                each(&|at| Fault::error(at, 500, "InternalFailure", "internal failure").times(1))
+            }
+            Self::Unavailable => {
+                each(&|at| Fault::error(at, 503, "ServiceUnavailable", "try again").times(1))
+            }
+            Self::CutOff => each(&|at| Fault::new(at, Effect::Truncate(10)).times(1)),
+            Self::Slow => vec![Fault::new("*:*", Effect::Trickle(1000))],
+            // From the third call on, as when a wait is longer than the session.
+            Self::Expired => vec![
+                Fault::error(
+                    "*:*#3",
+                    400,
+                    "ExpiredTokenException",
+                    "The security token included in the request is expired",
+                )
+                .times(1000),
+            ],
+            Self::Denied => writes.iter().map(|at| Fault::access_denied(at.as_str())).collect(),
+            Self::Skewed => vec![Fault::error(
+                "*:*",
+                403,
+                "RequestTimeTooSkewed",
+                "The difference between the request time and the current time is too large.",
+            )],
+            Self::FullDisk | Self::NoReader => Vec::new(),
+        }
+    }
+
+    /// The rules of GitHub's side; it has no sessions that expire in a run, and no clock of ours to compare.
+    fn of_github(self) -> Option<github::Fault> {
+        let answer = |status: u16, headers: &[(&str, &str)], message: &str| github::Effect::Answer {
+            status,
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            body: serde_json::json!({ "message": message }).to_string(),
+        };
+        match self {
+            // https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
+            Self::Throttled => Some(github::Fault::first_tries(answer(
+                429,
+                &[("retry-after", "1")],
+                "You have exceeded a secondary rate limit",
+            ))),
+            Self::ServerErrors => Some(github::Fault::first_tries(answer(500, &[], "Server Error"))),
+            Self::Unavailable => Some(github::Fault::first_tries(answer(503, &[], "Service Unavailable"))),
+            Self::CutOff => Some(github::Fault::first_tries(github::Effect::Reset)),
+            Self::Denied => Some(github::Fault::any_write(answer(
+                403,
+                &[("x-accepted-github-permissions", "contents=write")],
+                "Resource not accessible by integration",
+            ))),
+            Self::Expired => Some(github::Fault::all(answer(401, &[], "Bad credentials")).from(3)),
+            Self::Slow | Self::Skewed | Self::FullDisk | Self::NoReader => None,
+        }
+    }
+}
+
+/// The calls of an undisturbed run, and what it leaves.
+struct Usual {
+    before: Value,
+    after: Value,
+    operations: Vec<String>,
+    writes: Vec<String>,
+}
+
+async fn usual(case: &Case) -> Usual {
+    let stage = case.stage().await;
+    let before = seen(&*stage).await;
+    again(&*stage, "receipt.json").await.expect(0);
+    let names = |calls: Vec<testkit::front::Call>| {
+        let mut names: Vec<String> = calls.iter().map(testkit::front::Call::name).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    let front = stage.front();
+    let operations = front.map(|front| names(front.calls())).unwrap_or_default();
+    let writes = front.map(|front| names(front.writes())).unwrap_or_default();
+    Usual { before, after: seen(&*stage).await, operations, writes }
+}
+
+/// What came of it, for the table; `None` where this can't happen to the step.
+async fn outcome(case: &Case, usual: &Usual, wrong: Wrong) -> Option<String> {
+    let stage = case.stage().await;
+    let place = format!("{}, {wrong:?}", case.name());
+    let mut command = command(&*stage, "receipt.json");
+    match wrong {
+        Wrong::FullDisk => {
+            command = super::command(&*stage, "/dev/full");
+        }
+        Wrong::NoReader => {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            command.stdout(Stdio::from(OwnedFd::from(writer)));
+        }
+        _ => {
+            let aws = stage.front().map(|front| {
+                front.set_faults(wrong.of_aws(&usual.operations, &usual.writes));
+            });
+            let hub = stage.github().zip(wrong.of_github()).map(|(github, fault)| github.fault(fault));
+            aws.or(hub)?;
+        }
+    }
+    command.args(["--timeout", if wrong == Wrong::Slow { "6s" } else { "60s" }]);
+    let ran = run(command).await;
+    if let Some(front) = stage.front() {
+        front.set_faults([]);
+    }
+    if let Some(github) = stage.github() {
+        github.clear_faults();
+    }
+    let now = seen(&*stage).await;
+    let story = format!("{place}\n{}\n{}", ran.stdout, ran.stderr);
+    assert!(ran.code >= 0 && ran.code != 101, "ends with a code: {story}");
+    let state = if now == usual.after {
+        "done"
+    } else if now == usual.before {
+        "nothing changed"
+    } else {
+        "part-way"
+    };
+    match ran.code {
+        0 => assert_eq!(now, usual.after, "exit 0 is done: {story}"),
+        1..=3 => assert_eq!(now, usual.before, "exit {} changed nothing: {story}", ran.code),
+        _ => {}
+    }
+    if ran.code != 0 {
+        assert!(ran.stderr.contains("error: ") && ran.stderr.contains("state: "), "it is told: {story}");
+    }
+    again(&*stage, "second.json").await.expect(0);
+    assert_eq!(seen(&*stage).await, usual.after, "run again: {story}");
+    Some(match ran.code {
+        0 => "done".to_owned(),
+        code => format!("exit {code}, {state}; again: done"),
+    })
+}
+
+fn page() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/reliability.md")
+}
+
+/// The rows of the page's table, by their first cell.
+fn rows(page: &str) -> BTreeMap<String, Vec<String>> {
+    let table = page.lines().filter(|line| line.starts_with("| `"));
+    let cells = table
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>());
+    cells.map(|mut cells| (cells.remove(0), cells)).collect()
+}
+
+/// Each row is this test's own: `CUTOVER_RELIABILITY=write` puts what was seen into the page.
+async fn told(case: &Case) {
+    let usual = usual(case).await;
+    let whole = std::env::var("CUTOVER_MATRIX").is_ok_and(|extent| extent == "whole");
+    let writes = std::env::var("CUTOVER_RELIABILITY").is_ok_and(|verb| verb == "write");
+    let name = format!("`{}` {}", case.step, case.does);
+    let text = std::fs::read_to_string(page()).unwrap();
+    let written = rows(&text).remove(&name).unwrap_or_default();
+    let mut cells = Vec::new();
+    for (place, wrong) in Wrong::ALL.into_iter().enumerate() {
+        if !(whole || writes || (place + name.len()) % 3 == 0) {
+            continue;
+        }
+        let cell = outcome(case, &usual, wrong).await.unwrap_or_else(|| "n/a".to_owned());
+        if !writes {
+            assert_eq!(written.get(place), Some(&cell), "{name}, {}: docs/reliability.md", wrong.word());
+        }
+        cells.push(cell);
+    }
+    if writes {
+        put(&name, &cells);
+    }
+}
+
+/// Replaces the row, or adds it at its place by name.
+fn put(name: &str, cells: &[String]) {
+    // Tests of one process write one after the other.
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _turn = TURN.lock().unwrap();
+    let text = std::fs::read_to_string(page()).unwrap();
+    let mut rows = rows(&text);
+    rows.insert(name.to_owned(), cells.to_vec());
+    let (before, rest) = text.split_once("<!-- table -->\n").expect("the page has a place for the table");
+    let (_, after) = rest.split_once("<!-- end -->").expect("the table ends");
+    let head: Vec<&str> = Wrong::ALL.map(Wrong::word).to_vec();
+    let mut table = format!("| | {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len() + 1));
+    for (name, cells) in rows {
+        table.push_str(&format!("| {name} | {} |\n", cells.join(" | ")));
+    }
+    std::fs::write(page(), format!("{before}<!-- table -->\n{table}<!-- end -->{after}")).unwrap();
+}
+
+/// One test for each step, as of the crash matrix.
+macro_rules! fault_table {
+    ($($test:ident: $step:literal),+ $(,)?) => {
+        $(#[tokio::test]
+        async fn $test() {
+            for case in stages::all().into_iter().filter(|case| case.step == $step) {
+                told(&case).await;
+            }
+        })+
+
+        #[test]
+        fn the_table_has_every_stage() {
+            let tested = [$($step),+];
+            for case in stages::all() {
+                assert!(tested.contains(&case.step), "{} is in no table", case.name());
+            }
+        }
+    };
+}
+
+fault_table! {
+    deploy_service: "deploy-service",
+    mute_alerts: "mute-alerts",
+    tag_release: "tag-release",
+    toggle_schedule: "toggle-schedule",
+}
