@@ -266,9 +266,9 @@ impl<'a> Switching<'a> {
                     let stale = found.active.iter().filter(|(pid, _)| old.contains(pid)).count();
                     if stale == 0 && !found.active.is_empty() {
                         if forward && found.leaving > 0 {
-                            let n = found.leaving;
+                            let old = kit::counted(found.leaving, "old worker");
                             self.cx.report().say(&format!(
-                                "{name}: {n} old workers finish the connections that they have"
+                                "{name}: {old} still there, for the connections that are open"
                             ));
                         }
                         return Ok(());

@@ -76,6 +76,7 @@ async fn swap_upstream() {
     );
     let nginx = Nginx::start(&machine, &http).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
+    // The lines left out are those after which an old worker may be told of that is about to end.
     Terminal::new("swap-upstream", &scrubbed("cutover", dir.path()))
         .flag("nginx", format!("www={}", nginx.program.display()))
         .flag("connect-to", format!("www=127.0.0.1:{}", nginx.port))
