@@ -64,8 +64,11 @@ impl Said {
 
     /// The last lines of what it said, or how it ended.
     pub(crate) fn why(&self) -> String {
-        let lines: Vec<String> =
-            self.stderr.lines().map(one_line).filter(|line| !line.trim().is_empty()).collect();
+        // What gpg says to git, and where git keeps a message that is given with each run.
+        let aside =
+            |line: &str| line.starts_with("[GNUPG:]") || line.starts_with("The tag message has been left");
+        let told = |line: &String| !line.trim().is_empty() && !aside(line);
+        let lines: Vec<String> = self.stderr.lines().map(one_line).filter(told).collect();
         match lines.get(lines.len().saturating_sub(8)..) {
             Some(last) if !last.is_empty() => last.join("\n"),
             _ => format!("git said nothing and ended with {}", self.status),
@@ -155,11 +158,16 @@ pub(crate) fn in_folder(folder: &Path) -> String {
 
 /// The refusal where there is no git.
 pub(crate) fn missing(attempt: &str) -> Failure {
-    Failure::refused(attempt).because("there is no git on this machine").help(INSTEAD).untouched(true)
+    Failure::refused(attempt)
+        .because("there is no git on this machine")
+        .help(INSTALL)
+        .help(INSTEAD)
+        .untouched(true)
 }
 
-pub(crate) const INSTEAD: &str =
-    "install git 2.34 or later; or leave --sign out: the API then makes the tag, annotated and unsigned";
+pub(crate) const INSTALL: &str = "install git 2.34 or later";
+
+pub(crate) const INSTEAD: &str = "or leave --sign out: the API then makes the tag, annotated and unsigned";
 
 async fn finish(
     cx: &Cx,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kit::{Cx, Failure};
 
-use super::git::{Git, INSTEAD};
+use super::git::{Git, INSTALL, INSTEAD};
 use super::object::{self, Checked};
 use super::remote::{self, Remote, Target};
 use super::{Format, LocalClone, LocalTag, SignArgs};
@@ -21,16 +21,16 @@ pub(crate) async fn observe(cx: &Cx, args: &SignArgs, request: &Request) -> Resu
     let version = version(cx, &attempt).await?;
     let server = cx.env().get("GITHUB_SERVER_URL").unwrap_or("https://github.com").trim_end_matches('/');
     let target = Target { server, repository };
-    let no_clone = |why: String| {
+    let no_clone = |folder: &Path, why: String| {
         Failure::refused(&attempt)
             .because(format!("{} is no clone that git can use:\n{why}", folder.display()))
             .help(format!("name a clone of {server}/{repository} with --local-clone, or run this in one"))
     };
-    let absolute = std::fs::canonicalize(folder).map_err(|error| no_clone(error.to_string()))?;
+    let absolute = std::fs::canonicalize(folder).map_err(|error| no_clone(folder, error.to_string()))?;
     let git = Git::new(&absolute);
     let found = git.run(cx, &attempt, &["rev-parse", "--absolute-git-dir"]).await?;
     if !found.ok() {
-        return Err(no_clone(found.why()));
+        return Err(no_clone(&absolute, found.why()));
     }
     let remotes = remotes(cx, &git, &attempt).await?;
     let chosen = remote::choose(&attempt, &remotes, args.remote.as_deref(), target)?;
@@ -80,9 +80,11 @@ async fn version(cx: &Cx, attempt: &str) -> Result<String, Failure> {
         (Some(version), [major, minor, ..]) if (*major, *minor) >= OLDEST => Ok(version),
         (Some(version), [_, _, ..]) => Err(Failure::refused(attempt)
             .because(format!("git is version {version}, and older than {}.{}", OLDEST.0, OLDEST.1))
+            .help(INSTALL)
             .help(INSTEAD)),
         _ => Err(Failure::refused(attempt)
             .because(format!("git does not tell its version:\n{}", said.why()))
+            .help(INSTALL)
             .help(INSTEAD)),
     }
 }
