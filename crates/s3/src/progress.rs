@@ -5,7 +5,6 @@ use std::time::Duration;
 use kit::Cx;
 use tokio::time::{Instant, MissedTickBehavior};
 
-
 /// How often it is said how far the stream is.
 const EVERY: Duration = Duration::from_secs(5);
 

@@ -87,7 +87,11 @@ impl Hasher {
 
     /// The sums of all that went by.
     pub fn finish(self) -> Sum {
-        Sum { bytes: self.bytes, sha256: kit::hex(&self.sha256.finish()), crc64nvme: base64(self.crc.finalize()) }
+        Sum {
+            bytes: self.bytes,
+            sha256: kit::hex(&self.sha256.finish()),
+            crc64nvme: base64(self.crc.finalize()),
+        }
     }
 }
 
