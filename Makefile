@@ -33,9 +33,11 @@ generate: $(if $(CUTOVER),,build)
 	for step in $$($$bin --list); do \
 	    mkdir "$$new/actions/$$step" && $$bin --action $$step $(images) > "$$new/actions/$$step/action.yml" || exit 1; done && \
 	$$bin --action $(images) > "$$new/action.yml" && \
+	mkdir "$$new/iam" && for step in $$($$bin --list); do $$bin --policy $$step > "$$new/iam/$$step.json" || exit 1; \
+	    grep -q Action "$$new/iam/$$step.json" || rm "$$new/iam/$$step.json"; done && \
 	mkdir "$$new/steps" && $$bin --page > "$$new/steps/README.md" && \
 	for step in $$($$bin --list); do $$bin --page $$step --transcript docs/transcripts/$$step.txt > "$$new/steps/$$step.md" || exit 1; done && \
-	rm -rf actions docs/steps && cp -r "$$new/actions" actions && cp -r "$$new/steps" docs/steps && cp "$$new/action.yml" action.yml
+	rm -rf actions docs/steps docs/iam && cp -r "$$new/iam" docs/iam && cp -r "$$new/actions" actions && cp -r "$$new/steps" docs/steps && cp "$$new/action.yml" action.yml
 
 # What the commands in docs/transcripts print now; afterwards `make generate`, for the pages that they stand in.
 transcripts: setup
@@ -50,7 +52,7 @@ test: export RUST_TEST_THREADS ?= 4
 test: setup
 	@rehearsal/setup-expressions.sh || echo "the comparison with GitHub's own expressions will be skipped" >&2
 	@echo "test: $(if $(CUTOVER_MATRIX),the whole crash matrix,a sample of the crash matrix; test-all has the whole), without the random kills and the images"
-	$(CARGO) test --quiet
+	@records=$$(mktemp -d) && trap 'rm -rf "$$records"' EXIT && CUTOVER_RECORD_DIR="$$records" $(CARGO) test --quiet
 
 test-all: export CUTOVER_MATRIX = whole
 test-all: test kills image

@@ -1,6 +1,7 @@
 //! `cutover`: every step in one executable, called as `cutover STEP ...` or by a link of the step's name.
 
 mod pages;
+mod policy;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -48,6 +49,10 @@ fn main() -> ExitCode {
         "--help" | "-h" => print(&usage()),
         "--action" => action(argv.get(2..).unwrap_or_default()),
         "--page" => page(argv.get(2..).unwrap_or_default()),
+        "--policy" => match find(argv.get(2).map_or("", String::as_str)) {
+            Some(step) => print(&format!("{:#}\n", policy::policy(step))),
+            None => unknown(argv.get(2).map_or("", String::as_str)),
+        },
         "--completions" => completions(&argv),
         "--man" => man(argv.get(2).map_or("", String::as_str)),
         "" => {
@@ -142,7 +147,7 @@ fn find(name: &str) -> Option<&'static Step> {
 
 fn usage() -> String {
     let mut text = String::from(
-        "The steps of an AWS release.\n\nUsage: cutover STEP [OPTIONS]\n       cutover --list | --version\n       cutover --completions SHELL [STEP]\n       cutover --man DIR\n\nSteps:\n",
+        "The steps of an AWS release.\n\nUsage: cutover STEP [OPTIONS]\n       cutover --list | --version\n       cutover --completions SHELL [STEP]\n       cutover --man DIR\n       cutover --policy STEP\n\nSteps:\n",
     );
     for step in STEPS {
         let about = (step.command)().get_about().map(ToString::to_string).unwrap_or_default();

@@ -11,6 +11,8 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 use kit::{Code, Step, markdown_code, markdown_inline};
 
+use crate::policy;
+
 /// `docs/steps/STEP.md`, with a transcript of a real run where there is one.
 pub(crate) fn step(step: &'static Step, transcript: Option<&str>) -> String {
     let command = step.full_command(None);
@@ -62,6 +64,13 @@ pub(crate) fn step(step: &'static Step, transcript: Option<&str>) -> String {
                 "| {} | {} | {when} |",
                 markdown_code(permission.action),
                 markdown_code(permission.resource)
+            );
+        }
+        if policy::policy(step)["Statement"].as_array().is_some_and(|statements| !statements.is_empty()) {
+            let _ = write!(
+                out,
+                "\nAWS's [as a policy](../iam/{}.json): replace the words in capitals, and leave out what your releases never do.\n",
+                step.name
             );
         }
     }

@@ -80,8 +80,16 @@ pub const STEP: Step = Step {
         permission("elasticloadbalancing:AddTags", RULE, "--listener, --action on"),
         permission("elasticloadbalancing:SetRulePriorities", RULE, "--listener, where rules have to move"),
         permission("elasticloadbalancing:DeleteRule", RULE, "--listener, --action off"),
-        permission("cloudformation:DescribeStackResource", "STACK", "--live-from"),
-        permission("cloudformation:DescribeStacks", "STACK", "--live-from names an output"),
+        permission(
+            "cloudformation:DescribeStackResource",
+            "arn:aws:cloudformation:REGION:ACCOUNT:stack/STACK/*",
+            "--live-from",
+        ),
+        permission(
+            "cloudformation:DescribeStacks",
+            "arn:aws:cloudformation:REGION:ACCOUNT:stack/STACK/*",
+            "--live-from names an output",
+        ),
         permission(
             "cloudformation:DescribeStackResources",
             "*",

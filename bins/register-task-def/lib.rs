@@ -60,7 +60,7 @@ pub const STEP: Step = Step {
         },
         Permission {
             action: "iam:GetRole",
-            resource: "the definition's task role and execution role",
+            resource: "arn:aws:iam::ACCOUNT:role/TASK-ROLE and arn:aws:iam::ACCOUNT:role/EXECUTION-ROLE",
             when: "--preflight; without it that check is skipped",
         },
         Permission {
@@ -70,12 +70,12 @@ pub const STEP: Step = Step {
         },
         Permission {
             action: "ssm:GetParameters",
-            resource: "the definition's parameters",
+            resource: "arn:aws:ssm:REGION:ACCOUNT:parameter/NAME",
             when: "--preflight; without it that check is skipped",
         },
         Permission {
             action: "secretsmanager:DescribeSecret",
-            resource: "the definition's secrets",
+            resource: "arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-*",
             when: "--preflight; without it that check is skipped",
         },
         Permission {
@@ -90,7 +90,7 @@ pub const STEP: Step = Step {
         },
         Permission {
             action: "iam:PassRole",
-            resource: "the definition's task role and execution role",
+            resource: "arn:aws:iam::ACCOUNT:role/TASK-ROLE and arn:aws:iam::ACCOUNT:role/EXECUTION-ROLE",
             when: "unless --dry-run",
         },
         Permission { action: "ecs:DeregisterTaskDefinition", resource: "*", when: "--undo" },

@@ -138,7 +138,7 @@ pub const STEP: Step = Step {
         },
         Permission {
             action: "iam:PassRole",
-            resource: "the task role and the execution role of the definition",
+            resource: "arn:aws:iam::ACCOUNT:role/TASK-ROLE and arn:aws:iam::ACCOUNT:role/EXECUTION-ROLE",
             when: "--task, unless --dry-run",
         },
         Permission {

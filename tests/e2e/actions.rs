@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::world::{run, scrubbed};
+use crate::world::{run, run_bare, scrubbed};
 
 #[tokio::test]
 async fn the_action_files_are_generated_from_the_arguments() {
@@ -77,4 +77,34 @@ async fn nothing_in_a_transcript_ends_its_block() {
     ] {
         cutover(args).await.expect(2).says(&[said]);
     }
+}
+
+/// `docs/iam` has the policy of each step that calls AWS, and no other.
+#[tokio::test]
+async fn the_policies_are_up_to_date() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/iam");
+    let steps = run_bare(&["--list".to_owned()]).await.expect(0).stdout;
+    let mut policies = 0;
+    for step in steps.lines() {
+        let policy = run_bare(&["--policy".to_owned(), step.to_owned()]).await.expect(0).stdout;
+        let file = std::fs::read_to_string(folder.join(format!("{step}.json")));
+        if policy.contains("Action") {
+            policies += 1;
+            assert_eq!(file.ok().as_ref(), Some(&policy), "docs/iam/{step}.json: run `make generate`");
+            let document: serde_json::Value = serde_json::from_str(&policy).unwrap();
+            let sids: Vec<&str> = document["Statement"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["Sid"].as_str().unwrap())
+                .collect();
+            // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_sid.html
+            assert!(sids.iter().all(|sid| sid.bytes().all(|byte| byte.is_ascii_alphanumeric())), "{sids:?}");
+            let once: std::collections::BTreeSet<&&str> = sids.iter().collect();
+            assert_eq!(once.len(), sids.len(), "{step}: {sids:?}");
+        } else {
+            assert!(file.is_err(), "docs/iam/{step}.json is of a step that does not call AWS");
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder).unwrap().count(), policies);
 }

@@ -42,7 +42,7 @@ impl Stage {
             .env("AWS_ENDPOINT_URL", self.front.url())
             .env("AWS_REGION", REGION)
             .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test");
+            .env("AWS_SECRET_ACCESS_KEY", "planted-secret-key");
         run(command).await
     }
 

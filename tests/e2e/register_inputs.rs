@@ -91,7 +91,7 @@ async fn nothing_of_a_recorded_definition_is_lost() {
         let cutover = async |args: &[&str]| -> Ran {
             let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), dir.path());
             command.args(args).env("AWS_ENDPOINT_URL", front.url()).env("AWS_REGION", region);
-            command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+            command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "planted-secret-key");
             run(command).await
         };
         let sent = || {
@@ -301,7 +301,7 @@ async fn edits_that_cannot_be_meant_are_refused() {
     let world = World::start().await;
     world.front.forget();
     let secret = format!("{CONTAINER}:EMPTY=arn:aws:ssm:us-east-1:123456789012:parameter/x");
-    let password = format!("{CONTAINER}:DB_PASSWORD=correct horse");
+    let password = format!("{CONTAINER}:DB_PASSWORD=planted-correct horse");
     let command = format!("{CONTAINER}=run this");
     let cases: [(&[&str], i32, &[&str]); 9] = [
         (&[], 2, &["no base is given", "--from-service CLUSTER/SERVICE"]),
@@ -324,7 +324,7 @@ async fn edits_that_cannot_be_meant_are_refused() {
     ];
     for (args, code, says) in cases {
         let ran = world.cutover(&[&["register-task-def"], args].concat()).await.expect(code).says(says);
-        assert!(!format!("{ran:?}").contains("correct horse"));
+        assert!(!format!("{ran:?}").contains("planted-correct horse"));
     }
     assert!(world.writes().is_empty());
 }

@@ -43,7 +43,7 @@ impl Stage {
             .env("AWS_ENDPOINT_URL", self.front.url())
             .env("AWS_REGION", REGION)
             .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test");
+            .env("AWS_SECRET_ACCESS_KEY", "planted-secret-key");
         command
     }
 
@@ -346,7 +346,7 @@ impl Place {
             .env("AWS_ENDPOINT_URL", self.front.url())
             .env("AWS_REGION", REGION)
             .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test");
+            .env("AWS_SECRET_ACCESS_KEY", "planted-secret-key");
         if !run.is_empty() {
             command
                 .env("GITHUB_ACTIONS", "true")
@@ -541,7 +541,7 @@ async fn motos_task_runs_to_its_end_too() {
             .env("AWS_ENDPOINT_URL", front.url())
             .env("AWS_REGION", REGION)
             .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test");
+            .env("AWS_SECRET_ACCESS_KEY", "planted-secret-key");
         command
     };
     let first = run(command()).await.expect(0).says(&["it is DEPROVISIONING"]);

@@ -12,7 +12,7 @@ use tokio::process::Command;
 use crate::world::{Ran, World, own, run, shared_emulator};
 
 /// A value that must be seen nowhere.
-const PASSWORD: &str = "correct-horse-battery-staple";
+const PASSWORD: &str = "planted-correct-horse-battery-staple";
 
 struct Secrets {
     world: World,

@@ -223,7 +223,7 @@ impl World {
             .env("AWS_ENDPOINT_URL", self.front.url())
             .env("AWS_REGION", REGION)
             .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test");
+            .env("AWS_SECRET_ACCESS_KEY", "planted-secret-key");
         command
     }
 
@@ -253,11 +253,30 @@ pub(crate) fn scrubbed(program: impl AsRef<Path>, dir: &Path) -> Command {
 
 pub(crate) async fn run(mut command: Command) -> Ran {
     let output = command.output().await.expect("the executable starts");
+    keep(&command, &output);
     Ran {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// Leaves what a run printed and recorded in the folder of `CUTOVER_RECORD_DIR`, if there is one: it is searched for secrets when
+/// all tests are through.
+fn keep(command: &Command, output: &std::process::Output) {
+    let Some(folder) = std::env::var_os("CUTOVER_RECORD_DIR") else { return };
+    let path = Path::new(&folder).join(format!("printed-{}.txt", std::process::id()));
+    let mut text = [&output.stdout[..], &output.stderr[..]].concat();
+    let args: Vec<_> = command.as_std().get_args().collect();
+    let dir = command.as_std().get_current_dir().unwrap_or(Path::new("."));
+    let named = args.windows(2).filter(|two| two[0] == "--receipt").map(|two| dir.join(two[1]));
+    let unnamed = std::fs::read_dir(dir.join("cutover-receipts")).into_iter().flatten().flatten();
+    for receipt in named.chain(unnamed.map(|entry| entry.path())).filter(|path| path.is_file()) {
+        text.extend(std::fs::read(receipt).unwrap_or_default());
+    }
+    text.push(b'\n');
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    file.and_then(|mut file| std::io::Write::write_all(&mut file, &text)).expect("the record is kept");
 }
 
 /// A run of `cutover` in a folder of its own and without AWS.

@@ -3,13 +3,13 @@
 # over a workspace of user 1001. What the runner does is in
 # https://github.com/actions/runner/blob/main/src/Runner.Worker/Handlers/ContainerActionHandler.cs.
 #
-# Needs buildah, podman, runc, debootstrap, rustup, openssl, python3 and root; where one is absent, it says so and that nothing was tested. No image is pulled: the
+# Needs buildah, podman, runc, debootstrap, rustup, openssl, python3, zstd and root; where one is absent, it says so and that nothing was tested. No image is pulled: the
 # base is made of Debian's packages and this machine's Rust, and the clients' image has the one PostgreSQL that Debian has.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 missing=
-for tool in buildah podman runc debootstrap rustup openssl python3; do command -v "$tool" >/dev/null || missing="$missing $tool"; done
+for tool in buildah podman runc debootstrap rustup openssl python3 zstd; do command -v "$tool" >/dev/null || missing="$missing $tool"; done
 [ "$(id -u)" -eq 0 ] || missing="$missing root"
 if [ -n "$missing" ]; then
     echo "image: SKIPPED: this machine lacks$missing" >&2
@@ -86,7 +86,8 @@ build() { # STAGE TAG
 check "the image of the steps is built" build steps cutover
 check "the image with clients is built" build clients cutover-clients
 [ "$failed" -eq 0 ] || exit 1
-size() { podman image save --format oci-archive "localhost/$1" | tar --extract --to-stdout --wildcards 'blobs/sha256/*' 2>/dev/null | gzip | wc --bytes; }
+size() { podman image save --format oci-archive "localhost/$1" | tar --extract --to-stdout --wildcards 'blobs/sha256/*' 2>/dev/null | zstd -19 --quiet | wc --bytes; }
+# As the release's layers are compressed.
 echo "      cutover: $(size cutover) bytes compressed; cutover-clients: $(size cutover-clients)"
 
 # The runner's folders, of its own user.

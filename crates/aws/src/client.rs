@@ -7,6 +7,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_types::app_name::AppName;
 use kit::{Cx, Env, Failure};
 use url::Url;
 
@@ -44,6 +45,13 @@ pub struct Aws {
     pub region: String,
 }
 
+/// The step as CloudTrail shows it in `userAgent` (`app/cutover-deploy-service`), so that an audit sees which step made a call.
+///
+/// Source: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-appid.html>
+fn app_name(step: &str) -> Result<AppName, Failure> {
+    AppName::new(format!("cutover-{step}")).map_err(|error| Failure::failed("name the client").because(error))
+}
+
 impl Aws {
     /// Loads the standard configuration, refuses what would send calls to the wrong place, and asks STS who we are.
     ///
@@ -58,6 +66,7 @@ impl Aws {
         }
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client(cx.env())?)
+            .app_name(app_name(cx.step())?)
             .retry_config(RetryConfig::standard().with_max_attempts(5))
             .timeout_config(
                 TimeoutConfig::builder()

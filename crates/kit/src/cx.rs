@@ -97,6 +97,11 @@ impl Cx {
         self.0.dry_run
     }
 
+    /// The step's name.
+    pub fn step(&self) -> &'static str {
+        self.report().step()
+    }
+
     /// When the step's `--timeout` is over.
     pub fn deadline(&self) -> Instant {
         self.0.deadline

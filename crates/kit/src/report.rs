@@ -73,6 +73,10 @@ impl Report {
         }
     }
 
+    pub(crate) fn step(&self) -> &'static str {
+        self.step
+    }
+
     pub(crate) fn in_github(&self) -> bool {
         self.github
     }

@@ -130,7 +130,8 @@ impl Postgres {
         let user = server_user()?;
         let scratch = tempfile::tempdir()?;
         let data = options.data.clone().unwrap_or_else(|| scratch.path().join("data"));
-        let password = options.password.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+        let password =
+            options.password.unwrap_or_else(|| format!("planted-{}", uuid::Uuid::new_v4().simple()));
         let database = options.database.unwrap_or_else(|| USER.to_owned());
 
         // What a killed process left is told to end (`server::command`): it may be here still, and gone at the next look.

@@ -29,7 +29,7 @@ impl Stage {
             ("AWS_ENDPOINT_URL", url),
             ("AWS_REGION", REGION),
             ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "planted-secret-key"),
         ];
         run(command(&args, &env)).await
     }

@@ -28,7 +28,7 @@ async fn copy_objects() {
         .env("AWS_ENDPOINT_URL", stage.front.url())
         .env("AWS_REGION", REGION)
         .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test");
+        .env("AWS_SECRET_ACCESS_KEY", "planted-secret-key");
     Terminal::new("copy-objects", &command).figure("s3://old-jenkins/Backups/: ", "9").plays().await;
     stage.is_played();
 }

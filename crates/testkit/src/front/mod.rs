@@ -117,7 +117,8 @@ impl Builder {
     }
 }
 
-/// The running front; it stops listening when dropped.
+/// The running front; it stops listening when dropped, and leaves what was called in the folder of `CUTOVER_RECORD_DIR`, if
+/// there is one: which step made which calls is judged when all tests are through.
 pub struct Front {
     url: String,
     port: u16,
@@ -178,5 +179,6 @@ impl Front {
 impl Drop for Front {
     fn drop(&mut self) {
         self.task.abort();
+        self.state.record.keep();
     }
 }

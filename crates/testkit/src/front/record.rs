@@ -1,5 +1,6 @@
 //! What was called, in memory and as lines of JSON.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -32,6 +33,9 @@ pub struct Call {
     pub operation: String,
     pub region: String,
     pub access_key: String,
+    /// What the client calls itself in its user agent (`app/cutover-backup-db`), if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
     pub kind: Kind,
     /// The HTTP status answered; `None` where the connection was cut instead.
     pub status: Option<u16>,
@@ -65,6 +69,7 @@ impl Call {
             operation: request.operation.clone(),
             region: request.region.clone(),
             access_key: request.access_key.clone(),
+            app: app(request),
             kind: kind(request),
             status: None,
             invocation: request.header("amz-sdk-invocation-id").map(ToOwned::to_owned),
@@ -74,6 +79,12 @@ impl Call {
             request: request.content(),
         }
     }
+}
+
+/// Source: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-appid.html>
+fn app(request: &Request) -> Option<String> {
+    let agents = ["user-agent", "x-amz-user-agent"].into_iter().filter_map(|name| request.header(name));
+    agents.flat_map(str::split_whitespace).find_map(|word| word.strip_prefix("app/")).map(ToOwned::to_owned)
 }
 
 /// Judged by the verb of the operation's name, as AWS's own read-only policies are; S3 by method.
@@ -118,6 +129,8 @@ fn kind(request: &Request) -> Kind {
 #[derive(Default)]
 struct Inner {
     calls: Vec<Call>,
+    /// Forgotten ones too: `STEP SERVICE OPERATION`.
+    all: BTreeSet<String>,
     unmatched: Vec<String>,
     file: Option<File>,
 }
@@ -147,8 +160,22 @@ impl Record {
             }
             None => Ok(()),
         };
+        if let Some(step) = call.app.as_deref().and_then(|app| app.strip_prefix("cutover-")) {
+            inner.all.insert(format!("{step} {} {}", call.service, call.operation));
+        }
         inner.calls.push(call);
         written
+    }
+
+    /// Appends each kind of call, by the step that made it, to a file of this process: `STEP SERVICE OPERATION`.
+    pub(super) fn keep(&self) {
+        let Some(folder) = std::env::var_os("CUTOVER_RECORD_DIR") else { return };
+        let all = std::mem::take(&mut self.lock().all);
+        let text: String = all.iter().map(|kind| format!("{kind}\n")).collect();
+        let path = Path::new(&folder).join(format!("calls-{}.txt", std::process::id()));
+        let written = OpenOptions::new().create(true).append(true).open(path);
+        // What could not be kept is missed by the test that reads it.
+        let _ = written.and_then(|mut file| file.write_all(text.as_bytes()));
     }
 
     pub(super) fn add_unmatched(&self, reason: String) {

@@ -1,0 +1,42 @@
+//! What a step says that it needs is what its calls need, both ways.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::{actions, recorded};
+
+/// Permissions that no recorded call shows, each with the reason.
+const UNSEEN: [(&str, &str, &str); 0] = [];
+
+/// Every action that the policy of a step allows.
+fn granted(step: &str) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_cutover")).args(["--policy", step]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let policy: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let statements = policy["Statement"].as_array().unwrap();
+    let actions = statements.iter().flat_map(|statement| statement["Action"].as_array().unwrap());
+    actions.map(|action| action.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn each_step_is_allowed_what_it_calls_and_nothing_else() {
+    let Some(texts) = recorded("calls-") else { return };
+    let mut called: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for line in texts.iter().flat_map(|text| text.lines()) {
+        let [step, service, operation] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        called.entry(step).or_default().extend(actions::of(service, operation));
+    }
+    let mut wrong = Vec::new();
+    for (step, called) in &called {
+        let granted = granted(step);
+        let lacks = called.difference(&granted);
+        wrong.extend(lacks.map(|action| format!("{step} calls {action}, which its permissions lack")));
+        let unseen = granted.difference(called);
+        let unseen = unseen.filter(|action| !UNSEEN.iter().any(|(s, a, _)| s == step && a == action));
+        wrong.extend(unseen.map(|action| format!("{step} asks for {action}, which no test has it call")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(called.len() >= 10, "only {:?} called AWS: were all end-to-end tests run?", called.keys());
+}
