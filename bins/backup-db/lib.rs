@@ -73,7 +73,6 @@ pub const STEP: Step = Step {
         Output { name: "snapshot-arn", description: "rds-snapshot: the ARN of the snapshot" },
     ],
     permissions: &[
-        Permission { action: "sts:GetCallerIdentity", resource: "*", when: "" },
         Permission { action: "s3:ListBucket", resource: "arn:aws:s3:::BUCKET", when: "" },
         Permission { action: "s3:ListBucketMultipartUploads", resource: "arn:aws:s3:::BUCKET", when: "" },
         Permission { action: "s3:GetObject", resource: "arn:aws:s3:::BUCKET/PREFIX/*", when: "" },

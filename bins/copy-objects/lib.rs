@@ -72,7 +72,6 @@ pub const STEP: Step = Step {
         Output { name: "verified-by", description: "what was found to be the same on both sides" },
     ],
     permissions: &[
-        Permission { action: "sts:GetCallerIdentity", resource: "*", when: "" },
         Permission {
             action: "sts:AssumeRole",
             resource: "arn:aws:iam::SOURCE-ACCOUNT:role/ROLE",

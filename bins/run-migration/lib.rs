@@ -107,11 +107,6 @@ pub const STEP: Step = Step {
             resource: "arn:aws:s3:::BUCKET/KEY",
             when: "--require-backup, in a bucket with versions",
         },
-        Permission {
-            action: "sts:GetCallerIdentity",
-            resource: "*",
-            when: "--require-backup, --chain or --task",
-        },
         Permission { action: "s3:ListBucket", resource: "arn:aws:s3:::BUCKET", when: "--chain" },
         Permission { action: "s3:GetObject", resource: "arn:aws:s3:::BUCKET/PREFIX/*", when: "--chain" },
         Permission {
