@@ -88,22 +88,21 @@ pub(crate) async fn apply(
     signing: &Signing,
 ) -> Result<String, Failure> {
     let Request { repository, tag, .. } = request;
-    let object = match &signing.object {
-        Some(object) => object.clone(),
-        None => {
-            let inverse = Inverse::LocalTag {
-                repository: repository.clone(),
-                tag: tag.clone(),
-                folder: signing.folder.clone(),
-                commit: request.commit.clone(),
-                message: signing.message.clone(),
-            };
-            let signed = cx.act(SIGN, &inverse, sign(cx, request, signing)).await?;
-            let (Checked::Good(told) | Checked::KeyOnly(told) | Checked::Bad(told)) = &signed.signature;
-            cx.report().say(&format!("{tag} is signed in {}:", signing.folder.display()));
-            cx.report().foreign(told);
-            signed.object
-        }
+    let object = if let Some(object) = &signing.object {
+        object.clone()
+    } else {
+        let inverse = Inverse::LocalTag {
+            repository: repository.clone(),
+            tag: tag.clone(),
+            folder: signing.folder.clone(),
+            commit: request.commit.clone(),
+            message: signing.message.clone(),
+        };
+        let signed = cx.act(SIGN, &inverse, sign(cx, request, signing)).await?;
+        let (Checked::Good(told) | Checked::KeyOnly(told) | Checked::Bad(told)) = &signed.signature;
+        cx.report().say(&format!("{tag} is signed in {}:", signing.folder.display()));
+        cx.report().foreign(told);
+        signed.object
     };
     let inverse = Inverse::Tag { repository: repository.clone(), tag: tag.clone(), object: object.clone() };
     cx.act(PUSH, &inverse, push(cx, github, request, signing, &object)).await?;
