@@ -177,7 +177,7 @@ impl Stage {
     }
 
     /// Lets what waits at the pipe go on, and to its end.
-    async fn release(&self) {
+    fn release(&self) {
         std::fs::OpenOptions::new().write(true).open(self.path("pipe")).unwrap();
         for hold in ["hold-sign", "hold-verify", "hold-before", "hold-after"] {
             let _ = std::fs::remove_file(self.path(hold));
@@ -269,7 +269,7 @@ async fn killed_around_signature_and_push_and_run_again_the_same_tag_is_pushed()
         let mut killed = stage.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         until("the place", async || stage.path("reached").exists()).await;
         killed.kill().await.unwrap();
-        stage.release().await;
+        stage.release();
         until("the end of what was begun", async || stage.path("released").exists()).await;
         let (here, there) = stage.objects().await;
         assert_eq!((here.is_some(), there.is_some()), (hold != "hold-sign", hold == "hold-after"), "{hold}");
@@ -299,7 +299,7 @@ async fn cancelled_while_it_signs_or_pushes_it_leaves_no_git_behind() {
         let output = child.wait_with_output().await.unwrap();
         assert_eq!(output.status.code(), Some(143), "{}", String::from_utf8_lossy(&output.stderr));
         // Nobody reads the pipe any more (ENXIO, fifo(7)).
-        let pipe = || rustix::fs::open(&stage.path("pipe"), OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
+        let pipe = || rustix::fs::open(stage.path("pipe"), OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
         until("the end of the group", async || pipe().is_err()).await;
         std::fs::remove_file(stage.path(hold)).unwrap();
         let (here, there) = stage.objects().await;

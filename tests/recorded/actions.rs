@@ -10,7 +10,7 @@ const PREFIXES: [(&str, &str); 1] = [
 ];
 
 /// Calls that need other actions than their own name says.
-const CALLS: [(&str, &str, &[&str]); 20] = [
+const CALLS: [(&str, &str, &[&str]); 19] = [
     // list_amazons3.html; https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
     ("s3", "HeadBucket", &["s3:ListBucket"]),
     ("s3", "ListObjectsV2", &["s3:ListBucket"]),
@@ -26,8 +26,8 @@ const CALLS: [(&str, &str, &[&str]); 20] = [
     ("s3", "DeleteObjects", &["s3:DeleteObject"]),
     // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectAttributes.html#API_GetObjectAttributes_Permissions
     ("s3", "GetObjectAttributes", &["s3:GetObject", "s3:GetObjectAttributes"]),
-    // list_amazonecs.html: both act on a role, and pass it.
-    ("ecs", "RegisterTaskDefinition", &["ecs:RegisterTaskDefinition", "iam:PassRole"]),
+    // list_amazonecs.html: both act on a role, and pass it; a revision with tags is tagged.
+    ("ecs", "RegisterTaskDefinition", &["ecs:RegisterTaskDefinition", "ecs:TagResource", "iam:PassRole"]),
     ("ecs", "RunTask", &["ecs:RunTask", "iam:PassRole"]),
     // list_awselasticloadbalancingv2.html: a rule with tags is tagged.
     (
@@ -40,8 +40,6 @@ const CALLS: [(&str, &str, &[&str]); 20] = [
     ("rds", "CreateDBClusterSnapshot", &["rds:CreateDBClusterSnapshot", "rds:AddTagsToResource"]),
     // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html: "No permissions are required".
     ("sts", "GetCallerIdentity", &[]),
-    // The same operation of the older service.
-    ("elasticloadbalancing", "DescribeInstanceHealth", &["elasticloadbalancing:DescribeInstanceHealth"]),
 ];
 
 pub(crate) fn of(service: &str, operation: &str) -> Vec<String> {

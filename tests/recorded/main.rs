@@ -1,12 +1,7 @@
 //! What all end-to-end tests together have shown, judged when they are through: `make test` gives them a folder
 //! (`CUTOVER_RECORD_DIR`) in which they leave what was called and printed, and cargo runs this executable after theirs.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail as tests do"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod actions;
 mod permissions;

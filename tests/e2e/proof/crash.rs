@@ -170,7 +170,8 @@ async fn proven(case: &Case) {
     for (place, point) in wanted.points.iter().enumerate() {
         for (turn, next) in NEXT.into_iter().enumerate() {
             let is_undone = (case.stage().await).is_undoable() || next != Next::Undo;
-            if is_undone && (whole || (place + turn + shift) % (3 * sample(wanted.points.len())) == 0) {
+            if is_undone && (whole || (place + turn + shift).is_multiple_of(3 * sample(wanted.points.len())))
+            {
                 survives(case, &wanted, point, next).await;
             }
         }
