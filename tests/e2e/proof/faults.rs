@@ -13,7 +13,7 @@ use serde_json::Value;
 use testkit::front::{Effect, Fault};
 use testkit::github;
 
-use super::{Case, Stage, again, command, seen, stages};
+use super::{Case, again, command, seen, stages};
 use crate::world::run;
 
 /// What goes wrong.
