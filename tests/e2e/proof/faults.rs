@@ -278,8 +278,11 @@ macro_rules! fault_table {
 }
 
 fault_table! {
+    copy_objects: "copy-objects",
     deploy_service: "deploy-service",
+    dispatch_workflow: "dispatch-workflow",
     mute_alerts: "mute-alerts",
+    register_task_def: "register-task-def",
     tag_release: "tag-release",
     toggle_schedule: "toggle-schedule",
 }

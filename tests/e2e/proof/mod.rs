@@ -56,6 +56,11 @@ pub(crate) trait Stage: Send + Sync {
         &[]
     }
 
+    /// Outputs that tell what this run did, as `changed` does: other ones where a run before it has done it.
+    fn told_of_the_run(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Calls that may be made once more than in an undisturbed run, since the second has no effect of its own: with the reason.
     fn idempotent(&self) -> &'static [(&'static str, &'static str)] {
         &[]
