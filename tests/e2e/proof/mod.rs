@@ -71,6 +71,11 @@ pub(crate) trait Stage: Send + Sync {
         state
     }
 
+    /// Whether the run puts away again all that it makes, so that the state after it is the one before.
+    fn leaves_nothing(&self) -> bool {
+        false
+    }
+
     /// Whether the run can be taken back at all.
     fn is_undoable(&self) -> bool {
         true

@@ -4,7 +4,9 @@ mod alerts;
 mod copy;
 mod deploy;
 mod dispatch;
+mod maintenance;
 mod register;
+mod stacks;
 mod tag;
 
 use super::Case;
@@ -16,7 +18,9 @@ pub(super) fn all() -> Vec<Case> {
     all.extend(copy::CASES);
     all.extend(deploy::CASES);
     all.extend(dispatch::CASES);
+    all.extend(maintenance::CASES);
     all.extend(register::CASES);
+    all.extend(stacks::CASES);
     all.extend(tag::CASES);
     all
 }
