@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use changeset::judge::Rules;
-use changeset::live::{Cfn, SetRef, Shell, Want, set_name};
+use changeset::live::{Cfn, SetRef, Shell, Want, purpose_of, set_name};
 use changeset::look::{Looked, look};
 use changeset::prepare::{Call, Ready};
 use changeset::review::{StackReview, State};
@@ -34,8 +34,16 @@ pub(crate) async fn review(
     let label = &ready.arg.label;
     cx.report().group(&format!("{label}: change set"));
     let id = id(label);
-    let name = set_name("review", &cx.run_id());
-    let is_new = ready.absent;
+    let purpose = purpose(cx, ready, keep);
+    let name = set_name(&purpose, &cx.run_id());
+    // Those that are kept are there to be looked at.
+    let left = if keep || ready.absent {
+        Vec::new()
+    } else {
+        cfn.left(cx, &ready.arg.stack, &set_name(&purpose, "")).await?
+    };
+    // The empty stack of a review that was cut off goes with this one's, unless it has another change set still.
+    let is_new = ready.observed.is_none() && (ready.absent || !keep);
     let inverse = Inverse { stack: ready.arg.stack.clone(), set: name.clone(), is_new };
     let mut want = Want {
         description: "made by changeset-review to be looked at; safe to delete".to_owned(),
@@ -43,6 +51,12 @@ pub(crate) async fn review(
     };
     let set = cx
         .act(&id, &inverse, async {
+            for set in &left {
+                if let Err(error) = cfn.delete_set(set).await {
+                    let why = error.chain().join(": ");
+                    cx.report().warn(&format!("{error}, which an earlier review left: {why}"));
+                }
+            }
             if let Some(body) = &ready.body {
                 want.template = cfn.template_source(cx, body, call.bucket.as_ref()).await?;
             }
@@ -92,6 +106,21 @@ pub(crate) async fn review(
             Err(failure)
         }
     }
+}
+
+/// The same for all attempts of one review: of a stack, a template, and the job, or the user at a terminal, that asks. Others
+/// review the same stack at the same time, and theirs is let alone.
+fn purpose(cx: &Cx, ready: &Ready, keep: bool) -> String {
+    let env = cx.env();
+    let of = |name: &str| env.get(name).unwrap_or_default();
+    let asks = if env.in_github_job() {
+        ["GITHUB_REPOSITORY", "GITHUB_RUN_ID", "GITHUB_JOB"].map(of)
+    } else {
+        ["USER", "HOSTNAME", ""].map(of)
+    };
+    let body = ready.body.as_deref().unwrap_or_default();
+    let what = [&asks[..], &[&ready.arg.label, &ready.arg.stack, body]].concat();
+    purpose_of(if keep { "kept" } else { "review" }, &what)
 }
 
 /// A set that can't be made because it imports what a stack ahead of it is still to export.

@@ -1,7 +1,7 @@
 //! Creating and updating: make the set again, judge again, compare with what was approved, execute exactly that set, follow.
 
 use changeset::judge::Rules;
-use changeset::live::{Cfn, Ended, Kind, Phase, SetRef, SetSummary, Shell, Since, Stack, set_name};
+use changeset::live::{Cfn, Ended, Kind, Phase, SetRef, Shell, Since, Stack, set_name};
 use changeset::look::{Looked, look};
 use changeset::prepare::{Call, Prepared, Ready};
 use changeset::request::StackArg;
@@ -80,7 +80,7 @@ impl Deploy<'_> {
         let (cx, cfn, label) = (self.cx, self.cfn, &ready.arg.label);
         let id = set_id(label);
         let name = set_name("deploy", &cx.run_id());
-        let left = self.left(&ready.arg).await?;
+        let left = cfn.left(cx, &ready.arg.stack, &set_name("deploy", "")).await?;
         // Where an earlier run was cut off before its first set of a stack was executed, the empty stack is that run's.
         let is_new = ready.absent || (ready.observed.is_none() && !left.is_empty());
         let inverse = Inverse { stack: &ready.arg.stack, set: &name, is_new };
@@ -129,18 +129,6 @@ impl Deploy<'_> {
         verify(&ready.arg, &ended, if again { Wished::Again } else { Wished::Settled })?;
         self.tell(label, &ended);
         Ok(true)
-    }
-
-    /// The change sets that runs of this step left which were cut off before they executed them.
-    async fn left(&self, arg: &StackArg) -> Result<Vec<SetRef>, Failure> {
-        let ours = set_name("deploy", "");
-        let sets = self.cfn.sets(self.cx, &arg.stack).await?;
-        let is_idle = |set: &SetSummary| {
-            ["CREATE_COMPLETE", "FAILED"].contains(&set.status.as_str())
-                && ["AVAILABLE", "UNAVAILABLE"].contains(&set.execution_status.as_str())
-        };
-        let left = sets.into_iter().filter(|set| set.name.starts_with(&ours) && is_idle(set));
-        Ok(left.map(|set| SetRef { arn: set.arn, stack_id: set.stack_id }).collect())
     }
 
     async fn admitted(&self, ready: &Ready, set: &SetRef) -> Result<StackReview, Failure> {

@@ -3,10 +3,10 @@ use testkit::front::{Effect, Fault, When};
 
 use crate::world::{ACCOUNT, CONTAINER, FAMILY, REGION, Ran, World, own, repository};
 
-const FROM: &str = "rally-prod/rally-prod-service";
+pub(crate) const FROM: &str = "rally-prod/rally-prod-service";
 
 /// Pushes an image with a manifest of its own into a repository of its own; returns the repository and the digest.
-async fn push(world: &World, tag: &str) -> (String, String) {
+pub(crate) async fn push(world: &World, tag: &str) -> (String, String) {
     let name = own("rally");
     world.ecr("CreateRepository", json!({"repositoryName": name})).await;
     let config = json!({"digest": format!("sha256:{}", "ab".repeat(32))});

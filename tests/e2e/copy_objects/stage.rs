@@ -167,9 +167,12 @@ impl Stage {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
+        self.cutover(&[&["copy-objects", "--format", "json"], args].concat())
+    }
+
+    pub(crate) fn cutover(&self, args: &[&str]) -> Command {
         let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), self.dir.path());
         command
-            .args(["copy-objects", "--format", "json"])
             .args(args)
             .env("AWS_ENDPOINT_URL", self.front.url())
             .env("AWS_REGION", REGION)

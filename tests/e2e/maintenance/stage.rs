@@ -115,7 +115,8 @@ impl Stage {
         format!("http://{}:{}/", self.name, self.port)
     }
 
-    pub(crate) fn command(&self, action: &str, more: &[&str]) -> tokio::process::Command {
+    /// What leads the name there or back, and proves it with this DNS server and these two servers.
+    pub(crate) fn args(&self, action: &str, more: &[&str]) -> Vec<String> {
         let (server, url) = (self.server(), self.url());
         let args = [
             &[
@@ -130,11 +131,16 @@ impl Stage {
                 &url,
             ][..],
             &["--name-server", &server, "--resolver", &server, "--page-contains", "Down for Maintenance"],
-            &["--format", "json"],
             more,
         ]
         .concat();
-        self.world.command(&args)
+        args.into_iter().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn command(&self, action: &str, more: &[&str]) -> tokio::process::Command {
+        let mut command = self.world.command(&[]);
+        command.args(self.args(action, more)).args(["--format", "json"]);
+        command
     }
 
     pub(crate) async fn toggle(&self, action: &str, more: &[&str]) -> Ran {

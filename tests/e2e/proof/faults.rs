@@ -180,10 +180,11 @@ async fn outcome(case: &Case, usual: &Usual, wrong: Wrong) -> Option<String> {
     let now = seen(&*stage).await;
     let story = format!("{place}\n{}\n{}", ran.stdout, ran.stderr);
     assert!(ran.code >= 0 && ran.code != 101, "ends with a code: {story}");
-    let state = if now == usual.after {
-        "done"
-    } else if now == usual.before {
+    // Of a run that leaves nothing both are the same.
+    let state = if now == usual.before {
         "nothing changed"
+    } else if now == usual.after {
+        "done"
     } else {
         "part-way"
     };
@@ -278,8 +279,14 @@ macro_rules! fault_table {
 }
 
 fault_table! {
+    changeset_review: "changeset-review",
+    copy_objects: "copy-objects",
     deploy_service: "deploy-service",
+    deploy_stack: "deploy-stack",
+    dispatch_workflow: "dispatch-workflow",
+    maintenance_toggle: "maintenance-toggle",
     mute_alerts: "mute-alerts",
+    register_task_def: "register-task-def",
     tag_release: "tag-release",
     toggle_schedule: "toggle-schedule",
 }

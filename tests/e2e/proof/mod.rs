@@ -56,6 +56,11 @@ pub(crate) trait Stage: Send + Sync {
         &[]
     }
 
+    /// Outputs that tell what this run did, as `changed` does: other ones where a run before it has done it.
+    fn told_of_the_run(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Calls that may be made once more than in an undisturbed run, since the second has no effect of its own: with the reason.
     fn idempotent(&self) -> &'static [(&'static str, &'static str)] {
         &[]
@@ -64,6 +69,11 @@ pub(crate) trait Stage: Send + Sync {
     /// What of the state is as it was before when the run is taken back: all of it, unless a history keeps what was done.
     fn comes_back(&self, state: Value) -> Value {
         state
+    }
+
+    /// Whether the run puts away again all that it makes, so that the state after it is the one before.
+    fn leaves_nothing(&self) -> bool {
+        false
     }
 
     /// Whether the run can be taken back at all.

@@ -11,6 +11,7 @@ use aws_sdk_cloudformation::types::{
 };
 use kit::{Cx, Failure, Poll, Wait};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use super::describe::set_of;
 use super::{Cfn, RollbackTrigger, TemplateSource, short};
@@ -129,6 +130,17 @@ impl fmt::Display for Validation {
 pub fn set_name(purpose: &str, run_id: &str) -> String {
     let fits = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     format!("{PREFIX}{purpose}-{run_id}").chars().map(fits).take(128).collect()
+}
+
+/// A `purpose` for [`set_name`] that is the same for all that `what` is the same of, so that a run knows what a killed one left.
+/// What may be a secret has no place in it: a short sum of it could be guessed.
+pub fn purpose_of(purpose: &str, what: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in what {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    format!("{purpose}-{}", kit::hex(&hash.finalize()).get(..16).unwrap_or_default())
 }
 
 impl Cfn {
@@ -349,6 +361,15 @@ fn nested_sets(changes: &[crate::answer::Change]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_purpose_is_the_same_of_the_same_and_of_nothing_else() {
+        let of = |what: &[&str]| purpose_of("review", what);
+        assert_eq!(of(&["core", "{}"]), of(&["core", "{}"]));
+        assert_ne!(of(&["core", "{}"]), of(&["core{", "}"]));
+        assert_ne!(of(&["core", "{}"]), purpose_of("kept", &["core", "{}"]));
+        assert_eq!(of(&["core"]).len(), "review-".len() + 16);
+    }
 
     #[test]
     fn a_name_has_what_aws_allows_and_is_known_as_ours() {

@@ -27,7 +27,7 @@ use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
 pub use describe::{Described, Node};
 pub use events::{Event, Operation};
 pub use follow::{Ended, Since};
-pub use make::{Kind, Made, ParameterValue, SetRef, Validation, Want, set_name};
+pub use make::{Kind, Made, ParameterValue, SetRef, Validation, Want, purpose_of, set_name};
 pub use sets::{SetSummary, Shell};
 pub use source::{BODY_LIMIT, Bucket, OBJECT_LIMIT, TemplateSource};
 pub use stack::{LastOperation, Output, Resource, RollbackTrigger, Stack, StackNode};

@@ -88,6 +88,17 @@ impl Cfn {
         Ok(sets.into_iter().filter(|set| set.is_available() && !set.is_ours()).collect())
     }
 
+    /// The change sets of a stack whose names begin so, and with which nothing goes on: runs left them that were cut off.
+    pub async fn left(&self, cx: &Cx, stack: &str, beginning: &str) -> Result<Vec<SetRef>, Failure> {
+        let is_idle = |set: &SetSummary| {
+            ["CREATE_COMPLETE", "FAILED"].contains(&set.status.as_str())
+                && ["AVAILABLE", "UNAVAILABLE"].contains(&set.execution_status.as_str())
+        };
+        let sets = self.sets(cx, stack).await?;
+        let left = sets.into_iter().filter(|set| set.name.starts_with(beginning) && is_idle(set));
+        Ok(left.map(|set| SetRef { arn: set.arn, stack_id: set.stack_id }).collect())
+    }
+
     /// Deletes a change set, and with it those of nested stacks. One that is gone is fine.
     ///
     /// Source: <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DeleteChangeSet.html>

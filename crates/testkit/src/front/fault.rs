@@ -65,9 +65,20 @@ impl Fault {
         Self::new(at, Effect::Error { status, code: code.to_owned(), message: message.to_owned() })
     }
 
-    /// `ThrottlingException`, 400, "Rate exceeded": what ECS, ECR and most JSON services say.
+    /// `ThrottlingException`, 400, "Rate exceeded": what ECS, ECR, SNS and most services say.
+    ///
+    /// The others: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>,
+    /// <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/throttling-api-requests.html>; of CloudFormation and CloudWatch
+    /// as clients have met it, <https://github.com/aws/aws-sdk-js/issues/412> and <https://github.com/aws/aws-sdk-js/issues/1822>.
     pub fn throttle(at: impl Into<Matcher>) -> Self {
-        Self::error(at, 400, "ThrottlingException", "Rate exceeded")
+        let at = at.into();
+        match at.service.as_str() {
+            "s3" => Self::error(at, 503, "SlowDown", "Please reduce your request rate."),
+            "route53" | "cloudformation" | "monitoring" => {
+                Self::error(at, 400, "Throttling", "Rate exceeded")
+            }
+            _ => Self::error(at, 400, "ThrottlingException", "Rate exceeded"),
+        }
     }
 
     /// `AccessDeniedException` of the JSON services; S3 and the Query services say `AccessDenied` with 403.

@@ -17,6 +17,7 @@ enum Protocol {
     RestJson,
     RestXml,
     S3,
+    RpcCbor,
 }
 
 /// A call to AWS.
@@ -63,6 +64,7 @@ impl Request {
         } else if let Some((_, operation)) = head.uri.path().split_once("/operation/") {
             // Smithy RPC v2: POST /service/NAME/operation/NAME.
             operation.clone_into(&mut request.operation);
+            request.protocol = Protocol::RpcCbor;
         } else {
             let (method, path) = (head.method.as_str(), head.uri.path());
             request.operation = rest::operation(&request.service, method, path)
@@ -136,7 +138,7 @@ impl Request {
                     form.into_iter().map(|(key, value)| (key, Value::String(value))).collect::<Map<_, _>>(),
                 )
             }
-            Protocol::AwsJson | Protocol::RestJson | Protocol::RestXml => self.json(),
+            Protocol::AwsJson | Protocol::RestJson | Protocol::RestXml | Protocol::RpcCbor => self.json(),
         }
     }
 
@@ -168,6 +170,7 @@ impl Request {
                  <Message>{message_xml}</Message></Error></Errors><RequestID>{REQUEST_ID}</RequestID></Response>"
             ))
             .status(status),
+            Protocol::RpcCbor => rpc_error(status, code, message, self.header("x-amzn-query-mode").map(|_| kind)),
             // An answer to HEAD has no body, so the SDK knows the status alone.
             Protocol::S3 if self.method == Method::HEAD => Answer::default().status(status),
             Protocol::S3 => Answer::xml(format!(
@@ -180,6 +183,31 @@ impl Request {
         answer.headers.insert("x-amzn-requestid", HeaderValue::from_static(REQUEST_ID));
         answer
     }
+}
+
+/// An error of Smithy RPC v2: a map in CBOR (RFC 8949) of two texts. A client of a service that once spoke the Query protocol asks
+/// for the code of then, which comes in a header with who is at fault.
+///
+/// Sources: <https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html#operation-error-serialization>,
+/// <https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#aws-protocols-awsquerycompatible-trait>
+fn rpc_error(status: StatusCode, code: &str, message: &str, query: Option<&str>) -> Answer {
+    let text = |text: &str| {
+        // Major type 3 with a length of two bytes.
+        let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        let bytes = text.bytes().take(usize::from(length));
+        [0x79].into_iter().chain(length.to_be_bytes()).chain(bytes).collect::<Vec<u8>>()
+    };
+    // Major type 5 with two pairs.
+    let body = [vec![0xa2], text("__type"), text(code), text("message"), text(message)].concat();
+    let mut answer = Answer { status, body: body.into(), ..Answer::default() };
+    answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/cbor"));
+    answer.headers.insert("smithy-protocol", HeaderValue::from_static("rpc-v2-cbor"));
+    if let Some(fault) = query
+        && let Ok(value) = HeaderValue::from_str(&format!("{code};{fault}"))
+    {
+        answer.headers.insert("x-amzn-query-error", value);
+    }
+    answer
 }
 
 /// The answer to a call.

@@ -231,6 +231,33 @@ async fn an_injected_error_has_the_shape_of_the_protocol() {
     assert!(!front.calls()[0].effect);
 }
 
+/// The bytes: RFC 8949, 3.1, major types 5 and 3.
+#[tokio::test]
+async fn an_injected_error_of_rpc_v2_is_cbor_with_the_code_of_the_query_protocol_for_who_asks() {
+    let emulator = Emulator::default();
+    let front = front_with(&emulator).await;
+    front.set_faults([Fault::throttle("monitoring:DescribeAlarms")]);
+    let call = reqwest::Client::builder().no_proxy().build().unwrap();
+    let call = call
+        .post(format!("{}/service/GraniteServiceVersion20100801/operation/DescribeAlarms", front.url()))
+        .header("smithy-protocol", "rpc-v2-cbor")
+        .header(
+            "authorization",
+            "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20261121/eu-west-1/monitoring/aws4_request",
+        );
+    let answer = call.try_clone().unwrap().send().await.unwrap();
+    assert_eq!(answer.status(), 400);
+    assert_eq!(answer.headers()["content-type"], "application/cbor");
+    assert_eq!(answer.headers()["smithy-protocol"], "rpc-v2-cbor");
+    assert!(!answer.headers().contains_key("x-amzn-query-error"));
+    assert_eq!(
+        answer.bytes().await.unwrap().as_ref(),
+        b"\xa2\x79\x00\x06__type\x79\x00\x0aThrottling\x79\x00\x07message\x79\x00\x0dRate exceeded"
+    );
+    let answer = call.header("x-amzn-query-mode", "true").send().await.unwrap();
+    assert_eq!(answer.headers()["x-amzn-query-error"], "Throttling;Sender");
+}
+
 #[tokio::test]
 async fn an_injected_error_reaches_a_client_that_is_still_sending() {
     let emulator = Emulator::default();

@@ -1,7 +1,12 @@
 //! The stages, a file for each kind of world.
 
 mod alerts;
+mod copy;
 mod deploy;
+mod dispatch;
+mod maintenance;
+mod register;
+mod stacks;
 mod tag;
 
 use super::Case;
@@ -10,7 +15,12 @@ use super::Case;
 pub(super) fn all() -> Vec<Case> {
     let mut all = Vec::new();
     all.extend(alerts::CASES);
+    all.extend(copy::CASES);
     all.extend(deploy::CASES);
+    all.extend(dispatch::CASES);
+    all.extend(maintenance::CASES);
+    all.extend(register::CASES);
+    all.extend(stacks::CASES);
     all.extend(tag::CASES);
     all
 }
