@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 use testkit::{front, github};
 
-use super::{Case, Stage, again, command, effects, outputs, seen, stages, undo};
+use super::{Case, Place, Stage, again, command, effects, outputs, seen, stages, undo};
 use crate::rehearsal::until;
 
 /// Where a run is killed.
@@ -24,6 +24,8 @@ enum Point {
     Aws { at: String, after: bool },
     /// At a writing call of GitHub, by its place among them, from 1.
     Github { nth: u64, after: bool },
+    /// At a call of another place, such as a message to PostgreSQL, by its place among them, from 1.
+    Place { nth: usize, after: bool },
 }
 
 /// What comes after the kill.
@@ -43,6 +45,7 @@ struct Undisturbed {
     outputs: Value,
     effects: BTreeMap<String, usize>,
     points: Vec<Point>,
+    is_undoable: bool,
 }
 
 async fn undisturbed(case: &Case) -> Undisturbed {
@@ -55,14 +58,15 @@ async fn undisturbed(case: &Case) -> Undisturbed {
     let twice = again(&*stage, "second.json").await.expect(0);
     assert_eq!(twice.json()["changed"], false, "{}: a second run finds all done", case.name());
     assert_eq!(seen(&*stage).await, after, "{}: a second run changes nothing", case.name());
-    if stage.is_undoable() {
+    let is_undoable = stage.is_undoable();
+    if is_undoable {
         undo(&*stage, "receipt.json").await.expect(0);
         comes_back(&*stage, &before, &format!("{}: taken back", case.name())).await;
     }
     if let Some(front) = stage.front() {
         assert_eq!(front.unmatched(), [""; 0], "{}: calls that nobody answers", case.name());
     }
-    Undisturbed { before, after, outputs, effects, points }
+    Undisturbed { before, after, outputs, effects, points, is_undoable }
 }
 
 /// Before each first call of a kind, since reading twice is no other state than reading once, and before and after each that
@@ -87,6 +91,8 @@ fn points(stage: &dyn Stage) -> Vec<Point> {
     }
     let writes = stage.github().map_or(0, |github| github.writes().len() as u64);
     points.extend((1..=writes).flat_map(|nth| [false, true].map(|after| Point::Github { nth, after })));
+    let elsewhere = stage.place().into_iter().flat_map(Place::points);
+    points.extend(elsewhere.map(|(nth, after)| Point::Place { nth, after }));
     points
 }
 
@@ -113,6 +119,17 @@ async fn killed(stage: &dyn Stage, point: &Point) {
                 .await;
             child.kill().await.unwrap();
             github.clear_faults();
+        }
+        Point::Place { nth, after } => {
+            let place = stage.place().expect("a stage with another place");
+            place.hold(*nth, *after);
+            child = command.spawn().unwrap();
+            tokio::select! {
+                () = place.held() => child.kill().await.unwrap(),
+                status = child.wait() => assert!(place.varies(), "the run ends before {point:?}: {status:?}"),
+                () = tokio::time::sleep(patience) => panic!("the run does not come to {point:?}"),
+            }
+            place.clear();
         }
     }
 }
@@ -169,7 +186,7 @@ async fn proven(case: &Case) {
     let shift = case.name().len();
     for (place, point) in wanted.points.iter().enumerate() {
         for (turn, next) in NEXT.into_iter().enumerate() {
-            let is_undone = (case.stage().await).is_undoable() || next != Next::Undo;
+            let is_undone = wanted.is_undoable || next != Next::Undo;
             if is_undone && (whole || (place + turn + shift) % (3 * sample(wanted.points.len())) == 0) {
                 survives(case, &wanted, point, next).await;
             }
@@ -205,6 +222,7 @@ macro_rules! crash_matrix {
 crash_matrix! {
     deploy_service: "deploy-service",
     mute_alerts: "mute-alerts",
+    run_migration: "run-migration",
     tag_release: "tag-release",
     toggle_schedule: "toggle-schedule",
 }

@@ -18,7 +18,7 @@ use crate::world::run;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Wrong {
+pub(crate) enum Wrong {
     Throttled,
     ServerErrors,
     Unavailable,
@@ -129,6 +129,8 @@ struct Usual {
     after: Value,
     operations: Vec<String>,
     writes: Vec<String>,
+    /// How many calls of another place.
+    elsewhere: usize,
 }
 
 async fn usual(case: &Case) -> Usual {
@@ -144,7 +146,8 @@ async fn usual(case: &Case) -> Usual {
     let front = stage.front();
     let operations = front.map(|front| names(front.calls())).unwrap_or_default();
     let writes = front.map(|front| names(front.writes())).unwrap_or_default();
-    Usual { before, after: seen(&*stage).await, operations, writes }
+    let elsewhere = stage.place().map_or(0, |place| place.points().last().map_or(0, |(nth, _)| *nth));
+    Usual { before, after: seen(&*stage).await, operations, writes, elsewhere }
 }
 
 /// What came of it, for the table; `None` where this can't happen to the step.
@@ -166,7 +169,10 @@ async fn outcome(case: &Case, usual: &Usual, wrong: Wrong) -> Option<String> {
                 front.set_faults(wrong.of_aws(&usual.operations, &usual.writes));
             });
             let hub = stage.github().zip(wrong.of_github()).map(|(github, fault)| github.fault(fault));
-            aws.or(hub)?;
+            // Where a run has AWS too, it is AWS that is troubled.
+            let place = stage.place().filter(|_| aws.is_none());
+            let place = place.and_then(|place| place.trouble(wrong, usual.elsewhere).then_some(()));
+            aws.or(hub).or(place)?;
         }
     }
     command.args(["--timeout", if wrong == Wrong::Slow { "6s" } else { "60s" }]);
@@ -176,6 +182,9 @@ async fn outcome(case: &Case, usual: &Usual, wrong: Wrong) -> Option<String> {
     }
     if let Some(github) = stage.github() {
         github.clear_faults();
+    }
+    if let Some(place) = stage.place() {
+        place.clear();
     }
     let now = seen(&*stage).await;
     let story = format!("{place}\n{}\n{}", ran.stdout, ran.stderr);
@@ -280,6 +289,7 @@ macro_rules! fault_table {
 fault_table! {
     deploy_service: "deploy-service",
     mute_alerts: "mute-alerts",
+    run_migration: "run-migration",
     tag_release: "tag-release",
     toggle_schedule: "toggle-schedule",
 }

@@ -7,6 +7,7 @@
 mod canonical;
 mod crash;
 mod faults;
+mod place;
 mod stages;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ use testkit::github::GithubWorld;
 use tokio::process::Command;
 
 use self::canonical::Names;
+pub(crate) use self::faults::Wrong;
+pub(crate) use self::place::Place;
 use crate::world::{Ran, run, run_bare};
 
 /// A fresh world of one step. Two of one kind differ in nothing but the names that [`Stage::names`] tells.
@@ -31,6 +34,11 @@ pub(crate) trait Stage: Send + Sync {
 
     /// Where GitHub is called.
     fn github(&self) -> Option<&GithubWorld> {
+        None
+    }
+
+    /// Where else the run is stopped and disturbed.
+    fn place(&self) -> Option<&dyn Place> {
         None
     }
 
@@ -91,6 +99,9 @@ impl Case {
         }
         if let Some(github) = stage.github() {
             github.forget_calls();
+        }
+        if let Some(place) = stage.place() {
+            place.forget();
         }
         stage
     }

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod deploy;
+mod migrate;
 mod tag;
 
 use super::Case;
@@ -11,6 +12,7 @@ pub(super) fn all() -> Vec<Case> {
     let mut all = Vec::new();
     all.extend(alerts::CASES);
     all.extend(deploy::CASES);
+    all.extend(migrate::CASES);
     all.extend(tag::CASES);
     all
 }
