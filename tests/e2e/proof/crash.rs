@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 use testkit::{front, github};
 
-use super::{Case, Place, Stage, again, command, effects, outputs, seen, stages, undo};
+use super::{Case, Place, Spot, Stage, again, command, effects, outputs, seen, stages, undo};
 use crate::rehearsal::until;
 
 /// Where a run is killed.
@@ -24,8 +24,8 @@ enum Point {
     Aws { at: String, after: bool },
     /// At a writing call of GitHub, by its place among them, from 1.
     Github { nth: u64, after: bool },
-    /// At a call of another place, such as a message to PostgreSQL, by its place among them, from 1.
-    Place { nth: usize, after: bool },
+    /// At a call of another place, such as a message to PostgreSQL.
+    Place(Spot),
 }
 
 /// What comes after the kill.
@@ -92,7 +92,7 @@ fn points(stage: &dyn Stage) -> Vec<Point> {
     let writes = stage.github().map_or(0, |github| github.writes().len() as u64);
     points.extend((1..=writes).flat_map(|nth| [false, true].map(|after| Point::Github { nth, after })));
     let elsewhere = stage.place().into_iter().flat_map(Place::points);
-    points.extend(elsewhere.map(|(nth, after)| Point::Place { nth, after }));
+    points.extend(elsewhere.map(Point::Place));
     points
 }
 
@@ -120,13 +120,13 @@ async fn killed(stage: &dyn Stage, point: &Point) {
             child.kill().await.unwrap();
             github.clear_faults();
         }
-        Point::Place { nth, after } => {
+        Point::Place(spot) => {
             let place = stage.place().expect("a stage with another place");
-            place.hold(*nth, *after);
+            place.hold(*spot);
             child = command.spawn().unwrap();
             tokio::select! {
                 () = place.held() => child.kill().await.unwrap(),
-                status = child.wait() => assert!(place.varies(), "the run ends before {point:?}: {status:?}"),
+                status = child.wait() => assert!(place.varies(*spot), "the run ends before {point:?}: {status:?}"),
                 () = tokio::time::sleep(patience) => panic!("the run does not come to {point:?}"),
             }
             place.clear();

@@ -13,7 +13,7 @@ use serde_json::Value;
 use testkit::front::{Effect, Fault};
 use testkit::github;
 
-use super::{Case, Stage, again, command, seen, stages};
+use super::{Case, Place, again, command, seen, stages};
 use crate::world::run;
 
 /// What goes wrong.
@@ -146,7 +146,8 @@ async fn usual(case: &Case) -> Usual {
     let front = stage.front();
     let operations = front.map(|front| names(front.calls())).unwrap_or_default();
     let writes = front.map(|front| names(front.writes())).unwrap_or_default();
-    let elsewhere = stage.place().map_or(0, |place| place.points().last().map_or(0, |(nth, _)| *nth));
+    let spots = stage.place().map(Place::points).unwrap_or_default();
+    let elsewhere = spots.iter().filter(|spot| spot.line == 1).map(|spot| spot.nth).max().unwrap_or(0);
     Usual { before, after: seen(&*stage).await, operations, writes, elsewhere }
 }
 

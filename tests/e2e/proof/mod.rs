@@ -21,8 +21,7 @@ use testkit::github::GithubWorld;
 use tokio::process::Command;
 
 use self::canonical::Names;
-pub(crate) use self::faults::Wrong;
-pub(crate) use self::place::Place;
+pub(crate) use self::place::{Place, Spot};
 use crate::world::{Ran, run, run_bare};
 
 /// A fresh world of one step. Two of one kind differ in nothing but the names that [`Stage::names`] tells.
@@ -61,6 +60,11 @@ pub(crate) trait Stage: Send + Sync {
 
     /// Outputs that are numbers which the platform gives, other ones each time.
     fn given_by_the_platform(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Outputs that count what this one run has done, which is less where an earlier one has done some of it.
+    fn of_this_run(&self) -> &'static [&'static str] {
         &[]
     }
 
@@ -118,8 +122,8 @@ async fn seen(stage: &dyn Stage) -> Value {
 
 fn outputs(stage: &dyn Stage, ran: &Ran) -> Value {
     let mut outputs = Names::of(stage).canonical(&ran.json()["outputs"]);
-    for name in stage.given_by_the_platform() {
-        outputs.as_object_mut().and_then(|outputs| outputs.insert((*name).to_owned(), "GIVEN".into()));
+    for name in stage.given_by_the_platform().iter().chain(stage.of_this_run()) {
+        outputs.as_object_mut().and_then(|outputs| outputs.insert((*name).to_owned(), "ANY".into()));
     }
     outputs
 }

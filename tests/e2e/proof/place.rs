@@ -7,16 +7,27 @@ use testkit::postgres::wire::{Fault, Wire};
 
 use super::faults::Wrong;
 
+/// An instant of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    /// Which of the connections that the run makes, from 1.
+    pub(crate) line: usize,
+    /// Which call on it, from 1.
+    pub(crate) nth: usize,
+    /// Not before its effect, but after.
+    pub(crate) after: bool,
+}
+
 /// Something that a run talks to, or through, call by call.
 pub(crate) trait Place: Send + Sync {
     /// Calls are counted from 1 again.
     fn forget(&self);
 
-    /// Where the run since then could have been stopped: at the nth call, before its effect (`false`) and after it (`true`).
-    fn points(&self) -> Vec<(usize, bool)>;
+    /// Where the run since then could have been stopped.
+    fn points(&self) -> Vec<Spot>;
 
     /// Stops the next run there.
-    fn hold(&self, nth: usize, after: bool);
+    fn hold(&self, spot: Spot);
 
     /// Comes back when it has stopped.
     fn held(&self) -> BoxFuture<'_, ()>;
@@ -24,13 +35,12 @@ pub(crate) trait Place: Send + Sync {
     /// Nothing is held or wrong any more, and what was held is gone with the run.
     fn clear(&self);
 
-    /// Lets this go wrong for the next run, if it can happen here. `calls` is how many an undisturbed run makes.
+    /// Lets this go wrong for the next run, if it can happen here. `calls` is how many an undisturbed run makes, on the first
+    /// connection.
     fn trouble(&self, wrong: Wrong, calls: usize) -> bool;
 
-    /// Whether two undisturbed runs may differ in the number of calls, so that one may end before it comes to its point.
-    fn varies(&self) -> bool {
-        false
-    }
+    /// Whether not every undisturbed run comes there.
+    fn varies(&self, spot: Spot) -> bool;
 }
 
 /// Points are frontend messages that the server acts upon.
@@ -39,20 +49,25 @@ impl Place for Wire {
         Self::forget(self);
     }
 
-    fn points(&self) -> Vec<(usize, bool)> {
+    fn points(&self) -> Vec<Spot> {
         let mut points = Vec::new();
-        for (nth, message) in (1..).zip(self.messages()) {
-            if message.is_answered() {
-                points.extend([(nth, false), (nth, true)]);
-            } else if matches!(message.kind, 0 | b'X') {
-                points.push((nth, false));
+        for message in self.messages() {
+            let spot = |after| Spot { line: message.line, nth: message.nth, after };
+            // Nothing of these lasts longer than the connection.
+            let is_passing = ["SELECT", "BEGIN", "RESET"].iter().any(|word| message.text.starts_with(word));
+            if message.is_answered() && !is_passing {
+                points.extend([false, true].map(spot));
+            } else if message.is_answered() || matches!(message.kind, 0 | b'X') {
+                points.push(spot(false));
             }
         }
+        // Connections send side by side: which was the first to send what is chance.
+        points.sort_by_key(|spot| (spot.line, spot.nth));
         points
     }
 
-    fn hold(&self, nth: usize, after: bool) {
-        Self::hold(self, nth, after);
+    fn hold(&self, spot: Spot) {
+        Self::hold(self, spot.line, spot.nth, spot.after);
     }
 
     fn held(&self) -> BoxFuture<'_, ()> {
@@ -78,5 +93,10 @@ impl Place for Wire {
             _ => return false,
         });
         true
+    }
+
+    /// What runs beside the first connection ends with the run, wherever it is.
+    fn varies(&self, spot: Spot) -> bool {
+        spot.line > 1
     }
 }

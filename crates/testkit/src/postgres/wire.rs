@@ -27,6 +27,10 @@ const LONGEST: usize = 64 << 20;
 /// What a client has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
+    /// Which connection it was sent on, from 1 in the order of their coming since [`Wire::forget`].
+    pub line: usize,
+    /// Its place among what was sent there, from 1.
+    pub nth: usize,
     /// Its type's byte; 0 of the first message of a connection, which has none.
     pub kind: u8,
     /// The text of a simple query, else nothing.
@@ -45,7 +49,7 @@ impl Message {
 pub enum Fault {
     /// So many connections are refused with this SQLSTATE and message.
     Refused { times: u32, code: &'static str, message: &'static str },
-    /// The connection is reset in the place of this message, once.
+    /// The first connection is reset in the place of this message.
     Reset { nth: usize },
     /// The connection is reset when the first `COMMIT` has taken effect, in the place of its answer.
     CommitUnanswered,
@@ -56,8 +60,10 @@ pub enum Fault {
 #[derive(Debug, Default)]
 struct State {
     messages: Vec<Message>,
-    /// The message to stop at, from 1, and whether after its effect.
-    hold: Option<(usize, bool)>,
+    /// The connections that have come.
+    lines: usize,
+    /// The connection and the message to stop at, and whether after its effect.
+    hold: Option<(usize, usize, bool)>,
     fault: Option<Fault>,
 }
 
@@ -89,15 +95,15 @@ impl Shared {
 
     fn sent(&self, message: Message) -> Fate {
         let mut state = self.state();
-        let nth = state.messages.len() + 1;
+        let at = (message.line, message.nth);
         let is_commit = message.text == "COMMIT";
         state.messages.push(message);
         match (state.hold, &state.fault) {
-            (Some((at, after)), _) if at == nth => {
+            (Some((line, nth, after)), _) if (line, nth) == at => {
                 state.hold = None;
                 if after { Fate::HoldAfter } else { Fate::HoldBefore }
             }
-            (_, Some(Fault::Reset { nth: at })) if *at == nth => Fate::Reset,
+            (_, Some(Fault::Reset { nth })) if (1, *nth) == at => Fate::Reset,
             (_, Some(Fault::CommitUnanswered)) if is_commit => {
                 state.fault = None;
                 Fate::ResetAfter
@@ -176,15 +182,15 @@ impl Wire {
 
     /// Counts from 1 again.
     pub fn forget(&self) {
-        self.shared.state().messages.clear();
+        let mut state = self.shared.state();
+        state.messages.clear();
+        state.lines = 0;
     }
 
-    /// Stops at the nth message from now on: before it is forwarded, or when the server has answered it and nothing of the
+    /// Stops at the nth message of a connection: before it is forwarded, or when the server has answered it and nothing of the
     /// answer has come to the client.
-    pub fn hold(&self, nth: usize, after: bool) {
-        let mut state = self.shared.state();
-        let nth = state.messages.len() + nth;
-        state.hold = Some((nth, after));
+    pub fn hold(&self, line: usize, nth: usize, after: bool) {
+        self.shared.state().hold = Some((line, nth, after));
     }
 
     /// Comes back when a connection has stopped there.
@@ -192,14 +198,9 @@ impl Wire {
         self.shared.held.notified().await;
     }
 
-    /// Puts this in the place of what was wrong before; the nth message counts from now on.
+    /// Puts this in the place of what was wrong before.
     pub fn fault(&self, fault: Fault) {
-        let mut state = self.shared.state();
-        let past = state.messages.len();
-        state.fault = Some(match fault {
-            Fault::Reset { nth } => Fault::Reset { nth: past + nth },
-            other => other,
-        });
+        self.shared.state().fault = Some(fault);
     }
 
     /// Nothing is held or wrong any more. All connections end, as when their client has died.
@@ -235,7 +236,12 @@ async fn connection(mut client: TcpStream, server: u16, shared: &Shared) -> io::
             _ => break first,
         }
     };
-    match shared.sent(Message { kind: 0, text: String::new() }) {
+    let number = {
+        let mut state = shared.state();
+        state.lines += 1;
+        state.lines
+    };
+    match shared.sent(Message { line: number, nth: 1, kind: 0, text: String::new() }) {
         Fate::HoldBefore | Fate::HoldAfter => shared.stop().await,
         Fate::Reset | Fate::ResetAfter => return client.set_zero_linger(),
         Fate::Pass => {}
@@ -250,7 +256,7 @@ async fn connection(mut client: TcpStream, server: u16, shared: &Shared) -> io::
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = upstream.into_split();
     // The first `ReadyForQuery` ends the start.
-    let line = Line { shared, asked: AtomicUsize::new(1), withheld: Mutex::new(None) };
+    let line = Line { shared, number, asked: AtomicUsize::new(1), withheld: Mutex::new(None) };
     tokio::select! {
         ended = line.forth(from_client, to_server) => ended,
         ended = line.back(from_server, to_client) => ended,
@@ -260,6 +266,7 @@ async fn connection(mut client: TcpStream, server: u16, shared: &Shared) -> io::
 /// One connection.
 struct Line<'a> {
     shared: &'a Shared,
+    number: usize,
     /// How many `ReadyForQuery` the server owes or has sent.
     asked: AtomicUsize,
     /// Which of them is not let through, nor what comes before it as part of the same answer.
@@ -273,11 +280,14 @@ impl Line<'_> {
 
     /// Until the client has gone.
     async fn forth(&self, mut client: OwnedReadHalf, mut server: OwnedWriteHalf) -> io::Result<()> {
+        let mut nth = 1;
         loop {
+            nth += 1;
             let kind = client.read_u8().await?;
             let bytes = counted(&mut client).await?;
             let text = if kind == b'Q' { bytes.get(4..bytes.len() - 1).unwrap_or_default() } else { &[] };
-            let message = Message { kind, text: String::from_utf8_lossy(text).into_owned() };
+            let message =
+                Message { line: self.number, nth, kind, text: String::from_utf8_lossy(text).into_owned() };
             let is_answered = message.is_answered();
             let fate = self.shared.sent(message);
             match fate {
@@ -356,9 +366,10 @@ mod tests {
         let wire = Wire::start(postgres.port).await.unwrap();
         postgres.psql("CREATE TABLE t (n int)").await.unwrap();
         for (after, rows) in [(false, "0"), (true, "1")] {
+            wire.forget();
             let ours = client(&postgres, &wire).await.unwrap();
             ours.batch_execute("SELECT 1").await.unwrap();
-            wire.hold(1, after);
+            wire.hold(1, wire.messages().len() + 1, after);
             let insert = ours.batch_execute("INSERT INTO t VALUES (1)");
             tokio::pin!(insert);
             tokio::select! {
@@ -369,11 +380,8 @@ mod tests {
             wire.clear();
             assert!(insert.await.is_err());
             assert_eq!(postgres.psql("SELECT count(*) FROM t").await.unwrap(), rows, "{after}");
+            assert_eq!(wire.messages().last().unwrap().text, "INSERT INTO t VALUES (1)");
         }
-        let queries: Vec<String> = wire.messages().into_iter().map(|message| message.text).collect();
-        assert_eq!(queries.iter().filter(|text| *text == "INSERT INTO t VALUES (1)").count(), 2);
-        wire.forget();
-        assert!(wire.messages().is_empty());
     }
 
     #[tokio::test]
@@ -388,8 +396,9 @@ mod tests {
         assert!(ours.batch_execute("COMMIT").await.is_err());
         assert_eq!(postgres.psql("SELECT count(*) FROM t").await.unwrap(), "1");
 
+        wire.forget();
         let ours = client(&postgres, &wire).await.unwrap();
-        wire.fault(Fault::Reset { nth: 2 });
+        wire.fault(Fault::Reset { nth: wire.messages().len() + 2 });
         ours.batch_execute("INSERT INTO t VALUES (2)").await.unwrap();
         assert!(ours.batch_execute("INSERT INTO t VALUES (3)").await.is_err());
         assert_eq!(postgres.psql("SELECT string_agg(n::text, ' ') FROM t").await.unwrap(), "1 2");

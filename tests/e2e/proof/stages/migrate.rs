@@ -109,6 +109,10 @@ impl Stage for Migrate {
         async { serde_json::from_str(&self.db.sql(STATE).await).unwrap() }.boxed()
     }
 
+    fn of_this_run(&self) -> &'static [&'static str] {
+        &["applied", "from-version", "reverted"]
+    }
+
     /// `--undo` says which backup is to be restored.
     fn is_undoable(&self) -> bool {
         false
