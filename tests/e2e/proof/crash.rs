@@ -92,7 +92,7 @@ fn points(stage: &dyn Stage) -> Vec<Point> {
     let writes = stage.github().map_or(0, |github| github.writes().len() as u64);
     points.extend((1..=writes).flat_map(|nth| [false, true].map(|after| Point::Github { nth, after })));
     let elsewhere = stage.place().into_iter().flat_map(Place::points);
-    points.extend(elsewhere.map(Point::Place));
+    points.extend(elsewhere.step_by(stage.stride()).map(Point::Place));
     points
 }
 
@@ -167,7 +167,9 @@ async fn survives(case: &Case, wanted: &Undisturbed, point: &Point, next: Next) 
             *found = *wanted;
         }
     }
-    assert_eq!(found, wanted.effects, "{place}: the number of effects");
+    if stage.counts_effects() {
+        assert_eq!(found, wanted.effects, "{place}: the number of effects");
+    }
     if next == Next::AgainWithReceipt && stage.is_undoable() {
         undo(&*stage, "receipt.json").await.expect(0);
         comes_back(&*stage, &wanted.before, &format!("{place}, and taken back")).await;
@@ -204,7 +206,7 @@ macro_rules! crash_matrix {
     ($($test:ident: $step:literal),+ $(,)?) => {
         $(#[tokio::test]
         async fn $test() {
-            for case in stages::all().into_iter().filter(|case| case.step == $step) {
+            for case in stages::all().into_iter().filter(|case| case.step == $step && case.is_possible()) {
                 proven(&case).await;
             }
         })+
@@ -220,9 +222,12 @@ macro_rules! crash_matrix {
 }
 
 crash_matrix! {
+    backup_db: "backup-db",
     deploy_service: "deploy-service",
     mute_alerts: "mute-alerts",
     run_migration: "run-migration",
+    swap_upstream: "swap-upstream",
     tag_release: "tag-release",
     toggle_schedule: "toggle-schedule",
+    wait_healthy: "wait-healthy",
 }

@@ -272,7 +272,7 @@ macro_rules! fault_table {
     ($($test:ident: $step:literal),+ $(,)?) => {
         $(#[tokio::test]
         async fn $test() {
-            for case in stages::all().into_iter().filter(|case| case.step == $step) {
+            for case in stages::all().into_iter().filter(|case| case.step == $step && case.is_possible()) {
                 told(&case).await;
             }
         })+
@@ -288,9 +288,12 @@ macro_rules! fault_table {
 }
 
 fault_table! {
+    backup_db: "backup-db",
     deploy_service: "deploy-service",
     mute_alerts: "mute-alerts",
     run_migration: "run-migration",
+    swap_upstream: "swap-upstream",
     tag_release: "tag-release",
     toggle_schedule: "toggle-schedule",
+    wait_healthy: "wait-healthy",
 }

@@ -1,9 +1,12 @@
 //! The stages, a file for each kind of world.
 
 mod alerts;
+mod backup;
 mod deploy;
 mod migrate;
+mod search;
 mod tag;
+mod upstream;
 
 use super::Case;
 
@@ -11,8 +14,11 @@ use super::Case;
 pub(super) fn all() -> Vec<Case> {
     let mut all = Vec::new();
     all.extend(alerts::CASES);
+    all.extend(backup::CASES);
     all.extend(deploy::CASES);
     all.extend(migrate::CASES);
+    all.extend(search::CASES);
     all.extend(tag::CASES);
+    all.extend(upstream::CASES);
     all
 }
