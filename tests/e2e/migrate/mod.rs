@@ -29,7 +29,7 @@ static DATABASES: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Db {
     pub(crate) server: Arc<Postgres>,
     pub(crate) name: String,
-    dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl Db {
@@ -54,7 +54,7 @@ impl Db {
         std::fs::write(self.dir.path().join("migrations").join(name), sql).unwrap();
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let files = ["--without-backup", &self.name, "--migrations", "migrations"];
         self.step(&[&files[..], args].concat())
     }

@@ -7,6 +7,7 @@
 mod canonical;
 mod crash;
 mod faults;
+mod place;
 mod stages;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ use testkit::github::GithubWorld;
 use tokio::process::Command;
 
 use self::canonical::Names;
+pub(crate) use self::faults::Wrong;
+pub(crate) use self::place::{Place, Spot};
 use crate::world::{Ran, run, run_bare};
 
 /// A fresh world of one step. Two of one kind differ in nothing but the names that [`Stage::names`] tells.
@@ -32,6 +35,16 @@ pub(crate) trait Stage: Send + Sync {
     /// Where GitHub is called.
     fn github(&self) -> Option<&GithubWorld> {
         None
+    }
+
+    /// Where else the run is stopped and disturbed.
+    fn place(&self) -> Option<&dyn Place> {
+        None
+    }
+
+    /// Of the points there, one in so many is enough.
+    fn stride(&self) -> usize {
+        1
     }
 
     /// Where the command runs, and its receipts lie.
@@ -64,6 +77,11 @@ pub(crate) trait Stage: Send + Sync {
     /// Calls that may be made once more than in an undisturbed run, since the second has no effect of its own: with the reason.
     fn idempotent(&self) -> &'static [(&'static str, &'static str)] {
         &[]
+    }
+
+    /// Whether calls that have had an effect are counted: not where the state shows all that they can leave.
+    fn counts_effects(&self) -> bool {
+        true
     }
 
     /// What of the state is as it was before when the run is taken back: all of it, unless a history keeps what was done.
@@ -102,7 +120,19 @@ impl Case {
         if let Some(github) = stage.github() {
             github.forget_calls();
         }
+        if let Some(place) = stage.place() {
+            place.forget();
+        }
         stage
+    }
+
+    /// Whether this machine has what the world is made of; where it has not, that is said.
+    fn is_possible(&self) -> bool {
+        let lacks_nginx = self.step == "swap-upstream" && testkit::nginx::installation().is_none();
+        if lacks_nginx {
+            testkit::inputs::skipped("swap-upstream: there is no nginx on this machine");
+        }
+        !lacks_nginx
     }
 
     fn name(&self) -> String {

@@ -4,18 +4,18 @@ use super::*;
 use crate::world::scrubbed;
 
 /// Programs that stand before `sh` and `ssh`: they count, and where they are told to, kill the step that called them.
-struct Switchman {
-    folder: PathBuf,
+pub(crate) struct Switchman {
+    pub(crate) folder: PathBuf,
 }
 
 impl Switchman {
-    fn new(world: &World) -> Self {
+    pub(crate) fn new(world: &World) -> Self {
         let folder = world.dir.path().join("front");
         fs::create_dir_all(&folder).unwrap();
         for name in ["sh", "ssh"] {
             let path = folder.join(name);
             let script = format!(
-                "#!/bin/sh\ncd {folder}\nuntil mkdir busy 2>/dev/null; do :; done\nn=$(($(cat count) + 1))\necho $n >count\nrmdir busy\nread -r when <when\n[ \"$when\" != \"before $n\" ] || {{ kill -9 $PPID; exit 1; }}\n[ \"$when\" != \"edit $n\" ] || . ./edit\nPATH=/usr/bin:/bin:$PATH {name} \"$@\"\ncode=$?\n[ \"$when\" != \"after $n\" ] || kill -9 $PPID\nexit $code\n",
+                "#!/bin/sh\ncd {folder}\nuntil mkdir busy 2>/dev/null; do :; done\nn=$(($(cat count) + 1))\necho $n >count\nrmdir busy\nread -r when <when\n[ \"$when\" != \"before $n\" ] || {{ : >struck; kill -9 $PPID; exit 1; }}\n[ \"$when\" != \"edit $n\" ] || . ./edit\nPATH=/usr/bin:/bin:$PATH {name} \"$@\"\ncode=$?\n[ \"$when\" != \"after $n\" ] || {{ : >struck; kill -9 $PPID; }}\nexit $code\n",
                 folder = folder.display()
             );
             fs::write(&path, script).unwrap();
@@ -24,15 +24,32 @@ impl Switchman {
         Self { folder }
     }
 
-    /// Runs the step; the switchman does what `when` says. Returns the number of commands with the run.
-    async fn run(&self, world: &World, args: &[String], when: &str) -> (Ran, u32) {
+    /// From the next command on, counted from 1, the switchman does what `when` says.
+    pub(crate) fn told(&self, when: &str) {
+        let _ = fs::remove_file(self.folder.join("struck"));
         fs::write(self.folder.join("count"), "0").unwrap();
         fs::write(self.folder.join("when"), format!("{when}\n")).unwrap();
-        let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), world.dir.path());
+    }
+
+    /// How many commands there were since.
+    pub(crate) fn count(&self) -> usize {
+        fs::read_to_string(self.folder.join("count")).unwrap().trim().parse().unwrap()
+    }
+
+    /// Programs are looked for with the switchman first.
+    pub(crate) fn before(&self, command: &mut tokio::process::Command) {
         let path = std::env::var("PATH").unwrap();
-        command.env("PATH", format!("{}:{path}", self.folder.display())).arg("swap-upstream").args(args);
+        command.env("PATH", format!("{}:{path}", self.folder.display()));
+    }
+
+    /// Runs the step; the switchman does what `when` says. Returns the number of commands with the run.
+    async fn run(&self, world: &World, args: &[String], when: &str) -> (Ran, u32) {
+        self.told(when);
+        let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), world.dir.path());
+        self.before(&mut command);
+        command.arg("swap-upstream").args(args);
         let ran = run(command).await;
-        (ran, fs::read_to_string(self.folder.join("count")).unwrap().trim().parse().unwrap())
+        (ran, u32::try_from(self.count()).unwrap())
     }
 }
 
