@@ -1,4 +1,4 @@
-//! A service that is put on another revision.
+//! A service that is put on another revision, and back.
 
 use std::path::Path;
 
@@ -10,23 +10,37 @@ use tokio::process::Command;
 use crate::proof::{Case, Stage};
 use crate::world::{CLUSTER, SERVICE, World, repository};
 
-pub(super) const CASES: [Case; 1] = [Case {
-    step: "deploy-service",
-    does: "deploys",
-    start: || async { Box::new(Deploy::new().await) as Box<dyn Stage> }.boxed(),
-}];
+pub(super) const CASES: [Case; 2] = [
+    Case {
+        step: "deploy-service",
+        does: "deploys",
+        start: || async { Box::new(Deploy::new(false).await) as Box<dyn Stage> }.boxed(),
+    },
+    Case {
+        step: "deploy-service",
+        does: "rolls back",
+        start: || async { Box::new(Deploy::new(true).await) as Box<dyn Stage> }.boxed(),
+    },
+];
 
 struct Deploy {
     world: World,
     revision: String,
+    rolls_back: bool,
 }
 
 impl Deploy {
-    async fn new() -> Self {
+    async fn new(rolls_back: bool) -> Self {
         let world = World::start().await;
         let digest = "@sha256:1111111111111111111111111111111111111111111111111111111111111111";
         let revision = world.register(&repository("rally-prod", digest)).await;
-        Self { world, revision }
+        let stage = Self { world, revision, rolls_back: false };
+        if rolls_back {
+            let args = stage.args();
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            stage.world.cutover(&args).await.expect(0);
+        }
+        Self { rolls_back, ..stage }
     }
 }
 
@@ -54,7 +68,8 @@ impl Stage for Deploy {
             "--task-definition",
             &self.revision,
         ];
-        args.into_iter().map(str::to_owned).collect()
+        let more: &[&str] = if self.rolls_back { &["--action", "roll-back"] } else { &[] };
+        args.into_iter().chain(more.iter().copied()).map(str::to_owned).collect()
     }
 
     fn state(&self) -> BoxFuture<'_, Value> {
