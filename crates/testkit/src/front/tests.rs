@@ -237,7 +237,7 @@ async fn an_injected_error_of_rpc_v2_is_cbor_with_the_code_of_the_query_protocol
     let emulator = Emulator::default();
     let front = front_with(&emulator).await;
     front.set_faults([Fault::throttle("monitoring:DescribeAlarms")]);
-    let call = reqwest::Client::builder().no_proxy().build().unwrap();
+    let call = Client::builder().no_proxy().build().unwrap();
     let call = call
         .post(format!("{}/service/GraniteServiceVersion20100801/operation/DescribeAlarms", front.url()))
         .header("smithy-protocol", "rpc-v2-cbor")

@@ -106,7 +106,7 @@ impl Stage for Upstream {
         .boxed()
     }
 
-    fn of_this_run(&self) -> &'static [&'static str] {
+    fn told_of_the_run(&self) -> &'static [&'static str] {
         &["edited", "reloaded"]
     }
 
