@@ -100,7 +100,7 @@ impl Stage for Upstream {
 
     fn state(&self) -> BoxFuture<'_, Value> {
         async {
-            let files: Vec<_> = self.world.proxies.iter().map(|proxy| proxy.files()).collect();
+            let files: Vec<_> = self.world.proxies.iter().map(crate::upstream::Proxy::files).collect();
             json!({"texts": self.world.texts(), "versions": self.world.versions().await, "files": files})
         }
         .boxed()
