@@ -59,7 +59,8 @@ async fn undisturbed(case: &Case) -> Undisturbed {
     } else {
         assert_ne!(before, after, "{}: the run changes something", case.name());
     }
-    assert!(!effects.is_empty(), "{}: a kill has something to leave half done", case.name());
+    let has_effect = !effects.is_empty() || stage.place().is_some();
+    assert!(has_effect, "{}: a kill has something to leave half done", case.name());
     let twice = again(&*stage, "second.json").await.expect(0);
     assert_eq!(twice.json()["changed"], false, "{}: a second run finds all done", case.name());
     assert_eq!(seen(&*stage).await, after, "{}: a second run changes nothing", case.name());
