@@ -12,7 +12,9 @@ use std::path::PathBuf;
 /// The texts of the files whose name begins so. `None`, said aloud, where nothing was recorded.
 fn recorded(kind: &str) -> Option<Vec<String>> {
     let Some(folder) = std::env::var_os("CUTOVER_RECORD_DIR").map(PathBuf::from) else {
-        skip("CUTOVER_RECORD_DIR names no folder: make test does");
+        testkit::inputs::skipped(
+            "what all tests recorded: CUTOVER_RECORD_DIR names no folder; make test does",
+        );
         return None;
     };
     let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
@@ -23,14 +25,8 @@ fn recorded(kind: &str) -> Option<Vec<String>> {
         }
     }
     if texts.is_empty() {
-        skip("no end-to-end test has left a record");
+        testkit::inputs::skipped("what all tests recorded: no end-to-end test has left a record");
         return None;
     }
     Some(texts)
-}
-
-fn skip(why: &str) {
-    use std::io::Write as _;
-    // Past the capture of the test harness: a skip is seen.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }

@@ -47,12 +47,15 @@ fn each_step_is_allowed_what_it_calls_and_nothing_else() {
         let [step, service, operation] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
         called.entry(step).or_default().extend(actions::of(service, operation));
     }
+    // Tests that need recorded inputs were skipped where these are not: then what nobody called says nothing.
+    let is_all = testkit::inputs::recorded("whether each permission is used").is_some()
+        && testkit::inputs::change_sets("whether each permission is used").is_some();
     let mut wrong = Vec::new();
     for (step, called) in &called {
         let granted = granted(step);
         let lacks = called.difference(&granted);
         wrong.extend(lacks.map(|action| format!("{step} calls {action}, which its permissions lack")));
-        let unseen = granted.difference(called);
+        let unseen = granted.difference(called).filter(|_| is_all);
         let unseen =
             unseen.filter(|action| !UNSEEN.iter().any(|(s, a, _)| (s, *a) == (step, action.as_str())));
         wrong.extend(unseen.map(|action| format!("{step} asks for {action}, which no test has it call")));
