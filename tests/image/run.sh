@@ -86,7 +86,7 @@ build() { # STAGE TAG
 check "the image of the steps is built" build steps cutover
 check "the image with clients is built" build clients cutover-clients
 [ "$failed" -eq 0 ] || exit 1
-size() { podman image save --format oci-archive "localhost/$1" | tar --extract --to-stdout --wildcards 'blobs/sha256/*' 2>/dev/null | zstd -19 --quiet | wc --bytes; }
+size() { podman image save --format docker-archive "localhost/$1" 2>/dev/null | zstd -19 --quiet | wc --bytes; }
 # As the release's layers are compressed.
 echo "      cutover: $(size cutover) bytes compressed; cutover-clients: $(size cutover-clients)"
 
