@@ -20,6 +20,21 @@ pub fn installation() -> Option<PathBuf> {
     })
 }
 
+/// A node of a cluster listens there as well, so far above its port:
+/// <https://redis.io/docs/latest/operate/oss_and_stack/management/scaling/#redis-cluster-tcp-ports>.
+const CLUSTER_BUS: u16 = 10_000;
+
+/// Whether a command is answered, be it by a refusal. A port that only listens may be given up again: a node opens its
+/// cluster bus afterwards, and ends where it can't.
+async fn answers(port: u16) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(b"PING\r\n").await?;
+        stream.read_u8().await
+    };
+    ask.await.is_ok()
+}
+
 /// How the server is started.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -46,7 +61,8 @@ impl Redis {
             io::Error::new(io::ErrorKind::NotFound, "there is no Redis server: run `make setup`")
         })?;
         let scratch = tempfile::tempdir()?;
-        let port = server::same_port(0).await?;
+        let port = server::free_ports(CLUSTER_BUS)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "no two ports are free for a Redis server"))?;
         let password = uuid::Uuid::new_v4().simple().to_string();
         let mut command = server::command(&program, Signal::TERM, None)?;
         command.current_dir(scratch.path());
@@ -67,7 +83,7 @@ impl Redis {
         let log = scratch.path().join("redis.log");
         let mut server = Server::start(command, &log, Signal::TERM, Duration::from_secs(5))?;
         let deadline = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        while !answers(port).await {
             if let Some(status) = server.ended()? {
                 return Err(io::Error::other(format!("redis ended with {status}:\n{}", server::tail(&log))));
             }

@@ -53,25 +53,21 @@ pub(crate) fn find_on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
-/// A port that is free now, for servers that cannot be told to choose one and for those that keep theirs.
+/// A port that is free now, as is the one so far above it (0: only the one), for servers that cannot be told to choose
+/// one and for those that keep theirs.
 ///
-/// It lies below the range from which the system takes the ports of outgoing connections (ip(7),
+/// They lie below the range from which the system takes the ports of outgoing connections (ip(7),
 /// `ip_local_port_range`): between two runs of a server, none of those lands on it.
-///
-/// # Errors
-/// There is none.
-fn free_port() -> io::Result<u16> {
+pub(crate) fn free_ports(distance: u16) -> Option<u16> {
     const LOWEST: u16 = 10_000;
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let end = range.split_whitespace().next().and_then(|low| low.parse().ok()).unwrap_or(32_768_u16);
-    for _ in 0..100 {
+    let room = end.saturating_sub(LOWEST).saturating_sub(distance);
+    (0..100).find_map(|_| {
         let [a, b, ..] = uuid::Uuid::new_v4().into_bytes();
-        let Some(offset) = u16::from_be_bytes([a, b]).checked_rem(end.saturating_sub(LOWEST)) else { break };
-        if is_free(LOWEST + offset) {
-            return Ok(LOWEST + offset);
-        }
-    }
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+        let port = LOWEST + u16::from_be_bytes([a, b]).checked_rem(room)?;
+        (is_free(port) && is_free(port + distance)).then_some(port)
+    })
 }
 
 /// The port that a server had before; another, if something else holds on to it. 0 is none before.
@@ -88,7 +84,10 @@ pub async fn same_port(port: u16) -> io::Result<u16> {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    free_port()
+    match free_ports(0) {
+        Some(port) => Ok(port),
+        None => Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port()),
+    }
 }
 
 fn is_free(port: u16) -> bool {
