@@ -61,8 +61,9 @@ impl Redis {
             io::Error::new(io::ErrorKind::NotFound, "there is no Redis server: run `make setup`")
         })?;
         let scratch = tempfile::tempdir()?;
-        let port = server::free_ports(CLUSTER_BUS)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "no two ports are free for a Redis server"))?;
+        let port = server::free_ports(CLUSTER_BUS).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::AddrInUse, "no two ports are free for a Redis server")
+        })?;
         let password = uuid::Uuid::new_v4().simple().to_string();
         let mut command = server::command(&program, Signal::TERM, None)?;
         command.current_dir(scratch.path());
