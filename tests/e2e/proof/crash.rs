@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::Value;
 use testkit::{front, github};
 
-use super::{Case, Place, Spot, Stage, again, command, effects, outputs, seen, stages, undo};
+use super::{Case, Place, Spot, Stage, again, command, effects, outputs, seen, undo};
 use crate::rehearsal::until;
 
 /// Where a run is killed.
@@ -210,39 +210,4 @@ fn sample(points: usize) -> usize {
     (points / 8).max(1)
 }
 
-/// One test for each step, so that they run beside each other and a failure names its step.
-macro_rules! crash_matrix {
-    ($($test:ident: $step:literal),+ $(,)?) => {
-        $(#[tokio::test]
-        async fn $test() {
-            for case in stages::all().into_iter().filter(|case| case.step == $step && case.is_possible()) {
-                proven(&case).await;
-            }
-        })+
-
-        #[test]
-        fn the_matrix_has_every_stage() {
-            let tested = [$($step),+];
-            for case in stages::all() {
-                assert!(tested.contains(&case.step), "{} is in no crash matrix", case.name());
-            }
-        }
-    };
-}
-
-crash_matrix! {
-    backup_db: "backup-db",
-    changeset_review: "changeset-review",
-    copy_objects: "copy-objects",
-    deploy_service: "deploy-service",
-    deploy_stack: "deploy-stack",
-    dispatch_workflow: "dispatch-workflow",
-    maintenance_toggle: "maintenance-toggle",
-    mute_alerts: "mute-alerts",
-    register_task_def: "register-task-def",
-    run_migration: "run-migration",
-    swap_upstream: "swap-upstream",
-    tag_release: "tag-release",
-    toggle_schedule: "toggle-schedule",
-    wait_healthy: "wait-healthy",
-}
+for_each_step!(proven);

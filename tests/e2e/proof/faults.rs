@@ -13,7 +13,7 @@ use serde_json::Value;
 use testkit::front::{Effect, Fault};
 use testkit::github;
 
-use super::{Case, Place, again, command, seen, stages};
+use super::{Case, Place, again, command, seen};
 use crate::world::run;
 
 /// What goes wrong.
@@ -268,39 +268,4 @@ fn put(name: &str, cells: &[String]) {
     std::fs::write(page(), format!("{before}<!-- table -->\n{table}<!-- end -->{after}")).unwrap();
 }
 
-/// One test for each step, as of the crash matrix.
-macro_rules! fault_table {
-    ($($test:ident: $step:literal),+ $(,)?) => {
-        $(#[tokio::test]
-        async fn $test() {
-            for case in stages::all().into_iter().filter(|case| case.step == $step && case.is_possible()) {
-                told(&case).await;
-            }
-        })+
-
-        #[test]
-        fn the_table_has_every_stage() {
-            let tested = [$($step),+];
-            for case in stages::all() {
-                assert!(tested.contains(&case.step), "{} is in no table", case.name());
-            }
-        }
-    };
-}
-
-fault_table! {
-    backup_db: "backup-db",
-    changeset_review: "changeset-review",
-    copy_objects: "copy-objects",
-    deploy_service: "deploy-service",
-    deploy_stack: "deploy-stack",
-    dispatch_workflow: "dispatch-workflow",
-    maintenance_toggle: "maintenance-toggle",
-    mute_alerts: "mute-alerts",
-    register_task_def: "register-task-def",
-    run_migration: "run-migration",
-    swap_upstream: "swap-upstream",
-    tag_release: "tag-release",
-    toggle_schedule: "toggle-schedule",
-    wait_healthy: "wait-healthy",
-}
+for_each_step!(told);

@@ -4,6 +4,45 @@
 //! A step takes part by a [`Stage`]: its world, its command, and all that it could change there. A step of `cutover --list`
 //! without one fails [`every_step_is_proven`].
 
+/// A test for each step, so that they run beside each other and a failure names its step.
+macro_rules! for_each_step {
+    ($proof:ident) => {
+        for_each_step! {
+            $proof:
+            backup_db "backup-db",
+            changeset_review "changeset-review",
+            copy_objects "copy-objects",
+            deploy_service "deploy-service",
+            deploy_stack "deploy-stack",
+            dispatch_workflow "dispatch-workflow",
+            maintenance_toggle "maintenance-toggle",
+            mute_alerts "mute-alerts",
+            register_task_def "register-task-def",
+            run_migration "run-migration",
+            swap_upstream "swap-upstream",
+            tag_release "tag-release",
+            toggle_schedule "toggle-schedule",
+            wait_healthy "wait-healthy",
+        }
+    };
+    ($proof:ident: $($test:ident $step:literal,)+) => {
+        $(#[tokio::test]
+        async fn $test() {
+            let cases = $crate::proof::stages::all();
+            for case in cases.iter().filter(|case| case.step == $step && case.is_possible()) {
+                $proof(case).await;
+            }
+        })+
+
+        #[test]
+        fn no_stage_is_left_out() {
+            for case in $crate::proof::stages::all() {
+                assert!([$($step),+].contains(&case.step), "{} has no test", case.name());
+            }
+        }
+    };
+}
+
 mod canonical;
 mod crash;
 mod faults;
@@ -14,7 +53,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, FutureExt as _};
 use serde_json::Value;
 use testkit::front::Front;
 use testkit::github::GithubWorld;
@@ -23,13 +62,18 @@ use tokio::process::Command;
 use self::canonical::Names;
 pub(crate) use self::faults::Wrong;
 pub(crate) use self::place::{Place, Spot};
-use crate::world::{Ran, run, run_bare};
+use crate::world::{Ran, World, run, run_bare};
 
 /// A fresh world of one step. Two of one kind differ in nothing but the names that [`Stage::names`] tells.
 pub(crate) trait Stage: Send + Sync {
+    /// The world with the emulator, if it is this one: it tells where AWS is called and how the command runs.
+    fn world(&self) -> Option<&World> {
+        None
+    }
+
     /// Where AWS is called.
     fn front(&self) -> Option<&Front> {
-        None
+        self.world().map(|world| &world.front)
     }
 
     /// Where GitHub is called.
@@ -48,10 +92,14 @@ pub(crate) trait Stage: Send + Sync {
     }
 
     /// Where the command runs, and its receipts lie.
-    fn dir(&self) -> &Path;
+    fn dir(&self) -> &Path {
+        self.world().expect("a stage of another world tells its folder").dir.path()
+    }
 
     /// `cutover` with these arguments in this world's environment.
-    fn cutover(&self, args: &[&str]) -> Command;
+    fn cutover(&self, args: &[&str]) -> Command {
+        self.world().expect("a stage of another world has commands of its own").command(args)
+    }
 
     /// The arguments of the run that is proven, the step's name first; one thing at a time.
     fn args(&self) -> Vec<String>;
@@ -101,11 +149,19 @@ pub(crate) trait Stage: Send + Sync {
 }
 
 /// A step in a situation.
+#[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) step: &'static str,
     /// What is done, in a few words.
     pub(crate) does: &'static str,
     pub(crate) start: fn() -> BoxFuture<'static, Box<dyn Stage>>,
+}
+
+/// For [`Case::start`].
+pub(crate) fn started<S: Stage + 'static>(
+    stage: impl Future<Output = S> + Send + 'static,
+) -> BoxFuture<'static, Box<dyn Stage>> {
+    stage.map(|stage| Box::new(stage) as Box<dyn Stage>).boxed()
 }
 
 /// Steps that change nothing anywhere: a kill leaves nothing behind, by what they are.
@@ -160,6 +216,12 @@ fn command(stage: &dyn Stage, receipt: &str) -> Command {
     let mut command = stage.cutover(&args);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// What a stage is to have behind it when it starts.
+pub(crate) async fn went_before(stage: &dyn Stage, args: &[String]) {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    run(stage.cutover(&args)).await.expect(0);
 }
 
 async fn again(stage: &dyn Stage, receipt: &str) -> Ran {

@@ -1,39 +1,27 @@
 //! A topic that is silenced, and rules that are disabled.
 
-use std::path::Path;
-
 use futures::future::{BoxFuture, FutureExt as _};
 use serde_json::{Value, json};
-use testkit::front::Front;
-use tokio::process::Command;
 
 use crate::alerts::stage::Stage as World;
-use crate::proof::{Case, Stage};
+use crate::proof::{Case, Stage, started, went_before};
 
 pub(super) const CASES: [Case; 4] = [
-    Case {
-        step: "mute-alerts",
-        does: "silences",
-        start: || async { Box::new(Alerts::new("mute-alerts", "on").await) as Box<dyn Stage> }.boxed(),
-    },
+    Case { step: "mute-alerts", does: "silences", start: || started(Alerts::new("mute-alerts", "on")) },
     Case {
         step: "mute-alerts",
         does: "gives the voice back",
-        start: || async { Box::new(Alerts::new("mute-alerts", "off").await) as Box<dyn Stage> }.boxed(),
+        start: || started(Alerts::new("mute-alerts", "off")),
     },
     Case {
         step: "toggle-schedule",
         does: "disables",
-        start: || {
-            async { Box::new(Alerts::new("toggle-schedule", "disable").await) as Box<dyn Stage> }.boxed()
-        },
+        start: || started(Alerts::new("toggle-schedule", "disable")),
     },
     Case {
         step: "toggle-schedule",
         does: "puts back",
-        start: || {
-            async { Box::new(Alerts::new("toggle-schedule", "restore").await) as Box<dyn Stage> }.boxed()
-        },
+        start: || started(Alerts::new("toggle-schedule", "restore")),
     },
 ];
 
@@ -55,9 +43,7 @@ impl Alerts {
             _ => None,
         };
         if let Some(action) = earlier {
-            let args = stage.with(action);
-            let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            crate::world::run(stage.cutover(&args)).await.expect(0);
+            went_before(&stage, &stage.with(action)).await;
         }
         stage
     }
@@ -75,16 +61,8 @@ impl Alerts {
 }
 
 impl Stage for Alerts {
-    fn front(&self) -> Option<&Front> {
-        Some(&self.world.world.front)
-    }
-
-    fn dir(&self) -> &Path {
-        self.world.world.dir.path()
-    }
-
-    fn cutover(&self, args: &[&str]) -> Command {
-        self.world.world.command(args)
+    fn world(&self) -> Option<&crate::world::World> {
+        Some(&self.world.world)
     }
 
     fn args(&self) -> Vec<String> {

@@ -1,23 +1,17 @@
 //! A database that is dumped to S3.
 
-use std::path::Path;
-
 use futures::future::{BoxFuture, FutureExt as _};
 use serde_json::{Value, json};
-use testkit::front::Front;
 use testkit::postgres::wire::Wire;
 use testkit::s3::{self, Double};
 use tokio::process::Command;
 
 use crate::migrate::Db;
-use crate::proof::{Case, Place, Stage};
+use crate::proof::{Case, Place, Stage, started};
 use crate::world::{ACCOUNT, World};
 
-pub(super) const CASES: [Case; 1] = [Case {
-    step: "backup-db",
-    does: "dumps",
-    start: || async { Box::new(Backup::new().await) as Box<dyn Stage> }.boxed(),
-}];
+pub(super) const CASES: [Case; 1] =
+    [Case { step: "backup-db", does: "dumps", start: || started(Backup::new()) }];
 
 const BUCKET: &str = "backups";
 
@@ -61,8 +55,8 @@ impl Backup {
 }
 
 impl Stage for Backup {
-    fn front(&self) -> Option<&Front> {
-        Some(&self.world.front)
+    fn world(&self) -> Option<&World> {
+        Some(&self.world)
     }
 
     fn place(&self) -> Option<&dyn Place> {
@@ -72,10 +66,6 @@ impl Stage for Backup {
     /// `pg_dump` asks the catalogue a hundred questions.
     fn stride(&self) -> usize {
         12
-    }
-
-    fn dir(&self) -> &Path {
-        self.world.dir.path()
     }
 
     fn cutover(&self, args: &[&str]) -> Command {

@@ -10,24 +10,12 @@ use testkit::s3::Options;
 use tokio::process::Command;
 
 use crate::copy_objects::stage::{MIB, Stage as World, twelve};
-use crate::proof::{Case, Stage};
+use crate::proof::{Case, Stage, started};
 
 pub(super) const CASES: [Case; 3] = [
-    Case {
-        step: "copy-objects",
-        does: "copies one object",
-        start: || async { Box::new(Copy::new(What::One).await) as Box<dyn Stage> }.boxed(),
-    },
-    Case {
-        step: "copy-objects",
-        does: "copies in parts",
-        start: || async { Box::new(Copy::new(What::Parts).await) as Box<dyn Stage> }.boxed(),
-    },
-    Case {
-        step: "copy-objects",
-        does: "copies a tree",
-        start: || async { Box::new(Copy::new(What::Tree).await) as Box<dyn Stage> }.boxed(),
-    },
+    Case { step: "copy-objects", does: "copies one object", start: || started(Copy::new(What::One)) },
+    Case { step: "copy-objects", does: "copies in parts", start: || started(Copy::new(What::Parts)) },
+    Case { step: "copy-objects", does: "copies a tree", start: || started(Copy::new(What::Tree)) },
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]

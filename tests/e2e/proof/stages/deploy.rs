@@ -1,26 +1,14 @@
 //! A service that is put on another revision, and back.
 
-use std::path::Path;
-
 use futures::future::{BoxFuture, FutureExt as _};
 use serde_json::{Value, json};
-use testkit::front::Front;
-use tokio::process::Command;
 
-use crate::proof::{Case, Stage};
+use crate::proof::{Case, Stage, started, went_before};
 use crate::world::{CLUSTER, SERVICE, World, repository};
 
 pub(super) const CASES: [Case; 2] = [
-    Case {
-        step: "deploy-service",
-        does: "deploys",
-        start: || async { Box::new(Deploy::new(false).await) as Box<dyn Stage> }.boxed(),
-    },
-    Case {
-        step: "deploy-service",
-        does: "rolls back",
-        start: || async { Box::new(Deploy::new(true).await) as Box<dyn Stage> }.boxed(),
-    },
+    Case { step: "deploy-service", does: "deploys", start: || started(Deploy::new(false)) },
+    Case { step: "deploy-service", does: "rolls back", start: || started(Deploy::new(true)) },
 ];
 
 struct Deploy {
@@ -36,25 +24,15 @@ impl Deploy {
         let revision = world.register(&repository("rally-prod", digest)).await;
         let stage = Self { world, revision, rolls_back: false };
         if rolls_back {
-            let args = stage.args();
-            let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            stage.world.cutover(&args).await.expect(0);
+            went_before(&stage, &stage.args()).await;
         }
         Self { rolls_back, ..stage }
     }
 }
 
 impl Stage for Deploy {
-    fn front(&self) -> Option<&Front> {
-        Some(&self.world.front)
-    }
-
-    fn dir(&self) -> &Path {
-        self.world.dir.path()
-    }
-
-    fn cutover(&self, args: &[&str]) -> Command {
-        self.world.command(args)
+    fn world(&self) -> Option<&World> {
+        Some(&self.world)
     }
 
     fn args(&self) -> Vec<String> {

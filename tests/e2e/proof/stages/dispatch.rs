@@ -8,22 +8,14 @@ use tempfile::TempDir;
 use testkit::github::{GithubWorld, Options, TOKEN, Workflow};
 use tokio::process::Command;
 
-use crate::proof::{Case, Stage};
+use crate::proof::{Case, Stage, started};
 use crate::world::scrubbed;
 
 const REPO: &str = "acme/rally";
 
 pub(super) const CASES: [Case; 2] = [
-    Case {
-        step: "dispatch-workflow",
-        does: "starts and follows",
-        start: || async { Box::new(Dispatch::new(true).await) as Box<dyn Stage> }.boxed(),
-    },
-    Case {
-        step: "dispatch-workflow",
-        does: "starts alone",
-        start: || async { Box::new(Dispatch::new(false).await) as Box<dyn Stage> }.boxed(),
-    },
+    Case { step: "dispatch-workflow", does: "starts and follows", start: || started(Dispatch::new(true)) },
+    Case { step: "dispatch-workflow", does: "starts alone", start: || started(Dispatch::new(false)) },
 ];
 
 struct Dispatch {

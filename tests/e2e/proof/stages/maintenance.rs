@@ -1,26 +1,15 @@
 //! A name that leads to its maintenance page, and back.
 
-use std::path::Path;
-
 use futures::future::{BoxFuture, FutureExt as _};
 use serde_json::{Value, json};
-use testkit::front::Front;
 use tokio::process::Command;
 
 use crate::maintenance::stage::Stage as World;
-use crate::proof::{Case, Stage};
+use crate::proof::{Case, Stage, started};
 
 pub(super) const CASES: [Case; 2] = [
-    Case {
-        step: "maintenance-toggle",
-        does: "leads to the page",
-        start: || async { Box::new(Maintenance::new("on").await) as Box<dyn Stage> }.boxed(),
-    },
-    Case {
-        step: "maintenance-toggle",
-        does: "leads back",
-        start: || async { Box::new(Maintenance::new("off").await) as Box<dyn Stage> }.boxed(),
-    },
+    Case { step: "maintenance-toggle", does: "leads to the page", start: || started(Maintenance::new("on")) },
+    Case { step: "maintenance-toggle", does: "leads back", start: || started(Maintenance::new("off")) },
 ];
 
 struct Maintenance {
@@ -39,12 +28,8 @@ impl Maintenance {
 }
 
 impl Stage for Maintenance {
-    fn front(&self) -> Option<&Front> {
-        Some(&self.world.world.front)
-    }
-
-    fn dir(&self) -> &Path {
-        self.world.world.dir.path()
+    fn world(&self) -> Option<&crate::world::World> {
+        Some(&self.world.world)
     }
 
     /// In an environment that names the DNS server, for the taking back too.

@@ -8,25 +8,20 @@ use testkit::postgres::wire::Wire;
 use tokio::process::Command;
 
 use crate::migrate::Db;
-use crate::proof::{Case, Place, Stage};
+use crate::proof::{Case, Place, Stage, started};
 use crate::world::run;
 
 pub(super) const CASES: [Case; 2] = [
-    Case {
-        step: "run-migration",
-        does: "migrates",
-        start: || async { Box::new(Migrate::new(&[]).await) as Box<dyn Stage> }.boxed(),
-    },
+    Case { step: "run-migration", does: "migrates", start: || started(Migrate::new(&[])) },
     Case {
         step: "run-migration",
         does: "goes back",
         start: || {
-            async {
+            started(async {
                 let stage = Migrate::new(&["--action", "revert", "--to", "1"]).await;
                 run(stage.db.command(&[])).await.expect(0);
-                Box::new(stage) as Box<dyn Stage>
-            }
-            .boxed()
+                stage
+            })
         },
     },
 ];

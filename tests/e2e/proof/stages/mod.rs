@@ -17,18 +17,19 @@ use super::Case;
 
 /// Every step in every situation that is proven.
 pub(super) fn all() -> Vec<Case> {
-    let mut all = Vec::new();
-    all.extend(alerts::CASES);
-    all.extend(backup::CASES);
-    all.extend(copy::CASES);
-    all.extend(deploy::CASES);
-    all.extend(dispatch::CASES);
-    all.extend(maintenance::CASES);
-    all.extend(migrate::CASES);
-    all.extend(register::CASES);
-    all.extend(search::CASES);
-    all.extend(stacks::CASES);
-    all.extend(tag::CASES);
-    all.extend(upstream::CASES);
-    all
+    [
+        &alerts::CASES[..],
+        &backup::CASES,
+        &copy::CASES,
+        &deploy::CASES,
+        &dispatch::CASES,
+        &maintenance::CASES,
+        &migrate::CASES,
+        &register::CASES,
+        &search::CASES,
+        &stacks::CASES,
+        &tag::CASES,
+        &upstream::CASES,
+    ]
+    .concat()
 }

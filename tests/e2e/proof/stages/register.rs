@@ -1,21 +1,14 @@
 //! A revision with a pinned image.
 
-use std::path::Path;
-
 use futures::future::{BoxFuture, FutureExt as _};
 use serde_json::{Value, json};
-use testkit::front::Front;
-use tokio::process::Command;
 
-use crate::proof::{Case, Stage};
+use crate::proof::{Case, Stage, started};
 use crate::register_task_def::{FROM, push};
 use crate::world::{CONTAINER, FAMILY, World, repository};
 
-pub(super) const CASES: [Case; 1] = [Case {
-    step: "register-task-def",
-    does: "registers",
-    start: || async { Box::new(Register::new().await) as Box<dyn Stage> }.boxed(),
-}];
+pub(super) const CASES: [Case; 1] =
+    [Case { step: "register-task-def", does: "registers", start: || started(Register::new()) }];
 
 struct Register {
     world: World,
@@ -44,16 +37,8 @@ impl Register {
 }
 
 impl Stage for Register {
-    fn front(&self) -> Option<&Front> {
-        Some(&self.world.front)
-    }
-
-    fn dir(&self) -> &Path {
-        self.world.dir.path()
-    }
-
-    fn cutover(&self, args: &[&str]) -> Command {
-        self.world.command(args)
+    fn world(&self) -> Option<&World> {
+        Some(&self.world)
     }
 
     fn args(&self) -> Vec<String> {

@@ -8,30 +8,23 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::healthy::search_double::{Fault, Search};
-use crate::proof::{Case, Place, Spot, Stage, Wrong};
-use crate::world::{run, scrubbed};
+use crate::proof::{Case, Place, Spot, Stage, Wrong, started, went_before};
+use crate::world::scrubbed;
 
 pub(super) const CASES: [Case; 2] = [
     Case {
         step: "wait-healthy",
         does: "restores the numbers of copies",
         start: || {
-            async {
+            started(async {
                 let mut stage = Copies::new().await;
-                let args = stage.args();
-                let args: Vec<&str> = args.iter().map(String::as_str).collect();
-                run(stage.cutover(&args)).await.expect(0);
+                went_before(&stage, &stage.args()).await;
                 stage.is_set = true;
-                Box::new(stage) as Box<dyn Stage>
-            }
-            .boxed()
+                stage
+            })
         },
     },
-    Case {
-        step: "wait-healthy",
-        does: "sets the numbers of copies",
-        start: || async { Box::new(Copies::new().await) as Box<dyn Stage> }.boxed(),
-    },
+    Case { step: "wait-healthy", does: "sets the numbers of copies", start: || started(Copies::new()) },
 ];
 
 struct Copies {

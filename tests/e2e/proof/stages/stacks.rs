@@ -8,30 +8,22 @@ use serde_json::{Value, json};
 use testkit::front::Front;
 use tokio::process::Command;
 
-use crate::proof::{Case, Stage};
+use crate::proof::{Case, Stage, started};
 use crate::stacks::{Approved, Stage as World, texts, tiles};
 
 pub(super) const CASES: [Case; 4] = [
     Case {
         step: "changeset-review",
         does: "reviews a new stack",
-        start: || async { Box::new(Stacks::new(What::ReviewNew).await) as Box<dyn Stage> }.boxed(),
+        start: || started(Stacks::new(What::ReviewNew)),
     },
     Case {
         step: "changeset-review",
         does: "reviews an update",
-        start: || async { Box::new(Stacks::new(What::Review).await) as Box<dyn Stage> }.boxed(),
+        start: || started(Stacks::new(What::Review)),
     },
-    Case {
-        step: "deploy-stack",
-        does: "creates",
-        start: || async { Box::new(Stacks::new(What::Create).await) as Box<dyn Stage> }.boxed(),
-    },
-    Case {
-        step: "deploy-stack",
-        does: "updates",
-        start: || async { Box::new(Stacks::new(What::Update).await) as Box<dyn Stage> }.boxed(),
-    },
+    Case { step: "deploy-stack", does: "creates", start: || started(Stacks::new(What::Create)) },
+    Case { step: "deploy-stack", does: "updates", start: || started(Stacks::new(What::Update)) },
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

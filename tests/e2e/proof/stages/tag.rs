@@ -7,14 +7,11 @@ use serde_json::Value;
 use testkit::github::GithubWorld;
 use tokio::process::Command;
 
-use crate::proof::{Case, Stage};
+use crate::proof::{Case, Stage, started};
 use crate::tag_release::{RELEASE, Stage as World};
 
-pub(super) const CASES: [Case; 1] = [Case {
-    step: "tag-release",
-    does: "releases",
-    start: || async { Box::new(Tag(World::new().await)) as Box<dyn Stage> }.boxed(),
-}];
+pub(super) const CASES: [Case; 1] =
+    [Case { step: "tag-release", does: "releases", start: || started(async { Tag(World::new().await) }) }];
 
 struct Tag(World);
 

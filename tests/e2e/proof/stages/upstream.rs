@@ -6,16 +6,13 @@ use futures::future::{BoxFuture, FutureExt as _};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::proof::{Case, Place, Spot, Stage, Wrong};
+use crate::proof::{Case, Place, Spot, Stage, Wrong, started};
 use crate::upstream::World;
 use crate::upstream::killed::Switchman;
 use crate::world::scrubbed;
 
-pub(super) const CASES: [Case; 1] = [Case {
-    step: "swap-upstream",
-    does: "leads to the new server",
-    start: || async { Box::new(Upstream::new().await) as Box<dyn Stage> }.boxed(),
-}];
+pub(super) const CASES: [Case; 1] =
+    [Case { step: "swap-upstream", does: "leads to the new server", start: || started(Upstream::new()) }];
 
 struct Upstream {
     world: World,
