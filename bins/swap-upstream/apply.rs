@@ -15,7 +15,7 @@ use crate::args::Request;
 use crate::check;
 use crate::lock::{Found, Lock};
 use crate::observe::{complaint, sum, test, workers};
-use crate::plan::{Switch, Target, Work, held};
+use crate::plan::{LOCK, Switch, Target, Work, held};
 use crate::script::{Answer, Kind, Script};
 
 /// How often the processes of a reloading nginx are looked at.
@@ -53,7 +53,8 @@ impl<'a> Switching<'a> {
     /// # Errors
     /// All is as it was before, unless the failure says which proxy is not.
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        if let Err(failure) = self.lock_all().await {
+        // In the receipt before the first of them is there: a run that is killed in between can be taken back.
+        if let Err(failure) = self.cx.act(LOCK, &self.switch.inverses(), self.lock_all()).await {
             self.unlock_all().await;
             return Err(failure);
         }
@@ -125,15 +126,16 @@ impl<'a> Switching<'a> {
         Script::new(kind).with("FILE", &target.proxy.path).with("RUN", &self.cx.run_id())
     }
 
-    async fn unlock_all(&self) {
+    /// Whether all of them are gone; the warning says which are not.
+    async fn unlock_all(&self) -> bool {
         let locked = self.working().filter(|(_, reached)| reached.locked.get());
-        join_all(locked.map(|(target, _)| self.unlock(target))).await;
+        join_all(locked.map(|(target, _)| self.unlock(target))).await.into_iter().all(|gone| gone)
     }
 
-    async fn unlock(&self, target: &Target) {
+    async fn unlock(&self, target: &Target) -> bool {
         let script = self.script(Kind::Unlock, target);
         let why = match self.request.reach.run(self.cx, &target.proxy, &script).await {
-            Ok(answer) if answer.outcome() == "done" => return,
+            Ok(answer) if answer.outcome() == "done" => return true,
             Ok(answer) => answer.why(),
             Err(failure) => failure.chain().join(": "),
         };
@@ -141,13 +143,14 @@ impl<'a> Switching<'a> {
             "the lock beside {} is still there ({why}): this release may go on in its place, others once it is over",
             target.proxy
         ));
+        false
     }
 
     async fn forward(&self) -> Result<(), Failure> {
         let cx = self.cx;
         for (target, reached) in self.working().filter(|(target, _)| target.edits()) {
             let write = self.write(target, &target.before, &target.after, Some(reached));
-            cx.act(&target.edit_id(), &target.inverse(), write).await?;
+            cx.act(&target.edit_id(), &[target.inverse()], write).await?;
         }
         for (target, _) in self.working() {
             self.test(target).await?;
@@ -159,7 +162,7 @@ impl<'a> Switching<'a> {
                 reached.reloaded.set(true);
                 self.reload(target).await
             };
-            cx.act(&target.reload_id(), &target.inverse(), reload).await?;
+            cx.act(&target.reload_id(), &[target.inverse()], reload).await?;
         }
         for (target, old) in old {
             self.renewed(target, &old, Instant::now() + self.request.settle, true).await?;
@@ -320,8 +323,9 @@ impl<'a> Switching<'a> {
                 }
             }
         }
-        if left.is_empty() {
-            self.unlock_all().await;
+        if left.is_empty() && self.unlock_all().await {
+            // Where the receipt can't be written it says less than there is, and all is as it was.
+            let _ = cx.put_back(LOCK, std::future::ready(Ok(()))).await;
         }
         let code = match (left.is_empty(), reloaded) {
             (false, _) => Code::Partial,

@@ -13,6 +13,9 @@ use crate::place::Proxy;
 /// are cut to whole seconds.
 const SLACK: i64 = 2;
 
+/// The action that locks all files.
+pub(crate) const LOCK: &str = "lock";
+
 /// What is wanted.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
@@ -65,7 +68,7 @@ pub(crate) enum Work {
     Nothing,
 }
 
-/// What the receipt keeps of an action before it is done.
+/// What the receipt keeps of an action before it is done, for each proxy that the action is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inverse {
     pub(crate) proxy: Proxy,
@@ -108,8 +111,29 @@ impl Target {
     }
 }
 
+impl Switch {
+    /// Of all proxies where there is something to do.
+    pub(crate) fn inverses(&self) -> Vec<Inverse> {
+        self.targets.iter().filter(|target| target.reloads()).map(Target::inverse).collect()
+    }
+}
+
 impl Plan for Switch {
     fn actions(&self) -> Vec<Action> {
+        let worked_on: Vec<&str> = self
+            .targets
+            .iter()
+            .filter(|target| target.reloads())
+            .map(|target| target.proxy.name.as_str())
+            .collect();
+        let lock = (!worked_on.is_empty()).then(|| {
+            let does = format!("lock the files on {} until all is done", worked_on.join(", "));
+            if self.undo {
+                Action::irreversible(LOCK, does, "the locks go with the run")
+            } else {
+                Action::new(LOCK, does, "take the locks away that are still there")
+            }
+        });
         let edits = self.targets.iter().filter(|target| target.edits()).map(|target| {
             let does = match (target.work, self.undo) {
                 (Work::GoOn, _) => {
@@ -136,7 +160,7 @@ impl Plan for Switch {
                 Action::irreversible(target.reload_id(), does, "what nginx runs now is in no file")
             }
         });
-        edits.chain(reloads).collect()
+        lock.into_iter().chain(edits).chain(reloads).collect()
     }
 
     fn notes(&self) -> Vec<Note> {

@@ -79,16 +79,16 @@ fn why(seen: &[Seen]) -> String {
 #[test]
 fn all_are_edited_before_any_is_reloaded() {
     let switch = plan(&wish(), &[seen("x", OLD), seen("y", OLD)]).unwrap();
-    assert_eq!(ids(&switch), ["edit-x", "edit-y", "reload-x", "reload-y"]);
+    assert_eq!(ids(&switch), ["lock", "edit-x", "edit-y", "reload-x", "reload-y"]);
     assert_eq!(switch.targets[0].after, NEW.as_bytes());
-    let detail = switch.actions()[0].detail.clone().unwrap();
+    let detail = switch.actions()[1].detail.clone().unwrap();
     assert!(detail.contains(&format!("-{OLD}\n")) && detail.contains(&format!("+{NEW}")), "{detail}");
 }
 
 #[test]
 fn what_is_done_is_not_done_again() {
     let switch = plan(&wish(), &[seen("x", NEW), seen("y", OLD)]).unwrap();
-    assert_eq!(ids(&switch), ["edit-y", "reload-y"]);
+    assert_eq!(ids(&switch), ["lock", "edit-y", "reload-y"]);
     assert_eq!(ids(&plan(&wish(), &[seen("x", NEW), seen("y", NEW)]).unwrap()), [""; 0]);
 }
 
@@ -116,7 +116,7 @@ fn an_edit_of_a_run_that_did_not_end_is_gone_on_with() {
         (switch.targets[0].before.as_slice(), switch.targets[0].after.as_slice()),
         (OLD.as_bytes(), NEW.as_bytes())
     );
-    assert_eq!(ids(&switch), ["edit-x", "edit-y", "reload-x", "reload-y"]);
+    assert_eq!(ids(&switch), ["lock", "edit-x", "edit-y", "reload-x", "reload-y"]);
     // It had locked, and not edited.
     assert_eq!(works(&[locked("x", OLD, "v37", 60, "earlier", NEW)]), [Work::Edit]);
     // The copy is of an earlier edit: nginx is reloaded, and nothing can be put back.
@@ -188,10 +188,10 @@ fn record(name: &str, from: &str, to: &str) -> ActionRecord {
         &Wish { swaps: vec![format!("a={from}..{to}").parse().unwrap()], release: String::new() },
         &[seen(name, &OLD.replace("v31", from))],
     );
-    let inverse: Inverse = target.unwrap().targets[0].inverse();
+    let inverses: Vec<Inverse> = target.unwrap().inverses();
     let record = json!({
         "id": format!("edit-{name}"), "run": "1", "does": "", "undo": "", "reversible": true, "state": "done",
-        "inverse": inverse, "result": null,
+        "inverse": inverses, "result": null,
     });
     serde_json::from_value(record).unwrap()
 }
@@ -210,10 +210,10 @@ fn a_run_is_taken_back_where_its_bytes_still_are() {
     let left = left(vec![record("x", "v31", "v37"), record("y", "v31", "v37")]);
     let back = |x: &str, y: &str| undo::plan("v37", &left, &[seen("x", x), seen("y", y)]);
     let switch = back(NEW, NEW).unwrap();
-    assert_eq!(ids(&switch), ["edit-x", "edit-y", "reload-x", "reload-y"]);
+    assert_eq!(ids(&switch), ["lock", "edit-x", "edit-y", "reload-x", "reload-y"]);
     assert!(switch.targets.iter().all(|target| target.after == OLD.as_bytes()));
     // An undo that was cut off is gone on with.
-    assert_eq!(ids(&back(OLD, NEW).unwrap()), ["edit-y", "reload-y"]);
+    assert_eq!(ids(&back(OLD, NEW).unwrap()), ["lock", "edit-y", "reload-y"]);
     assert_eq!(ids(&back(OLD, OLD).unwrap()), [""; 0]);
     let halfway = [locked("x", OLD, "v37", 60, NEW, OLD), seen("y", NEW)];
     assert_eq!(undo::plan("v37", &left, &halfway).unwrap().targets[0].work, Work::GoOn);
@@ -225,6 +225,21 @@ fn a_run_is_taken_back_where_its_bytes_still_are() {
             "{refused:?}"
         );
     }
+}
+
+/// Killed between the locks and the first edit: the receipt has the locks alone, and both proxies in them.
+#[test]
+fn locks_that_a_killed_run_left_go_when_it_is_taken_back() {
+    let switch = plan(&wish(), &[seen("x", OLD), seen("y", OLD)]).unwrap();
+    let mut lock = record("x", "v31", "v37");
+    (lock.id, lock.inverse) = ("lock".to_owned(), json!(switch.inverses()));
+    let left = left(vec![lock]);
+    assert_eq!(left.len(), 2);
+    let found = [locked("x", OLD, "v37", 60, OLD, NEW), seen("y", OLD)];
+    let back = undo::plan("v37", &left, &found).unwrap();
+    let works: Vec<Work> = back.targets.iter().map(|target| target.work).collect();
+    // A proxy that somebody had in hand is reloaded, under a lock that ends with the run; the other was not come to.
+    assert_eq!(works, [Work::Reload, Work::Nothing]);
 }
 
 /// A receipt that several runs continued holds several edits of one file.

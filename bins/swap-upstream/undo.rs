@@ -24,7 +24,11 @@ impl Left {
 /// The changes of a run, by proxy.
 pub(crate) fn of(receipt: &Receipt) -> Result<Vec<Left>, Failure> {
     let mut all: Vec<Left> = Vec::new();
-    for (action, inverse) in receipt.inverses::<Inverse>()? {
+    let actions = receipt.inverses::<Vec<Inverse>>()?;
+    let each = actions
+        .into_iter()
+        .flat_map(|(action, inverses)| inverses.into_iter().map(move |inverse| (action.clone(), inverse)));
+    for (action, inverse) in each {
         let same =
             |left: &&mut Left| left.proxy.ssh == inverse.proxy.ssh && left.proxy.path == inverse.proxy.path;
         let record = (action, inverse.clone());

@@ -7,15 +7,16 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use testkit::front::{Call, Fault, Front};
 use testkit::scenario::Scenario;
+use tokio::process::Command;
 
 use crate::world::{ACCOUNT, REGION, Ran, run, scrubbed};
 
-const IN: &str = "rally-prod/rally-prod-service";
+pub(crate) const IN: &str = "rally-prod/rally-prod-service";
 
-struct Stage {
-    front: Front,
-    scenario: Scenario,
-    dir: TempDir,
+pub(crate) struct Stage {
+    pub(crate) front: Front,
+    pub(crate) scenario: Scenario,
+    pub(crate) dir: TempDir,
 }
 
 fn revision(number: u32) -> String {
@@ -29,21 +30,25 @@ impl Stage {
         Self { front, scenario, dir: tempfile::tempdir().expect("a folder") }
     }
 
-    async fn load(name: &str) -> Self {
+    pub(crate) async fn load(name: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/scenarios/deploy/{name}.json"));
         Self::of(Scenario::load(&path).expect("a scenario")).await
     }
 
-    async fn cutover(&self, args: &[&str]) -> Ran {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = scrubbed(env!("CARGO_BIN_EXE_cutover"), self.dir.path());
         command
-            .args(["deploy-service", "--interval", "10ms", "--format", "json"])
             .args(args)
             .env("AWS_ENDPOINT_URL", self.front.url())
             .env("AWS_REGION", REGION)
             .env("AWS_ACCESS_KEY_ID", "test")
             .env("AWS_SECRET_ACCESS_KEY", "planted-secret-key");
-        run(command).await
+        command
+    }
+
+    async fn cutover(&self, args: &[&str]) -> Ran {
+        let step = ["deploy-service", "--interval", "10ms", "--format", "json"];
+        run(self.command(&[&step, args].concat())).await
     }
 
     /// Puts the service on revision 8.

@@ -23,7 +23,7 @@ async fn there_and_back(far: &[bool]) {
         &format!("+        server {} max_fails=3;", world.new.server()),
         "reload nginx on stanford, once `nginx -t` is content on all",
     ]);
-    assert!(dry.stdout.contains("dry run: 4 changes would be made"), "{}", dry.stdout);
+    assert!(dry.stdout.contains("dry run: 5 changes would be made"), "{}", dry.stdout);
     assert_eq!(world.proxies.iter().map(Proxy::mark).collect::<Vec<_>>(), marks);
     assert!(world.proxies.iter().all(|proxy| proxy.files().is_empty()));
 

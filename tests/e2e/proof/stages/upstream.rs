@@ -107,14 +107,11 @@ impl Stage for Upstream {
         &["edited", "reloaded"]
     }
 
-    /// The former file stays beside. So does the lock of a proxy whose turn had not come when the run was killed: the receipt does
-    /// not have it yet, and it ends with its time.
+    /// The former file stays beside.
     fn comes_back(&self, mut state: Value) -> Value {
         for files in state["files"].as_array_mut().into_iter().flatten() {
             if let Some(files) = files.as_array_mut() {
-                files.retain(|name| {
-                    *name != ".nginx.conf.cutover-before" && *name != ".nginx.conf.cutover-lock"
-                });
+                files.retain(|name| *name != ".nginx.conf.cutover-before");
             }
         }
         state
