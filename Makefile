@@ -15,7 +15,7 @@
 CARGO ?= cargo
 CUTOVER_COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
-.PHONY: actions build generate image kills lint rehearse reliability rehearse-reset setup test test-all transcripts
+.PHONY: actions bench build generate image kills lint rehearse reliability rehearse-reset setup test test-all transcripts
 
 setup:
 	@crates/testkit/setup.sh
@@ -62,6 +62,11 @@ test-all: test kills image
 reliability: setup
 	$(CARGO) build --quiet
 	CUTOVER_RELIABILITY=write $(CARGO) test --quiet --test e2e -- proof::faults
+
+# Every bench against its peers, in release; BENCH names some of them.
+bench: setup
+	$(CARGO) build --quiet --release --bin cutover --bin s3-double
+	benches/all.py $(BENCH)
 
 image:
 	tests/image/run.sh

@@ -14,19 +14,14 @@ CPU time (user and system, from wait4), wall time and peak resident memory. Goal
 
 import json
 import os
-import platform
-import resource
 import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from common import arguments, parsed
+from common import Measure, arguments, heading, median, parsed, table, verdict
 
-GOAL_CPU, GOAL_MEMORY = 0.1, 30.0
+GOAL_CPU, GOAL_MEMORY = 100, 30
 NESTED, CHANGES, PAGE = 5, 100, 25
 ARN = "arn:aws:cloudformation:us-east-1:123456789012"
 
@@ -58,16 +53,24 @@ def main() -> None:
         if shutil.which("jq"):
             commands["jq"] = ["jq", "-r", JQ, *pages]
         measured = {name: [] for name in commands}
+        measure = Measure(folder, {"PATH": os.environ["PATH"], "HOME": scratch})
         for run in range(given.runs + 1):
             for name, command in commands.items():
                 # Once each, unmeasured: the first run reads executable and modules from disk.
-                figures = measure(command, 3 if name == "ours" else 0)
+                figures = measure.run(command, expected=3 if name == "ours" else 0)
                 if run:
                     measured[name].append(figures)
         rows = sum(len(stack["rows"]) for stack in json.loads(report.read_text())["stacks"])
         if rows != NESTED * CHANGES + NESTED:
             sys.exit(f"error: the review has {rows} rows, and {NESTED * CHANGES + NESTED} changes were given")
-        print_table(cutover, pages, measured)
+        heading(cutover, given.runs)
+        size = sum(os.path.getsize(page) for page in pages) / 1024
+        print(f"{len(pages)} pages, {size:.0f} KiB, {NESTED * CHANGES} changes in {NESTED} nested stacks\n")
+        table(measured)
+        for name in [name for name in measured if name != "ours"]:
+            print(f"ours to {name}: CPU {median(measured['ours'], 'cpu') / median(measured[name], 'cpu'):.2f}")
+        verdict("500 changes reviewed: CPU time", median(measured["ours"], "cpu") * 1000, GOAL_CPU, " ms")
+        verdict("500 changes reviewed: peak memory", max(one.mib for one in measured["ours"]), GOAL_MEMORY, " MiB")
 
 
 def write_pages(folder: Path) -> list[str]:
@@ -138,34 +141,6 @@ def change(k: int, values: bool) -> dict:
         made["AfterContext"] = json.dumps({"Properties": {**properties, name: "y"}})
         target["BeforeValue"], target["AfterValue"] = "x" * 200, "y"
     return made
-
-
-def measure(command: list[str], expected: int) -> tuple[float, float, float]:
-    """CPU seconds, wall seconds, and peak MiB of one run."""
-    began = time.monotonic()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    wall = time.monotonic() - began
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != expected:
-        sys.exit(f"error: {command[0]} ended with {child.returncode}, {expected} was expected")
-    return usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024
-
-
-def print_table(cutover: Path, pages: list[str], measured: dict) -> None:
-    size = sum(os.path.getsize(page) for page in pages) / 1024
-    print(f"{len(pages)} pages, {size:.0f} KiB, {NESTED * CHANGES} changes in {NESTED} nested stacks")
-    print(f"{cutover} ({cutover.stat().st_size / 1e6:.1f} MB), {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {platform.platform()}")
-    floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"no process measures as less than this script, {floor:.1f} MiB, before it became the one measured\n")
-    medians = {name: [statistics.median(column) for column in zip(*runs)] for name, runs in measured.items()}
-    print("| | CPU time | wall time | peak memory |\n|---|---|---|---|")
-    for name, (cpu, wall, memory) in medians.items():
-        print(f"| {name} | {cpu * 1000:.0f} ms | {wall * 1000:.0f} ms | {memory:.1f} MiB |")
-    cpu, _, memory = medians["ours"]
-    print(f"\nCPU {'met' if cpu <= GOAL_CPU else 'missed'} (goal {GOAL_CPU} s), memory {'met' if memory <= GOAL_MEMORY else 'missed'} (goal {GOAL_MEMORY:.0f} MiB)")
-    for name in [name for name in medians if name != "ours"]:
-        print(f"ours to {name}: CPU {cpu / medians[name][0]:.1f}, memory {memory / medians[name][2]:.2f}")
 
 
 if __name__ == "__main__":

@@ -218,7 +218,7 @@ impl Scratch {
     async fn answers(&mut self, cx: &Cx, attempt: &str, within: Duration) -> Result<(), Failure> {
         let until = Instant::now() + within;
         loop {
-            let failure = match postgres::connect(cx, &self.target).await {
+            let failure = match postgres::connect_once(cx, &self.target).await {
                 Ok(session) => {
                     session.close().await;
                     return Ok(());

@@ -25,7 +25,7 @@ pub(crate) struct Found {
     /// By path, in its order.
     pub(crate) receipts: Vec<Lying>,
     /// Files in folders that are no receipts.
-    pub(crate) passed_over: usize,
+    pub(crate) passed_over: Vec<PathBuf>,
     /// Folders that are not there.
     pub(crate) absent: Vec<PathBuf>,
 }
@@ -66,17 +66,17 @@ pub(crate) fn observe(places: &[PathBuf], allow_none: bool) -> Result<Found, Fai
             continue;
         }
         match receipt(&path, by_name)? {
-            Some(receipt) if receipt.step == crate::STEP.name => found.passed_over += 1,
+            Some(receipt) if receipt.step == crate::STEP.name => found.passed_over.push(path),
             Some(receipt) => {
                 let lacks = lacks(&path, &receipt);
                 found.receipts.push(Lying { path, receipt, lacks });
             }
-            None => found.passed_over += 1,
+            None => found.passed_over.push(path),
         }
     }
     if found.receipts.is_empty() && !allow_none {
         let names = places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ");
-        let others = match found.passed_over {
+        let others = match found.passed_over.len() {
             0 => String::new(),
             1 => " (1 other file is there)".to_owned(),
             n => format!(" ({n} other files are there)"),

@@ -36,9 +36,14 @@ pub(crate) fn plan(found: Found, asked: &Asked) -> Story {
         absent.iter().map(|path| format!("{} is not there", path.display())).collect();
     let mut lying = distinct(receipts, &mut notes);
     lying.sort_by(|a, b| order(&a.receipt).cmp(&order(&b.receipt)));
-    if passed_over > 0 {
-        let be = if passed_over == 1 { "is no receipt and was" } else { "are no receipts and were" };
-        notes.push(format!("{} {be} passed over", kit::counted(passed_over, "file")));
+    match passed_over.as_slice() {
+        [] => {}
+        [one] => notes.push(format!("{} is no receipt and was passed over", one.display())),
+        [first, ..] => notes.push(format!(
+            "{} files are no receipts and were passed over, such as {}",
+            passed_over.len(),
+            first.display()
+        )),
     }
     let mut runs: Vec<Run> = lying.iter().enumerate().map(|(at, lying)| run(at + 1, lying)).collect();
     supersede(&mut runs, &lying);

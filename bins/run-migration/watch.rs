@@ -78,7 +78,7 @@ impl Watch {
     async fn open(&self) -> Result<tokio::sync::MutexGuard<'_, Option<Session>>, String> {
         let mut session = self.session.lock().await;
         if session.as_ref().is_none_or(Session::is_closed) {
-            let opened = postgres::connect(&self.cx, &self.target).await;
+            let opened = postgres::connect_once(&self.cx, &self.target).await;
             *session = Some(opened.map_err(|failure| failure.chain().join(": "))?);
         }
         Ok(session)

@@ -116,7 +116,11 @@ impl Plan for TagRelease {
             actions.push(
                 Action::new(
                     RELEASE,
-                    format!("create the {kind} {name} of {tag} as a draft"),
+                    if name == tag {
+                        format!("create the {kind} {name} as a draft")
+                    } else {
+                        format!("create the {kind} {name:?} of {tag} as a draft")
+                    },
                     "delete the release, if it still is the same",
                 )
                 .detail(body.clone()),

@@ -53,6 +53,19 @@ async fn a_link_of_a_steps_name_is_that_step() {
     }
 }
 
+/// `tag-release --version v2.1.0` means a version to release, and success would be taken for that of the release.
+#[tokio::test]
+async fn the_version_beside_other_arguments_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [["--version", "v2.1.0"], ["--dry-run", "-V"]] {
+        let mut command = scrubbed(CUTOVER, dir.path());
+        command.arg("tag-release").args(args);
+        let ran =
+            run(command).await.expect(2).says(&["which version of the step this is", "tag-release --help"]);
+        assert_eq!(ran.stdout, "");
+    }
+}
+
 /// Longer ones are broken again by a terminal of 80 columns, in the middle of what was broken by hand.
 #[test]
 fn the_lines_of_every_help_fit_a_terminal() {

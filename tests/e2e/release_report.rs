@@ -92,7 +92,7 @@ async fn half_a_release_is_drawn_with_what_is_missing_and_the_way_back() {
         "No receipt of wait-healthy",
         "$ gh run download 7 --repo o/r --pattern 'receipts-*' --dir receipts",
         "$ backup-db --undo receipts/receipts-backup-db/backup-db.json",
-        "note: 3 files are no receipts and were passed over",
+        "note: 3 files are no receipts and were passed over, such as receipts/receipts-backup-db/.receipt-x.tmp",
         "verdict=killed",
         "changes=1",
         "in-doubt=1",

@@ -110,7 +110,7 @@ impl Database {
 /// Connects. A name that does not resolve yet and a connection that ends half-way may be otherwise at the next look; a role that is
 /// refused is not.
 async fn connect(cx: &Cx, target: &Target) -> Result<Session, Failure> {
-    postgres::connect(cx, target).await.map_err(|failure| {
+    postgres::connect_once(cx, target).await.map_err(|failure| {
         let passes = |line: &String| {
             line.starts_with("the host name ") || line.contains("error communicating with the server")
         };

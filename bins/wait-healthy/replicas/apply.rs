@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kit::Failure;
+use kit::{Cx, Failure};
 use serde_json::json;
 
 use super::change::{Change, Named};
@@ -15,21 +15,40 @@ use crate::kinds::cluster::client::segment;
 /// The least time for a writing request: a master that is busy answers late, and by itself after 30 seconds.
 const LEAST: Duration = Duration::from_secs(45);
 
-/// Makes the change. There is no token: without an answer, or with a server's error, it is looked whether it took effect.
+/// The pauses before a change is tried again where the cluster was busy or did not answer. Each change sets a value.
+const AGAIN: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+
+/// Makes the change. There is no token: without an answer, or with a server's error, it is looked whether it took effect,
+/// and what did not is tried again.
 pub(super) async fn make(
+    cx: &Cx,
     client: &Client,
     keeper: Keeper,
     change: &Change,
     limit: Duration,
 ) -> Result<(), Failure> {
     let limit = limit.max(LEAST);
-    match change {
-        Change::Replicas { indexes, before, after } => {
-            replicas(client, indexes, (before, after), limit).await
+    let mut pauses = AGAIN.into_iter();
+    let (mut is_again, mut is_in_doubt) = (false, false);
+    loop {
+        let made = match change {
+            Change::Replicas { indexes, before, after } => {
+                replicas(client, indexes, (before, after), limit, is_again).await
+            }
+            Change::Saved { before, after } => {
+                keep(client, keeper, (before.as_ref(), after.as_ref()), limit, is_again).await
+            }
+        };
+        let Err(failure) = made else { return made };
+        is_in_doubt |= !failure.is_untouched();
+        let failure = failure.untouched(!is_in_doubt);
+        let Some(pause) = pauses.next().filter(|_| failure.is_transient()) else { return Err(failure) };
+        cx.report().say(&format!("{failure}: {}; trying again", failure.chain().join(": ")));
+        // A run that is cancelled here ends with what is known of the attempts.
+        if cx.or_cancelled(cx.pause(pause)).await.is_err() {
+            return Err(failure);
         }
-        Change::Saved { before, after } => {
-            keep(client, keeper, (before.as_ref(), after.as_ref()), limit).await
-        }
+        is_again = true;
     }
 }
 
@@ -39,12 +58,17 @@ async fn replicas(
     changed: &[Named],
     (before, after): (&str, &str),
     limit: Duration,
+    is_again: bool,
 ) -> Result<(), Failure> {
     let attempt = format!("set number_of_replicas to {after}");
     // No request can say what it expects to find, so it is looked for right before.
     if let Some(other) =
         differs(client, changed, before, limit).await.map_err(|failure| failure.untouched(true))?
     {
+        // It took effect after it had been looked for.
+        if is_again && differs(client, changed, after, limit).await.is_ok_and(|differs| differs.is_none()) {
+            return Ok(());
+        }
         return Err(Failure::waiting(&attempt)
             .because(format!("somebody has changed it meanwhile: {other}"))
             .help("run the same command again, which looks anew")
@@ -89,6 +113,7 @@ async fn keep(
     keeper: Keeper,
     (before, after): (Option<&Saved>, Option<&Saved>),
     limit: Duration,
+    is_again: bool,
 ) -> Result<(), Failure> {
     let attempt =
         if after.is_some() { "save the numbers of copies" } else { "drop the saved numbers of copies" };
@@ -99,6 +124,9 @@ async fn keep(
             .help("run the same command again, which looks anew")
             .untouched(true)
     };
+    if is_again && there.as_ref() == after {
+        return Ok(());
+    }
     if there.as_ref() != before {
         return Err(meanwhile());
     }

@@ -72,7 +72,7 @@ pub(crate) async fn change(
         return Ok(Then::Stop(outcome));
     }
     for (id, change) in &changes.changes {
-        cx.act(id, change, apply::make(client, world.keeper, change, limit)).await?;
+        cx.act(id, change, apply::make(cx, client, world.keeper, change, limit)).await?;
     }
     prove(cx, client, &world, &changes, limit).await?;
     if wish.act == Act::ForgetReplicas {
@@ -109,7 +109,7 @@ async fn take_back(
     }
     for (id, change) in &back.changes.changes {
         let Some(record) = back.takes.get(id) else { continue };
-        cx.act_undo(id, record, apply::make(client, world.keeper, change, limit)).await?;
+        cx.act_undo(id, record, apply::make(cx, client, world.keeper, change, limit)).await?;
     }
     prove(cx, client, world, &back.changes, limit).await?;
     cx.output("indexes", back.changes.indexes().to_string());

@@ -46,6 +46,8 @@ pub(super) fn failure(attempt: impl Into<String>, trouble: &Trouble) -> Failure 
     let failure = Failure::failed(attempt).because(trouble.reason.clone());
     // Refused requests have had no effect; a server's error, and none at all, say nothing of that.
     let failure = failure.untouched(trouble.status.is_some_and(|status| status < 500));
+    // 429 is what a full queue answers: https://www.elastic.co/docs/troubleshoot/elasticsearch/rejected-requests
+    let failure = failure.transient(trouble.status.is_none_or(|status| status == 429 || status >= 500));
     match &trouble.help {
         Some(help) => failure.help(help.clone()),
         None => failure,

@@ -108,6 +108,11 @@ impl Failure {
         self.transient
     }
 
+    /// Whether the call surely had no effect.
+    pub fn is_untouched(&self) -> bool {
+        self.untouched
+    }
+
     /// The lines of the cause chain, outermost first, without repetitions: SDK errors often say at one level what
     /// they say again at the next.
     pub fn chain(&self) -> Vec<String> {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, FromArgMatches as _};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -120,6 +121,7 @@ fn prepare(
     env: Env,
 ) -> Result<(ArgMatches, Cx), Stop> {
     let command = full_command(step, commit);
+    let is_alone = argv.len() <= 2;
     let mut argv = with_inputs(&command, &argv, &env);
     let undo = match value_of(&argv, "undo") {
         None => None,
@@ -137,7 +139,19 @@ fn prepare(
         }
     };
     let arguments = recorded(&command, &argv);
-    let matches = command.try_get_matches_from(&argv).map_err(Stop::Clap)?;
+    let matches = command.try_get_matches_from(&argv).map_err(|error| {
+        // Success would be taken for that of the step, where a version to release was meant.
+        if error.kind() == ErrorKind::DisplayVersion && !is_alone {
+            return Failure::usage("read the arguments")
+                .because("--version says which version of the step this is, and nothing else is done with it")
+                .help(format!(
+                    "leave it out, or the other arguments; {} --help shows what there is",
+                    step.name
+                ))
+                .into();
+        }
+        Stop::Clap(error)
+    })?;
     let common = Common::from_arg_matches(&matches).map_err(Stop::Clap)?;
     let now = OffsetDateTime::now_utc();
     let run = uuid::Uuid::new_v4().to_string();

@@ -21,6 +21,6 @@ mod tls;
 
 pub use args::PgArgs;
 pub use manifest::{Locale, Manifest, Rung};
-pub use session::{Canceller, Identity, Notice, ServerVersion, Session, connect, failure};
+pub use session::{Canceller, Identity, Notice, ServerVersion, Session, connect, connect_once, failure};
 pub use target::{ChannelBinding, ChildEnv, SslMode, Target};
 pub use tokio_postgres;

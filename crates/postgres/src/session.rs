@@ -11,6 +11,7 @@ use std::time::Duration;
 use kit::{Cx, Failure};
 use serde::Serialize;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_postgres::config::{ChannelBinding as Binding, SslMode as Tls};
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::{AsyncMessage, Client, Config, Error, SimpleQueryMessage};
@@ -116,26 +117,52 @@ struct Shared {
 /// More notices than this are counted, not kept.
 const NOTICES: usize = 1000;
 
+/// How long a server that has no room now, or starts up, is asked again.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The pause between two attempts.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// Opens a connection and asks the server who it is.
 ///
-/// The whole attempt takes at most `target.connect_timeout`. An error (exit 1, without effect) says what to do about
-/// each of: unknown host, unreachable server, refused password, missing database, refused TLS, too many connections
-/// (transient), a server that is starting up (transient).
+/// Each attempt takes at most `target.connect_timeout`. A server that has too many connections, starts up or shuts down is
+/// asked again for a minute. An error (exit 1, without effect) says what to do about each of: unknown host, unreachable server
+/// (transient), refused password, missing database, refused TLS, and those two (transient).
 pub async fn connect(cx: &Cx, target: &Target) -> Result<Session, Failure> {
+    open(cx, target, PATIENCE).await
+}
+
+/// [`connect`] in one attempt, for who looks again anyway.
+pub async fn connect_once(cx: &Cx, target: &Target) -> Result<Session, Failure> {
+    open(cx, target, Duration::ZERO).await
+}
+
+async fn open(cx: &Cx, target: &Target, patience: Duration) -> Result<Session, Failure> {
     let connector = tls::connector(target)?;
     let config = config(target);
-    let opening = async {
-        if let Some(failure) = unknown_host(target).await {
-            return Err(failure);
+    let until = (Instant::now() + patience).min(cx.deadline());
+    let opened = loop {
+        let opening = async {
+            if let Some(failure) = unknown_host(target).await {
+                return Err((failure, false));
+            }
+            let opened = config.connect(connector.clone()).await;
+            opened.map_err(|error| (explain_connect(target, &error), has_no_room_now(&error)))
+        };
+        let opened = match target.connect_timeout {
+            None => cx.or_cancelled(opening).await?,
+            Some(time) => cx.or_cancelled(tokio::time::timeout(time, opening)).await?.unwrap_or_else(|_| {
+                let why = format!("no answer within {} s", time.as_secs());
+                Err((unreachable(target, &why), false))
+            }),
+        };
+        match opened {
+            Err((failure, true)) if Instant::now() + AGAIN < until => {
+                cx.report().say(&format!("{failure}: {}; trying again", failure.chain().join(": ")));
+                cx.or_cancelled(cx.pause(AGAIN)).await?;
+            }
+            opened => break opened.map_err(|(failure, _)| failure),
         }
-        config.connect(connector.clone()).await.map_err(|error| explain_connect(target, &error))
-    };
-    let opened = match target.connect_timeout {
-        None => cx.or_cancelled(opening).await?,
-        Some(time) => cx
-            .or_cancelled(tokio::time::timeout(time, opening))
-            .await?
-            .unwrap_or_else(|_| Err(unreachable(target, &format!("no answer within {} s", time.as_secs())))),
     };
     let (client, mut connection) = opened?;
     let shared = Arc::new(Mutex::new(Shared::default()));
@@ -399,6 +426,12 @@ fn explain_certificate(target: &Target, text: &str) -> Failure {
             "give the authority that signed it with --ssl-root-cert (for RDS https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem); --sslmode require encrypts without knowing to whom",
         )
     }
+}
+
+/// What passes by itself, as the server says.
+fn has_no_room_now(error: &Error) -> bool {
+    let codes = [SqlState::TOO_MANY_CONNECTIONS, SqlState::CANNOT_CONNECT_NOW];
+    error.code().is_some_and(|code| codes.contains(code))
 }
 
 fn explain_refusal(target: &Target, failed: Failure, db: &DbError) -> Failure {

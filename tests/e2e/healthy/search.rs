@@ -219,7 +219,7 @@ async fn killed_at_any_write_and_run_again_it_ends_the_same() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_is_looked_for_and_a_servers_error_stops_it_part_way() {
+async fn an_answer_that_is_lost_is_looked_for_and_what_a_busy_server_did_not_do_is_tried_again() {
     let search = Search::start("7.17.0", 5, &INDEXES).await;
     for nth in 1..=3 {
         search.state().writes.clear();
@@ -231,11 +231,31 @@ async fn an_answer_that_is_lost_is_looked_for_and_a_servers_error_stops_it_part_
     }
     search.state().writes.clear();
     search.state().fault = Some(Fault::Unavailable(3));
-    Terminal::new().set(&search, "2").await.expect(4).says(&[
+    Terminal::new().set(&search, "2").await.expect(0).says(&[
+        "set number_of_replicas to 2: ",
         "failed to process cluster event within 30s",
+        "; trying again",
+    ]);
+    search.state().fault = None;
+    Terminal::new().restore(&search).await.expect(0);
+    search.state().writes.clear();
+    let fault = |status, kind, reason| Fault::Refused { from: 3, times: 1000, status, kind, reason };
+    search.state().fault = Some(fault(503, "process_cluster_event_timeout_exception", "busy"));
+    Terminal::new().set(&search, "2").await.expect(4).says(&[
+        "busy",
         "done: save the numbers of copies of 3 indexes",
         "in doubt: set number_of_replicas of 2 indexes from 1 to 2",
     ]);
+    search.state().writes.clear();
+    // A full queue has done nothing, and the copies are saved already.
+    search.state().fault = Some(Fault::Refused {
+        from: 1,
+        times: 1000,
+        status: 429,
+        kind: "es_rejected_execution_exception",
+        reason: "full",
+    });
+    Terminal::new().set(&search, "2").await.expect(1).says(&["full", "nothing was changed"]);
     search.state().fault = None;
     Terminal::new().set(&search, "2").await.expect(0);
     Terminal::new().restore(&search).await.expect(0);

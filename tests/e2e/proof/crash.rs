@@ -178,6 +178,9 @@ async fn survives(case: &Case, wanted: &Undisturbed, point: &Point, next: Next) 
     if stage.counts_effects() {
         assert_eq!(found, wanted.effects, "{place}: the number of effects");
     }
+    if let Some(front) = stage.front() {
+        assert_eq!(front.unmatched(), [""; 0], "{place}: calls that nobody answers");
+    }
     if next == Next::AgainWithReceipt && stage.is_undoable() {
         undo(&*stage, "receipt.json").await.expect(0);
         comes_back(&*stage, &wanted.before, &format!("{place}, and taken back")).await;

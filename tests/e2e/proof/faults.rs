@@ -180,6 +180,7 @@ async fn outcome(case: &Case, usual: &Usual, wrong: Wrong) -> Option<String> {
     let ran = run(command).await;
     if let Some(front) = stage.front() {
         front.set_faults([]);
+        assert_eq!(front.unmatched(), [""; 0], "{place}: calls that nobody answers");
     }
     if let Some(github) = stage.github() {
         github.clear_faults();
