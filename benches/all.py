@@ -19,7 +19,7 @@ from pathlib import Path
 
 from common import ROOT, built
 
-BENCHES = ["start-up", "register-task-def", "changeset-review", "copy-objects", "backup-db"]
+BENCHES = ["start-up", "size", "clean-build", "register-task-def", "changeset-review", "copy-objects", "backup-db"]
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- table -->\n", "<!-- end -->"
 HEAD = "| bench | measured on | of | figure | goal, at most | |\n|---|---|---|---|---|---|\n"

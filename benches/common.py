@@ -348,6 +348,16 @@ def verdict(what: str, value: float, goal: float, unit: str = "") -> None:
     shown = [f"1/{1 / figure:.3g}" if figure < 0.2 and not unit else f"{figure:.3g}{unit}" for figure in (value, goal)]
     met = "met" if value <= goal else "missed"
     print(f"{what}: {shown[0]}, goal at most {shown[1]}: {met}")
+    row([what, *shown, met])
+
+
+def figure(what: str, text: str) -> None:
+    """A figure that has no goal."""
+    print(f"{what}: {text}")
+    row([what, text, "", ""])
+
+
+def row(cells: list[str]) -> None:
     if rows := os.environ.get("CUTOVER_BENCH_ROWS"):
         with open(rows, "a") as file:
-            file.write(json.dumps([what, *shown, met]) + "\n")
+            file.write(json.dumps(cells) + "\n")
