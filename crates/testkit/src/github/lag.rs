@@ -34,7 +34,8 @@ impl Lag {
     /// The state that answers this request, if it is not the present one.
     pub(super) fn before(&mut self, method: &Method, path: &str) -> Option<&mut State> {
         let behind = self.behind.as_mut()?;
-        let is_read = method == Method::GET && EVENTUAL.iter().any(|part| path.contains(part));
+        let is_eventual = EVENTUAL.iter().any(|part| path.contains(part)) && !path.contains("/jobs");
+        let is_read = method == Method::GET && is_eventual;
         let told = behind.told.entry(path.to_owned()).or_default();
         if !is_read || (*told >= READS && Instant::now() > behind.until) {
             return None;
