@@ -65,7 +65,7 @@ pub const STEP: Step = Step {
         },
         Permission {
             action: "logs:DescribeLogGroups",
-            resource: "arn:aws:logs:REGION:ACCOUNT:log-group:*",
+            resource: "*",
             when: "--preflight; without it that check is skipped",
         },
         Permission {
