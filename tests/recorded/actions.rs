@@ -11,7 +11,7 @@ const PREFIXES: [(&str, &str); 1] = [
 ];
 
 /// Calls that need other actions than their own name says.
-const CALLS: [(&str, &str, &[&str]); 20] = [
+pub(crate) const CALLS: [(&str, &str, &[&str]); 20] = [
     // list_amazons3.html; https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
     ("s3", "HeadBucket", &["s3:ListBucket"]),
     ("s3", "ListObjectsV2", &["s3:ListBucket"]),
@@ -51,9 +51,4 @@ pub(crate) fn of(service: &str, operation: &str) -> Vec<String> {
     }
     let prefix = PREFIXES.iter().find(|(signed, _)| *signed == service).map_or(service, |(_, prefix)| prefix);
     vec![format!("{prefix}:{operation}")]
-}
-
-/// Every action that stands here.
-pub(crate) fn all() -> impl Iterator<Item = &'static str> {
-    CALLS.iter().flat_map(|(_, _, actions)| *actions).copied()
 }

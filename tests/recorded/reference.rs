@@ -144,9 +144,9 @@ fn each_policy_is_as_the_service_authorization_reference_has_its_actions() {
 #[test]
 fn each_action_of_a_call_has_a_row() {
     let rows = rows();
-    let missing: Vec<&str> = actions::all()
-        .filter(|action| !rows.contains_key(action) && *action != "s3:GetObjectAttributes")
-        .collect();
+    let all = actions::CALLS.iter().flat_map(|(_, _, actions)| *actions).copied();
+    let missing: Vec<&str> =
+        all.filter(|action| !rows.contains_key(action) && *action != "s3:GetObjectAttributes").collect();
     assert_eq!(missing, [""; 0], "no row in reference.txt");
 }
 
