@@ -19,7 +19,7 @@ struct Statement {
 pub(crate) fn policy(step: &Step) -> Value {
     let mut statements: Vec<Statement> = Vec::new();
     for permission in step.permissions.iter().filter(|permission| is_of_aws(permission.action)) {
-        let (resources, condition) = (resources(permission), condition(permission.action));
+        let (resources, condition) = (resources(permission), condition(step.name, permission.action));
         let alike = |it: &&mut Statement| {
             it.when == permission.when && it.resources == resources && it.condition == condition
         };
@@ -74,10 +74,54 @@ fn sid(when: &str) -> String {
     words.map(capital).collect()
 }
 
-/// A role is passed to the tasks that the step registers or starts, and to nothing else.
+/// What narrows an action beyond its resource, by keys that the Service Authorization Reference lists for it.
 ///
-/// Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html#ck_PassedToService>
-fn condition(action: &str) -> Option<Value> {
-    (action == "iam:PassRole")
-        .then(|| json!({"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}))
+/// `s3:ListBucket` has none: `s3:prefix` comes with a listing alone, and whoever may not list is told 403 instead of 404 of an object
+/// that is not there (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>), on which the steps rely.
+/// Nor has `rds:AddTagsToResource`: an instance can have its own tags copied to its snapshots, whatever their keys.
+fn condition(step: &str, action: &str) -> Option<Value> {
+    let tags = |keys: &[&str]| json!({"ForAllValues:StringEquals": {"aws:TagKeys": keys}});
+    Some(match (step, action) {
+        // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_iam-condition-keys.html#ck_PassedToService
+        ("changeset-review" | "deploy-stack", "iam:PassRole") => {
+            json!({"StringEquals": {"iam:PassedToService": "cloudformation.amazonaws.com"}})
+        }
+        (_, "iam:PassRole") => json!({"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}),
+        // These two name the cluster nowhere else.
+        (_, "ecs:ListTasks" | "ecs:RunTask") => {
+            json!({"ArnEquals": {"ecs:cluster": "arn:aws:ecs:REGION:ACCOUNT:cluster/CLUSTER"}})
+        }
+        // Tags at the registration alone:
+        // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/supported-iam-actions-tagging.html
+        ("register-task-def", "ecs:TagResource") => {
+            json!({"StringEquals": {"ecs:CreateAction": "RegisterTaskDefinition"}})
+        }
+        ("deploy-service", "ecs:TagResource" | "ecs:UntagResource") => tags(&["cutover:scaled-from"]),
+        (_, "application-autoscaling:RegisterScalableTarget") => json!({"StringEquals": {
+            "application-autoscaling:service-namespace": "ecs",
+            "application-autoscaling:scalable-dimension": "ecs:service:DesiredCount",
+        }}),
+        (_, "cloudwatch:TagResource" | "cloudwatch:UntagResource") => tags(&["cutover-muted"]),
+        (_, "events:TagResource" | "events:UntagResource") => tags(&["cutover-schedule"]),
+        // https://docs.aws.amazon.com/elasticloadbalancing/latest/userguide/tagging-resources-during-creation.html
+        (_, "elasticloadbalancing:AddTags") => {
+            json!({"StringEquals": {"elasticloadbalancing:CreateAction": "CreateRule"}})
+        }
+        // In lower case, and without the dot at the end:
+        // https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/specifying-rrset-conditions.html
+        (_, "route53:ChangeResourceRecordSets") => json!({"ForAllValues:StringEquals": {
+            "route53:ChangeResourceRecordSetsNormalizedRecordNames": ["NAME", "_cutover.NAME"],
+        }}),
+        // A set is named when it is made, and by its ARN from then on.
+        (
+            _,
+            "cloudformation:CreateChangeSet"
+            | "cloudformation:DeleteChangeSet"
+            | "cloudformation:ExecuteChangeSet",
+        ) => json!({"StringLike": {"cloudformation:ChangeSetName": [
+            "cutover-*",
+            "arn:aws:cloudformation:REGION:ACCOUNT:changeSet/cutover-*",
+        ]}}),
+        _ => return None,
+    })
 }

@@ -86,8 +86,13 @@ pub const STEP: Step = Step {
         },
         Permission {
             action: "cloudformation:DescribeEvents",
-            resource: "*",
+            resource: "arn:aws:cloudformation:REGION:ACCOUNT:stack/STACK/* and arn:aws:cloudformation:REGION:ACCOUNT:changeSet/cutover-*/*",
             when: "AWS's own checks of a change set; without it they are not shown",
+        },
+        Permission {
+            action: "iam:PassRole",
+            resource: "arn:aws:iam::ACCOUNT:role/SERVICE-ROLE",
+            when: "the stack has a service role",
         },
         Permission { action: "cloudformation:ListExports", resource: "*", when: "--delete, --recreate" },
         Permission { action: "cloudformation:ListImports", resource: "*", when: "--delete, --recreate" },

@@ -26,6 +26,12 @@ use crate::follow::Options;
 use crate::observe::Ecs;
 use crate::plan::Request;
 
+/// Both are asked for: what a deployment is of, and itself.
+///
+/// Source: <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-deployment-permissions.html>
+const DEPLOYMENT: &str = "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/SERVICE and arn:aws:ecs:REGION:ACCOUNT:service-deployment/CLUSTER/SERVICE/*";
+const REVISION: &str = "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/SERVICE and arn:aws:ecs:REGION:ACCOUNT:service-revision/CLUSTER/SERVICE/*";
+
 /// The step.
 pub const STEP: Step = Step {
     name: "deploy-service",
@@ -81,7 +87,7 @@ pub const STEP: Step = Step {
         },
         Permission {
             action: "ecs:DescribeServiceDeployments",
-            resource: "arn:aws:ecs:REGION:ACCOUNT:service-deployment/CLUSTER/SERVICE/*",
+            resource: DEPLOYMENT,
             when: "to see ECS's own verdict; else the deployment's id decides",
         },
         Permission {
@@ -89,19 +95,15 @@ pub const STEP: Step = Step {
             resource: "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/SERVICE",
             when: "as the one before, and for --action roll-back",
         },
-        Permission {
-            action: "ecs:DescribeServiceRevisions",
-            resource: "arn:aws:ecs:REGION:ACCOUNT:service-revision/CLUSTER/SERVICE/*",
-            when: "as the one before",
-        },
+        Permission { action: "ecs:DescribeServiceRevisions", resource: REVISION, when: "as the one before" },
         Permission {
             action: "ecs:StopServiceDeployment",
-            resource: "arn:aws:ecs:REGION:ACCOUNT:service-deployment/CLUSTER/SERVICE/*",
+            resource: DEPLOYMENT,
             when: "to roll back a deployment that goes on",
         },
         Permission {
             action: "ecs:ContinueServiceDeployment",
-            resource: "arn:aws:ecs:REGION:ACCOUNT:service-deployment/CLUSTER/SERVICE/*",
+            resource: DEPLOYMENT,
             when: "at a pause, for --action continue and roll-back",
         },
         Permission {

@@ -16,8 +16,8 @@ const WRITE: &str = "actions: write";
 
 /// Time between two looks for a run that was just started.
 const EVERY: Duration = Duration::from_secs(2);
-/// For so long a run that was started may be missing in the list.
-const APPEARS: Duration = Duration::from_mins(2);
+/// For so long a run that was started may be missing, in the list and by its number.
+pub(crate) const APPEARS: Duration = Duration::from_mins(2);
 
 /// What is known before the call: enough to find its run afterwards.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,7 +62,7 @@ pub(crate) async fn dispatch(
                 answer.and_then(|answer| answer.get("workflow_run_id").and_then(serde_json::Value::as_u64));
             if let Some(id) = id {
                 known.set(Some(id));
-                return appear(cx, &attempt, async || observe::run(cx, github, id).await.map(Some)).await;
+                return appear(cx, &attempt, async || observe::seek(cx, github, id).await).await;
             }
             None
         }

@@ -16,6 +16,7 @@ use kit::{
     Step, Wait,
 };
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::apply::Inverse;
 use crate::observe::{Run, observe};
@@ -227,7 +228,9 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
             let call = apply::dispatch(&cx, &github, &request, &inverse, &known);
             match (cx.act(DISPATCH, &inverse, call).await, known.get()) {
                 (Ok(run), _) => (run, true),
-                (Err(failure), Some(id)) => return Err(abandoned(&args, &cx, &github, failure, id).await),
+                (Err(failure), Some(id)) => {
+                    return Err(abandoned(&args, &cx, &github, failure.untouched(false), id).await);
+                }
                 (Err(failure), None) => return Err(failure),
             }
         }
@@ -275,9 +278,16 @@ fn checked(cx: &Cx, request: &Request, plan: &Start, there: &Run) -> Result<(), 
 
 async fn follow(args: &Args, cx: &Cx, github: &Github, workflow: &str, there: Run) -> Result<Run, Failure> {
     let what = format!("the run of {workflow}");
+    let shows = Instant::now() + apply::APPEARS;
     let ended = cx
         .wait(Wait::until(&what, args.interval), async || {
-            let run = observe::run(cx, github, there.id).await?;
+            let run = match observe::seek(cx, github, there.id).await? {
+                Some(run) => run,
+                None if Instant::now() < shows => {
+                    return Ok(Poll::Pending("GitHub does not show it everywhere yet".to_owned()));
+                }
+                None => observe::run(cx, github, there.id).await?,
+            };
             if run.status == "completed" {
                 return Ok(Poll::Ready(run));
             }

@@ -155,6 +155,13 @@ pub(crate) async fn run(cx: &Cx, github: &Github, id: u64) -> Result<Run, Failur
     github.get(cx, Call { attempt: &attempt, permission: READ, path: &path }).await
 }
 
+/// As [`run`]; none where GitHub does not show it, as may be for some seconds after it was started.
+pub(crate) async fn seek(cx: &Cx, github: &Github, id: u64) -> Result<Option<Run>, Failure> {
+    let attempt = format!("look at the run {id} in {}", github.repository());
+    let path = format!("/actions/runs/{id}");
+    github.find(cx, Call { attempt: &attempt, permission: READ, path: &path }).await
+}
+
 pub(crate) async fn jobs(cx: &Cx, github: &Github, id: u64) -> Result<Vec<Job>, Failure> {
     let attempt = format!("look at the jobs of the run {id} in {}", github.repository());
     let path = format!("/actions/runs/{id}/jobs");

@@ -45,9 +45,13 @@ pub const STEP: Step = Step {
     permissions: &[
         permission("sns:ListTopics", "*", "--topic is a name"),
         permission("sns:ListSubscriptionsByTopic", TOPIC, "--topic"),
-        permission("sns:GetSubscriptionAttributes", TOPIC, "--topic"),
-        permission("sns:SetSubscriptionAttributes", TOPIC, "--topic with --action on, off"),
-        permission("cloudwatch:DescribeAlarms", "*", "--alarm, --alarm-prefix"),
+        permission("sns:GetSubscriptionAttributes", "*", "--topic"),
+        permission("sns:SetSubscriptionAttributes", "*", "--topic with --action on, off"),
+        permission(
+            "cloudwatch:DescribeAlarms",
+            "arn:aws:cloudwatch:REGION:ACCOUNT:alarm:*",
+            "--alarm, --alarm-prefix",
+        ),
         permission("cloudwatch:ListTagsForResource", ALARM, "--alarm, --alarm-prefix"),
         permission("cloudwatch:TagResource", ALARM, "alarms with --action on, and its --undo"),
         permission("cloudwatch:DisableAlarmActions", ALARM, "alarms with --action on, and the --undo of off"),

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use aws::Aws;
 use ecs::short;
-use kit::{Code, Cx, ExitCode, Failure, Go, Image, Outcome, Output, Permission, Step};
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Outcome, Output, Permission, Poll, Step};
 use serde_json::Value;
 
 pub use crate::args::RegisterArgs;
@@ -65,7 +65,7 @@ pub const STEP: Step = Step {
         },
         Permission {
             action: "logs:DescribeLogGroups",
-            resource: "arn:aws:logs:REGION:ACCOUNT:log-group:*",
+            resource: "*",
             when: "--preflight; without it that check is skipped",
         },
         Permission {
@@ -196,8 +196,13 @@ async fn register(
     observed: &Observed,
 ) -> Result<(String, Outcome), Failure> {
     let arn = apply::register(cx, clients, document, observed).await?;
-    let seen = observe::definition(cx, clients, &arn).await?;
-    verify::verify(document, &seen)?;
+    cx.read_back(async || {
+        let Some(seen) = observe::describe(cx, clients, &arn).await? else {
+            return Ok(Poll::Pending(format!("{} can't be found yet", short(&arn))));
+        };
+        verify::verify(document, &seen).map(Poll::Ready)
+    })
+    .await?;
     let outcome = Outcome::changed(format!("registered {}", short(&arn)));
     Ok((arn, outcome))
 }
@@ -219,7 +224,11 @@ async fn undo(
         return Ok(outcome);
     }
     apply::deregister(cx, clients, receipt, &registered).await?;
-    verify::deregistered(&observe::registered(cx, clients, receipt).await?)?;
+    cx.read_back(async || {
+        let left = observe::registered(cx, clients, receipt).await?;
+        Ok(verify::deregistered(&left).map_or_else(Poll::Pending, Poll::Ready))
+    })
+    .await?;
     Ok(if kit::Plan::actions(&plan).is_empty() {
         Outcome::unchanged(kit::Plan::unchanged(&plan))
     } else {

@@ -1,11 +1,13 @@
 //! The writing calls, each of which looks before it is made a second time.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use github::{Call, Github, Method, encode};
 use kit::{Cx, Failure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::assets::{Upload, is_it};
 use crate::commit::{self, Kept};
@@ -123,6 +125,20 @@ async fn apply_release(
     Ok(())
 }
 
+/// For so long a release that was just made may not be found by its number (<https://github.com/cli/cli/issues/6599>).
+const SHOWN_WITHIN: Duration = Duration::from_secs(30);
+
+async fn shown(cx: &Cx, github: &Github, call: Call<'_>) -> Result<Release, Failure> {
+    let until = Instant::now() + SHOWN_WITHIN;
+    while Instant::now() < until {
+        if let Some(release) = github.find(cx, call).await? {
+            return Ok(release);
+        }
+        cx.or_cancelled(cx.pause(Duration::from_secs(1))).await?;
+    }
+    github.get(cx, call).await
+}
+
 /// How often an upload is begun.
 const UPLOADS: usize = 3;
 
@@ -135,7 +151,7 @@ async fn upload_asset(cx: &Cx, github: &Github, id: u64, upload: &Upload) -> Res
     let call = Call { attempt: &attempt, permission: WRITE, path: &path };
     let mut left = UPLOADS;
     loop {
-        let release: Release = github.get(cx, call).await?;
+        let release = shown(cx, github, call).await?;
         match release.assets.iter().find(|asset| asset.name == file.name) {
             Some(asset) if is_it(asset, file) => return Ok(json!({"id": asset.id})),
             Some(asset) if asset.state == "uploaded" => {
@@ -162,7 +178,7 @@ async fn upload_asset(cx: &Cx, github: &Github, id: u64, upload: &Upload) -> Res
             return Err(failed);
         }
         cx.report().say(&format!("could not {attempt}, trying again: {}", failed.chain().join(": ")));
-        cx.or_cancelled(cx.pause(std::time::Duration::from_secs(1))).await?;
+        cx.or_cancelled(cx.pause(Duration::from_secs(1))).await?;
     }
 }
 

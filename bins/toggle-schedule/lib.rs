@@ -21,7 +21,8 @@ use crate::observe::{World, observe};
 use crate::plan::{Change, Changes, Rule, Wish};
 use crate::saved::Saved;
 
-const RULE: &str = "arn:aws:events:REGION:ACCOUNT:rule/NAME";
+/// On the default event bus, and on another one.
+const RULE: &str = "arn:aws:events:REGION:ACCOUNT:rule/NAME and arn:aws:events:REGION:ACCOUNT:rule/BUS/NAME";
 
 const fn permission(action: &'static str, resource: &'static str, when: &'static str) -> Permission {
     Permission { action, resource, when }

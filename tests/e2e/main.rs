@@ -23,6 +23,7 @@ mod maintenance;
 mod migrate;
 mod multi_call;
 mod packaging;
+mod permissions;
 mod proof;
 mod rds_snapshot;
 mod recorded_change_sets;

@@ -1,7 +1,8 @@
 //! Which permissions a call of AWS needs.
 //!
-//! Most calls need the action of their own name. The others are listed here, each by the row of the Service Authorization
-//! Reference (<https://docs.aws.amazon.com/service-authorization/latest/reference/>) that says so.
+//! Most calls need the action of their own name. The others are listed here, each by the page of the Service Authorization
+//! Reference (<https://docs.aws.amazon.com/service-authorization/latest/reference/>) that says so; the actions' rows, with resources,
+//! condition keys and dependent actions, are in `reference.txt`.
 
 /// The prefix of a service's actions, where it is not its signing name.
 const PREFIXES: [(&str, &str); 1] = [
@@ -10,7 +11,7 @@ const PREFIXES: [(&str, &str); 1] = [
 ];
 
 /// Calls that need other actions than their own name says.
-const CALLS: [(&str, &str, &[&str]); 19] = [
+pub(crate) const CALLS: [(&str, &str, &[&str]); 20] = [
     // list_amazons3.html; https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
     ("s3", "HeadBucket", &["s3:ListBucket"]),
     ("s3", "ListObjectsV2", &["s3:ListBucket"]),
@@ -29,6 +30,8 @@ const CALLS: [(&str, &str, &[&str]); 19] = [
     // list_amazonecs.html: both act on a role, and pass it; a revision with tags is tagged.
     ("ecs", "RegisterTaskDefinition", &["ecs:RegisterTaskDefinition", "ecs:TagResource", "iam:PassRole"]),
     ("ecs", "RunTask", &["ecs:RunTask", "iam:PassRole"]),
+    // list_awscloudformation.html: a change set has the stack's service role again.
+    ("cloudformation", "CreateChangeSet", &["cloudformation:CreateChangeSet", "iam:PassRole"]),
     // list_awselasticloadbalancingv2.html: a rule with tags is tagged.
     (
         "elasticloadbalancing",

@@ -5,6 +5,7 @@
 
 mod actions;
 mod permissions;
+mod reference;
 mod secrets;
 
 use std::path::PathBuf;

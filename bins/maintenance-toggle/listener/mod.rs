@@ -9,7 +9,7 @@ mod undo;
 use std::collections::BTreeSet;
 
 use aws_sdk_elasticloadbalancingv2::Client;
-use kit::{ActionRecord, Cx, Failure, Go, Outcome, Receipt, clock};
+use kit::{ActionRecord, Cx, Failure, Go, Outcome, Poll, Receipt, clock};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
@@ -66,8 +66,12 @@ pub(crate) async fn run(
     }
     let started = Instant::now();
     make(cx, client, &listener, &switch).await?;
-    let now = Listener { rules: observe::rules(cx, client, &listener.arn).await?, ..listener.clone() };
-    proven(&wish, &now)?;
+    let mut now = listener.clone();
+    cx.read_back(async || {
+        now.rules = observe::rules(cx, client, &listener.arn).await?;
+        Ok(proven(&wish, &now).map_or_else(Poll::Pending, Poll::Ready))
+    })
+    .await?;
     if !args.no_fetch {
         answers_at(cx, request, &BTreeSet::new(), std::slice::from_ref(&listener.dns)).await?;
     }
@@ -129,15 +133,13 @@ async fn make(cx: &Cx, client: &Client, listener: &Listener, switch: &Switch) ->
     Ok(())
 }
 
-/// A fresh look at the rules.
-fn proven(wish: &Wish, listener: &Listener) -> Result<(), Failure> {
-    let again = plan::plan(wish, listener)?;
-    if again.changes.is_empty() {
-        return Ok(());
+/// Whether the rules are as wished, by a plan that would change nothing more; the error says what is not so.
+fn proven(wish: &Wish, listener: &Listener) -> Result<(), String> {
+    match plan::plan(wish, listener) {
+        Ok(again) if again.changes.is_empty() => Ok(()),
+        Ok(_) => Err(format!("the rules of {} are not what they should be", listener.what)),
+        Err(failure) => Err(format!("{failure}: {}", failure.chain().join(": "))),
     }
-    Err(Failure::unverified(format!("change the rules of {}", listener.what))
-        .because("they are not what they should be")
-        .help("somebody else has changed them: see --action status"))
 }
 
 fn tell(cx: &Cx, wish: &Wish, listener: &Listener) -> Result<(), Failure> {

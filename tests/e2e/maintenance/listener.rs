@@ -209,6 +209,19 @@ async fn killed_at_any_call_of_a_listener_the_next_run_ends_right() {
     }
 }
 
+/// <https://github.com/hashicorp/terraform-provider-aws/issues/20442>
+#[tokio::test]
+async fn rules_that_are_read_as_they_were_are_read_again() {
+    let balancer = Balancer::with(&[(1, ""), (2, "*.theboss.io")]).await;
+    let before = balancer.rules().await;
+    balancer.world.front.set_faults([CREATE, MOVE, DELETE].map(|at| Fault::lag(at, 0)));
+    balancer.on(&[]).await.expect(0).says(&["waiting for the changes to be read back"]);
+    assert_eq!(balancer.world.writes(), [CREATE, MOVE]);
+    balancer.world.front.set_faults([DELETE, MOVE].map(|at| Fault::lag(at, 0)));
+    balancer.off(&[]).await.expect(0).says(&["waiting for the changes to be read back"]);
+    assert_eq!(balancer.rules().await, before);
+}
+
 #[tokio::test]
 async fn a_run_of_a_listener_is_taken_back() {
     let balancer = Balancer::with(&[(1, ""), (2, "")]).await;

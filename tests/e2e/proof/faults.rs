@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
-use testkit::front::{Effect, Fault};
+use testkit::front::{EVENTUAL, Effect, Fault};
 use testkit::github;
 
-use super::{Case, Place, again, command, seen};
+use super::{Case, Place, again, command, effects, seen};
 use crate::world::run;
 
 /// What goes wrong.
@@ -29,10 +30,14 @@ pub(crate) enum Wrong {
     Skewed,
     FullDisk,
     NoReader,
+    Behind,
 }
 
+/// How long reads are behind at least: some tries of a client that looks again.
+const LAG: Duration = Duration::from_millis(300);
+
 impl Wrong {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Throttled,
         Self::ServerErrors,
         Self::Unavailable,
@@ -43,6 +48,7 @@ impl Wrong {
         Self::Skewed,
         Self::FullDisk,
         Self::NoReader,
+        Self::Behind,
     ];
 
     /// For the table's head.
@@ -58,6 +64,7 @@ impl Wrong {
             Self::Skewed => "clock is wrong",
             Self::FullDisk => "disk full",
             Self::NoReader => "stdout closed",
+            Self::Behind => "reads are behind",
         }
     }
 
@@ -91,6 +98,12 @@ impl Wrong {
                 "RequestTimeTooSkewed",
                 "The difference between the request time and the current time is too large.",
             )],
+            Self::Behind => {
+                let is_eventual =
+                    |at: &&String| at.split_once(':').is_some_and(|(service, _)| EVENTUAL.contains(&service));
+                let lag = u64::try_from(LAG.as_millis()).unwrap();
+                writes.iter().filter(is_eventual).map(|at| Fault::lag(at.as_str(), lag)).collect()
+            }
             Self::FullDisk | Self::NoReader => Vec::new(),
         }
     }
@@ -118,7 +131,7 @@ impl Wrong {
                 "Resource not accessible by integration",
             ))),
             Self::Expired => Some(github::Fault::all(answer(401, &[], "Bad credentials")).from(3)),
-            Self::Slow | Self::Skewed | Self::FullDisk | Self::NoReader => None,
+            Self::Slow | Self::Skewed | Self::FullDisk | Self::NoReader | Self::Behind => None,
         }
     }
 }
@@ -129,6 +142,7 @@ struct Usual {
     after: Value,
     operations: Vec<String>,
     writes: Vec<String>,
+    effects: BTreeMap<String, usize>,
     /// How many calls of another place.
     elsewhere: usize,
 }
@@ -148,7 +162,8 @@ async fn usual(case: &Case) -> Usual {
     let writes = front.map(|front| names(front.writes())).unwrap_or_default();
     let spots = stage.place().map(Place::points).unwrap_or_default();
     let elsewhere = spots.iter().filter(|spot| spot.line == 1).map(|spot| spot.nth).max().unwrap_or(0);
-    Usual { before, after: seen(&*stage).await, operations, writes, elsewhere }
+    let effects = effects(&*stage, false);
+    Usual { before, after: seen(&*stage).await, operations, writes, effects, elsewhere }
 }
 
 /// What came of it, for the table; `None` where this can't happen to the step.
@@ -166,10 +181,12 @@ async fn outcome(case: &Case, usual: &Usual, wrong: Wrong) -> Option<String> {
             command.stdout(Stdio::from(OwnedFd::from(writer)));
         }
         _ => {
-            let aws = stage.front().map(|front| {
-                front.set_faults(wrong.of_aws(&usual.operations, &usual.writes));
-            });
-            let hub = stage.github().zip(wrong.of_github()).map(|(github, fault)| github.fault(fault));
+            let faults = wrong.of_aws(&usual.operations, &usual.writes);
+            let aws = stage.front().filter(|_| !faults.is_empty()).map(|front| front.set_faults(faults));
+            let hub = match wrong {
+                Wrong::Behind => stage.github().map(|github| github.lag(LAG)),
+                _ => stage.github().zip(wrong.of_github()).map(|(github, fault)| github.fault(fault)),
+            };
             // Where a run has AWS too, it is AWS that is troubled.
             let place = stage.place().filter(|_| aws.is_none());
             let place = place.and_then(|place| place.trouble(wrong, usual.elsewhere).then_some(()));
@@ -178,6 +195,7 @@ async fn outcome(case: &Case, usual: &Usual, wrong: Wrong) -> Option<String> {
     }
     command.args(["--timeout", if wrong == Wrong::Slow { "6s" } else { "60s" }]);
     let ran = run(command).await;
+    let done = effects(&*stage, false);
     if let Some(front) = stage.front() {
         front.set_faults([]);
         assert_eq!(front.unmatched(), [""; 0], "{place}: calls that nobody answers");
@@ -204,6 +222,9 @@ async fn outcome(case: &Case, usual: &Usual, wrong: Wrong) -> Option<String> {
         1..=3 => assert_eq!(now, usual.before, "exit {} changed nothing: {story}", ran.code),
         _ => {}
     }
+    if wrong == Wrong::Behind && ran.code == 0 {
+        assert_eq!(done, usual.effects, "nothing is written twice on what was read too early: {story}");
+    }
     if ran.code != 0 {
         assert!(ran.stderr.contains("error: ") && ran.stderr.contains("state: "), "it is told: {story}");
     }
@@ -227,7 +248,8 @@ fn rows(page: &str) -> BTreeMap<String, Vec<String>> {
     cells.map(|mut cells| (cells.remove(0), cells)).collect()
 }
 
-/// Each row is this test's own: `CUTOVER_RELIABILITY=write` puts what was seen into the page.
+/// Each row is this test's own: `CUTOVER_RELIABILITY=write` puts what was seen into the page, `CUTOVER_FAULT` takes one column of it,
+/// by its head.
 async fn told(case: &Case) {
     let usual = usual(case).await;
     let whole = std::env::var("CUTOVER_MATRIX").is_ok_and(|extent| extent == "whole");
@@ -235,16 +257,22 @@ async fn told(case: &Case) {
     let name = format!("`{}` {}", case.step, case.does);
     let text = std::fs::read_to_string(page()).unwrap();
     let written = rows(&text).remove(&name).unwrap_or_default();
-    let mut cells = Vec::new();
-    for (place, wrong) in Wrong::ALL.into_iter().enumerate() {
-        if !(whole || writes || (place + name.len()) % 3 == 0) {
+    let alone = std::env::var("CUTOVER_FAULT").ok();
+    let mut cells = written.clone();
+    cells.resize(Wrong::ALL.len(), String::new());
+    for ((place, wrong), cell) in Wrong::ALL.into_iter().enumerate().zip(&mut cells) {
+        let is_asked = match &alone {
+            Some(alone) => alone == wrong.word(),
+            None => whole || writes || (place + name.len()) % 3 == 0,
+        };
+        if !is_asked {
             continue;
         }
-        let cell = outcome(case, &usual, wrong).await.unwrap_or_else(|| "n/a".to_owned());
+        let found = outcome(case, &usual, wrong).await.unwrap_or_else(|| "n/a".to_owned());
         if !writes {
-            assert_eq!(written.get(place), Some(&cell), "{name}, {}: docs/reliability.md", wrong.word());
+            assert_eq!(*cell, found, "{name}, {}: docs/reliability.md", wrong.word());
         }
-        cells.push(cell);
+        *cell = found;
     }
     if writes {
         put(&name, &cells);

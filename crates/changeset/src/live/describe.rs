@@ -123,14 +123,20 @@ impl Cfn {
     ) -> Result<DescribeChangeSetOutput, Failure> {
         let values = (form == Form::Values).then_some(true);
         let call = self.client.describe_change_set().change_set_name(arn).set_include_property_values(values);
-        cx.or_cancelled(call.set_next_token(token).send())
-            .await?
-            .map_err(|error| self.undescribed(arn, error))
+        let call = call.set_next_token(token);
+        loop {
+            match cx.or_cancelled(call.clone().send()).await? {
+                Ok(page) => return Ok(page),
+                Err(error) if is_not_found(&error) && self.recent.may_be_unknown() => {
+                    cx.or_cancelled(cx.pause(self.every)).await?;
+                }
+                Err(error) => return Err(self.undescribed(arn, error)),
+            }
+        }
     }
 
     fn undescribed(&self, arn: &str, error: SdkError<DescribeChangeSetError>) -> Failure {
-        let gone =
-            error.as_service_error().is_some_and(DescribeChangeSetError::is_change_set_not_found_exception);
+        let gone = is_not_found(&error);
         let failed = failure(attempt(arn), "cloudformation:DescribeChangeSet", &self.arn("*"), error);
         if gone {
             failed.help(
@@ -140,6 +146,10 @@ impl Cfn {
             failed
         }
     }
+}
+
+fn is_not_found(error: &SdkError<DescribeChangeSetError>) -> bool {
+    error.as_service_error().is_some_and(DescribeChangeSetError::is_change_set_not_found_exception)
 }
 
 fn attempt(arn: &str) -> String {

@@ -180,7 +180,9 @@ impl Cfn {
             TemplateSource::Url(url) => call.template_url(url),
             TemplateSource::Previous => call.use_previous_template(true),
         };
-        match call.send().await {
+        let sent = call.send().await;
+        self.recent.made();
+        match sent {
             Ok(answer) => match (answer.id(), answer.stack_id()) {
                 (Some(arn), Some(stack_id)) => {
                     Ok(SetRef { arn: arn.to_owned(), stack_id: stack_id.to_owned() })

@@ -10,6 +10,7 @@ mod first_failure;
 mod follow;
 mod make;
 mod operate;
+mod recent;
 mod sets;
 mod source;
 mod stack;
@@ -42,6 +43,7 @@ pub struct Cfn {
     account: String,
     region: String,
     every: Duration,
+    recent: recent::Recent,
 }
 
 impl Cfn {
@@ -53,6 +55,7 @@ impl Cfn {
             account: aws.account.clone(),
             region: aws.region.clone(),
             every: Duration::from_secs(3),
+            recent: recent::Recent::default(),
         }
     }
 

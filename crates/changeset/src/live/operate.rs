@@ -14,6 +14,7 @@ impl Cfn {
     /// Source: <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ExecuteChangeSet.html>
     pub async fn execute(&self, set: &SetRef, token: &str) -> Result<(), Failure> {
         let call = self.client.execute_change_set().change_set_name(&set.arn).client_request_token(token);
+        self.recent.executed();
         let attempt =
             format!("execute the change set {} of stack {}", set_of(&set.arn), short(&set.stack_id));
         let sent = call.send().await.map(drop);

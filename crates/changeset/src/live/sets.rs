@@ -104,7 +104,10 @@ impl Cfn {
     /// Source: <https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DeleteChangeSet.html>
     pub async fn delete_set(&self, set: &SetRef) -> Result<(), Failure> {
         match self.client.delete_change_set().change_set_name(&set.arn).send().await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.recent.deleted(&set.arn);
+                Ok(())
+            }
             Err(error)
                 if matches!(error.code(), Some("ChangeSetNotFound" | "ChangeSetNotFoundException"))
                     || is_absent(&error) =>
@@ -124,13 +127,19 @@ impl Cfn {
     /// change sets, or resources, is let alone. `token` makes a second try the same as the first.
     pub async fn delete_shell(&self, cx: &Cx, stack_id: &str, token: &str) -> Result<Shell, Failure> {
         let kept = |why: String| Ok(Shell::Kept(why));
-        let Some(stack) = self.observe_stack(cx, stack_id).await? else { return Ok(Shell::Deleted) };
+        let stack = loop {
+            match self.observe_stack(cx, stack_id).await? {
+                Some(stack) => break stack,
+                None if self.recent.may_be_unknown() => cx.or_cancelled(cx.pause(self.every)).await?,
+                None => return Ok(Shell::Deleted),
+            }
+        };
         match stack.phase() {
             Phase::Deleted => return Ok(Shell::Deleted),
             Phase::Review => {}
             _ => return kept(format!("it is {}", stack.status)),
         }
-        // DeleteChangeSet of nested ones goes on after its answer.
+        // DeleteChangeSet of nested ones goes on after its answer, and the list may be behind it.
         let what = format!("the change sets of the empty stack {} to go", stack.name);
         let polls = std::cell::Cell::new(0);
         let left = cx
@@ -138,7 +147,9 @@ impl Cfn {
                 let sets = self.sets(cx, &stack.name).await?;
                 let of_it: Vec<_> = sets.into_iter().filter(|set| set.stack_id == stack_id).collect();
                 polls.set(polls.get() + 1);
-                if of_it.iter().any(|set| set.status.starts_with("DELETE_")) && polls.get() < 30 {
+                let goes =
+                    |set: &SetSummary| set.status.starts_with("DELETE_") || self.recent.is_deleted(&set.arn);
+                if of_it.iter().any(goes) && polls.get() < 30 {
                     return Ok(Poll::Pending(format!("{} left", of_it.len())));
                 }
                 Ok(Poll::Ready(of_it))

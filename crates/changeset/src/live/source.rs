@@ -221,6 +221,7 @@ mod tests {
             account: "123456789012".into(),
             region: region.into(),
             every: std::time::Duration::from_secs(3),
+            recent: crate::live::recent::Recent::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
+use super::lag::Lag;
 use super::{Matcher, Request};
 
 /// On which side of the call's effect the fault strikes.
@@ -38,6 +39,9 @@ pub enum Effect {
     Reset,
     /// The process of this number is killed (SIGKILL) and the connection reset.
     Kill(i32),
+    /// For so many milliseconds after the call has taken effect, and for two of a kind at least, reads of its service are answered
+    /// as they were before; struck [`When::AfterEffect`].
+    Lag(u64),
     /// The call waits until it is released; see [`Hold`] and `POST /_front/release`.
     Hold,
 }
@@ -94,6 +98,11 @@ impl Fault {
         }
     }
 
+    /// Reads that follow the call are behind it for so many milliseconds.
+    pub fn lag(at: impl Into<Matcher>, milliseconds: u64) -> Self {
+        Self::new(at, Effect::Lag(milliseconds)).after_effect()
+    }
+
     #[must_use]
     pub fn after_effect(mut self) -> Self {
         self.when = When::AfterEffect;
@@ -144,6 +153,7 @@ struct Shared {
     held: Mutex<Vec<Held>>,
     next: AtomicU64,
     arrived: Notify,
+    lag: Lag,
 }
 
 #[derive(Clone, Default)]
@@ -154,6 +164,7 @@ impl Faults {
         let rules = faults.into_iter().map(|fault| self.rule(fault)).collect();
         *lock(&self.0.rules) = rules;
         lock(&self.0.held).clear();
+        self.0.lag.forget();
     }
 
     pub(super) fn add(&self, fault: Fault) -> u64 {
@@ -187,6 +198,13 @@ impl Faults {
             }
         }
         strikes
+    }
+
+    /// What reads were answered, where a rule lets the service's reads be behind.
+    pub(super) fn lag(&self, service: &str) -> Option<&Lag> {
+        let rules = lock(&self.0.rules);
+        let lags = |fault: &Fault| matches!(fault.effect, Effect::Lag(_)) && fault.at.service == service;
+        rules.iter().any(|rule| lags(&rule.fault)).then_some(&self.0.lag)
     }
 
     /// Waits until the call is released; false where it was dropped instead.

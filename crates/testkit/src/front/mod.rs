@@ -10,6 +10,7 @@
 mod control;
 mod fault;
 mod forward;
+mod lag;
 mod matcher;
 mod record;
 mod request;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 pub use fault::{Effect, Fault, Hold, When};
 use futures::future::BoxFuture;
+pub use lag::EVENTUAL;
 pub use matcher::Matcher;
 pub use record::{Call, Kind};
 pub use request::{Answer, Request};

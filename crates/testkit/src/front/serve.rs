@@ -26,7 +26,8 @@ use super::Service;
 use super::control;
 use super::fault::{Effect, Faults, Strike, When};
 use super::forward::{Body, Error, Upstream};
-use super::record::{Call, Record};
+use super::lag::Lag;
+use super::record::{Call, Kind, Record};
 use super::request::{Answer, Request};
 
 pub(super) struct State {
@@ -120,8 +121,19 @@ async fn carry_out(
         while let Some(Ok(_)) = body.frame().await {}
         return Ok(response(answer));
     }
+    let lag = state.faults.lag(&request.service);
+    if call.kind == Kind::Read
+        && let Some(stale) = lag.and_then(|lag| lag.stale(request))
+    {
+        call.fault = Some("stale".to_owned());
+        return Ok(response(stale));
+    }
     let answered = answer(state, request, body).await;
     call.effect = answered.is_ok();
+    let answered = match (lag, answered) {
+        (Some(lag), Ok(response)) => Ok(remembered(lag, request, call.kind, strikes, response).await?),
+        (_, answered) => answered,
+    };
     if let Some(answer) = strike(state, request, strikes, When::AfterEffect, call).await? {
         return Ok(response(answer));
     }
@@ -133,6 +145,29 @@ async fn carry_out(
         }
         _ => response,
     }))
+}
+
+/// Keeps the answer to a read for later, and of a write that took effect lets later reads be behind.
+async fn remembered(
+    lag: &Lag,
+    request: &Request,
+    kind: Kind,
+    strikes: &[Strike],
+    answered: Response<Body>,
+) -> Result<Response<Body>, Cut> {
+    let (head, body) = answered.into_parts();
+    let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+    let answer = Answer { status: head.status, headers: head.headers, body };
+    if kind == Kind::Read {
+        lag.answered(request, answer.clone());
+    } else if answer.status.is_success() {
+        for strike in strikes {
+            if let Effect::Lag(milliseconds) = strike.effect {
+                lag.begin(request, &answer, Duration::from_millis(milliseconds));
+            }
+        }
+    }
+    Ok(response(answer))
 }
 
 /// The same bytes, each a frame of its own after a pause.
@@ -186,6 +221,7 @@ async fn strike(
             Effect::Delay(milliseconds) => format!("delay {milliseconds} ms"),
             Effect::Truncate(bytes) => format!("truncate {bytes}"),
             Effect::Trickle(milliseconds) => format!("trickle {milliseconds} ms"),
+            Effect::Lag(milliseconds) => format!("lag {milliseconds} ms"),
             Effect::Reset => "reset".to_owned(),
             Effect::Kill(pid) => format!("kill {pid}"),
             Effect::Hold => "hold".to_owned(),
@@ -202,8 +238,8 @@ async fn strike(
                 return Ok(Some(answer));
             }
             Effect::Delay(milliseconds) => tokio::time::sleep(Duration::from_millis(*milliseconds)).await,
-            // It strikes the answer, when there is one.
-            Effect::Truncate(_) | Effect::Trickle(_) => {}
+            // They strike the answer, when there is one, or those to later calls.
+            Effect::Truncate(_) | Effect::Trickle(_) | Effect::Lag(_) => {}
             Effect::Reset => return Err(Cut),
             Effect::Kill(pid) => {
                 // One that has ended already is as dead as the test wants it.

@@ -491,3 +491,63 @@ async fn another_process_controls_the_front_over_http() {
     assert_eq!(get("faults").await, json!([]));
     assert_eq!(emulator.seen(), 1);
 }
+
+/// A cluster's counter, which each update raises.
+#[derive(Default)]
+struct Counter(AtomicUsize);
+
+impl Service for Counter {
+    fn service(&self) -> &'static str {
+        "ecs"
+    }
+
+    fn handle<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Option<Answer>> {
+        async {
+            if request.operation == "UpdateService" {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+            let arn = "arn:aws:ecs:eu-west-1:000000000000:task-definition/web:5";
+            let count = self.0.load(Ordering::Relaxed);
+            Some(Answer::json(&json!({"count": count, "taskDefinition": {"taskDefinitionArn": arn}})))
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test]
+async fn reads_are_behind_a_write_twice_of_each_kind_and_then_tell_it() {
+    let front = Front::builder().service(Arc::new(Counter::default())).start().await.unwrap();
+    front.set_faults([Fault::lag("ecs:UpdateService", 0)]);
+    let count = async |operation: &str| {
+        ecs(&front, operation).send().await.unwrap().json::<Value>().await.unwrap()["count"].clone()
+    };
+    assert_eq!(count("DescribeServices").await, 0);
+    assert_eq!(count("DescribeTasks").await, 0);
+    assert_eq!(count("UpdateService").await, 1, "the write itself tells what it did");
+    for operation in ["DescribeServices", "DescribeTasks"] {
+        let told = [count(operation).await, count(operation).await, count(operation).await];
+        assert_eq!(told, [0, 0, 1].map(Value::from), "{operation}");
+    }
+    assert_eq!(count("ListTasks").await, 1, "what nobody asked before is not known");
+    count("UpdateService").await;
+    assert_eq!(count("DescribeServices").await, 1, "of the second write it is one behind");
+    front.set_faults([]);
+    assert_eq!(count("DescribeServices").await, 2);
+}
+
+/// The error is ECS's of a revision that is not there.
+#[tokio::test]
+async fn what_was_just_made_is_not_found_and_what_was_there_is() {
+    let front = Front::builder().service(Arc::new(Counter::default())).start().await.unwrap();
+    front.set_faults([Fault::lag("ecs:RegisterTaskDefinition", 0)]);
+    ecs(&front, "RegisterTaskDefinition").send().await.unwrap();
+    let describe = async |name: &str| {
+        let body = json!({ "taskDefinition": name }).to_string();
+        ecs(&front, "DescribeTaskDefinition").body(body).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(describe("web:4").await, 200);
+    let whole = "arn:aws:ecs:eu-west-1:000000000000:task-definition/web:5";
+    for name in ["web:5", whole] {
+        assert_eq!([describe(name).await, describe(name).await, describe(name).await], [400, 400, 200]);
+    }
+}

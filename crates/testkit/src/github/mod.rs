@@ -13,6 +13,7 @@ mod comments;
 mod fault;
 mod gates;
 mod git;
+mod lag;
 mod objects;
 mod releases;
 mod state;
@@ -22,6 +23,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -37,6 +39,7 @@ use tokio::task::JoinHandle;
 use self::comments::Comment;
 use self::fault::Rules;
 pub use self::fault::{Effect, Fault, When};
+use self::lag::Lag;
 use self::objects::Entry;
 use self::state::{Repo, State};
 pub use self::workflows::Workflow;
@@ -81,6 +84,7 @@ struct Shared {
     file: Option<PathBuf>,
     state: Mutex<State>,
     rules: Mutex<Rules>,
+    lag: Mutex<Option<Lag>>,
     calls: Mutex<Vec<Call>>,
 }
 
@@ -106,6 +110,7 @@ impl GithubWorld {
             file: options.state,
             state: Mutex::new(state),
             rules: Mutex::default(),
+            lag: Mutex::default(),
             calls: Mutex::default(),
         });
         let task = tokio::spawn(listen(listener, Arc::clone(&shared)));
@@ -137,9 +142,15 @@ impl GithubWorld {
         lock(&self.shared.rules).add(fault);
     }
 
+    /// References, releases and runs are read, for so long after a write, as they were before it.
+    pub fn lag(&self, lasts: Duration) {
+        *lock(&self.shared.lag) = Some(Lag::new(lasts));
+    }
+
     /// Ends all faults.
     pub fn clear_faults(&self) {
         *lock(&self.shared.rules) = Rules::default();
+        *lock(&self.shared.lag) = None;
     }
 
     /// Creates an empty repository, unless it is there.
@@ -490,7 +501,19 @@ impl Shared {
         let answer = {
             let mut state = lock(&self.state);
             state.repos.values_mut().for_each(Repo::look);
-            api::answer(&mut state, &self.url, &parts.method, &parts.uri, &parts.headers, &body)
+            let mut lag = lock(&self.lag);
+            if let Some(lag) = lag.as_mut().filter(|_| parts.method != Method::GET) {
+                lag.write(&state);
+            }
+            let before = lag.as_mut().and_then(|lag| lag.before(&parts.method, &path));
+            api::answer(
+                before.unwrap_or(&mut state),
+                &self.url,
+                &parts.method,
+                &parts.uri,
+                &parts.headers,
+                &body,
+            )
         };
         if parts.method != Method::GET {
             self.keep();
