@@ -251,6 +251,7 @@ fn plan(want: Want, service: &str, observed: &Observed) -> Result<Scale, Failure
 
 /// The inverses of what a run did, last first.
 fn plan_undo(receipt: &Receipt, service: &str, observed: &Observed) -> Result<Scale, Failure> {
+    receipt.understood(|action| Change::deserialize(&action.inverse).is_ok())?;
     let inverses =
         receipt.undoable().into_iter().filter_map(|action| Change::deserialize(&action.inverse).ok());
     let mut changes: Vec<Change> = inverses.collect();
