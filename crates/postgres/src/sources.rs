@@ -31,7 +31,9 @@ pub(crate) fn parse_url(url: &str) -> Result<Params, String> {
         && url.contains('@')
         && !authority.starts_with('[')
         && !port_of(authority).bytes().all(|byte| byte.is_ascii_digit());
-    if cut_off || authority.matches('@').count() > 1 {
+    let signs = url.matches('@').count();
+    let has_password = authority.split_once('@').is_some_and(|(userinfo, _)| userinfo.contains(':'));
+    if cut_off || authority.matches('@').count() > 1 || (has_password && signs > 1) {
         return Err(
             "a name or password in it has one of @ : / ? # [ ] %: write them as %40 and the like".to_owned()
         );
