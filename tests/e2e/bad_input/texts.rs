@@ -43,13 +43,13 @@ pub(super) enum Way {
 /// terminals and runners comes both ways, what is about types and lengths one.
 pub(super) fn texts_for(flag: &Flag) -> Vec<(Way, Text)> {
     let hostile = format!("{LINES}{TERMINAL}");
-    if flag.value.is_none() {
+    let Some(shape) = &flag.value else {
         let hostile = Text { name: "hostile", value: hostile, mark: "planted" };
         return vec![
             (Way::Argument, Text { name: "word", value: "yes".to_owned(), mark: "yes" }),
             (Way::Input, hostile),
         ];
-    }
+    };
     // An argument of Linux has at most 131,072 bytes: https://man7.org/linux/man-pages/man2/execve.2.html
     let long = "A".repeat(100_000);
     let mut all = Vec::new();
@@ -61,6 +61,10 @@ pub(super) fn texts_for(flag: &Flag) -> Vec<(Way, Text)> {
         ("duration", "18446744073709551615s", "18446744073709551615s", &[Way::Input]),
         ("folder", ".", ".", &[Way::Argument]),
     ] {
+        let is_file = ["FILE", "DIR", "PATH", "RECEIPT"].iter().any(|part| shape.contains(part));
+        if name == "folder" && !is_file {
+            continue;
+        }
         let formed = if name == "hostile" || name == "shell" { flag.shaped(value) } else { None };
         for way in ways {
             let formed = formed.clone().map(|value| Text { name: "formed", value, mark });
