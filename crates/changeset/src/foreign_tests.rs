@@ -1,5 +1,7 @@
 //! Templates, parameters and answers that nobody wrote well: read or refused with a line, and no secret in what is shown.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use testkit::foreign::{anything, config, corpus, hostile, mistaken, seeds};
@@ -13,7 +15,7 @@ use crate::template::{ParameterFile, Pseudo, Template};
 fn read_all(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(template) = Template::parse(&text) {
-        let _ = (template.no_echo(), template.resolve(&Default::default(), &Pseudo::default()));
+        let _ = (template.no_echo(), template.resolve(&BTreeMap::new(), &Pseudo::default()));
     }
     let _ = ParameterFile::parse(&text, &["Password"]);
     if let Ok(answer) = serde_json::from_slice::<Answer>(bytes) {

@@ -107,7 +107,7 @@ proptest! {
         };
         prop_assert_eq!(read, inner);
         let outside: String = word.split("'\\''").collect::<Vec<_>>().concat();
-        prop_assert!(outside.matches('\'').count() % 2 == 0);
+        prop_assert!(outside.matches('\'').count().is_multiple_of(2));
     }
 
     #[test]
