@@ -61,8 +61,14 @@ pub(super) fn texts_for(flag: &Flag) -> Vec<(Way, Text)> {
         ("duration", "18446744073709551615s", "18446744073709551615s", &[Way::Input]),
         ("folder", ".", ".", &[Way::Argument]),
     ] {
-        let is_file = ["FILE", "DIR", "PATH", "RECEIPT"].iter().any(|part| shape.contains(part));
-        if name == "folder" && !is_file {
+        let is_of = |parts: &[&str]| parts.iter().any(|part| shape.contains(part));
+        let fits = match name {
+            "folder" => is_of(&["FILE", "DIR", "PATH", "RECEIPT"]),
+            "duration" => is_of(&["DURATION", "TIME"]),
+            "number" => !is_of(&["DURATION", "TIME", "FILE", "DIR", "PATH"]),
+            _ => true,
+        };
+        if !fits {
             continue;
         }
         let formed = if name == "hostile" || name == "shell" { flag.shaped(value) } else { None };
