@@ -1,7 +1,7 @@
 //! Places, sizes and manifests from anywhere: read or refused.
 
 use proptest::prelude::*;
-use testkit::foreign::{anything, config, corpus, hostile, mistaken, seeds};
+use testkit::foreign::{anything, config, corpus, hostile, mistaken, recorded, seeds};
 
 use crate::backup::Backup;
 use crate::place::{From, Place, StackOutput, is_bucket, key_of_copy};
@@ -22,6 +22,7 @@ fn read(bytes: &[u8]) {
 fn every_text_of_the_corpus_is_read_or_refused() {
     corpus("manifests").iter().for_each(|(_, text)| read(text));
     hostile().iter().for_each(|text| read(text));
+    recorded("manifests", 100_000).iter().for_each(|(_, text)| read(text));
 }
 
 proptest! {

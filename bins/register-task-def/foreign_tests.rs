@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
-use testkit::foreign::{anything, config, corpus, hostile, mistaken, seeds};
+use testkit::foreign::{anything, config, corpus, hostile, mistaken, recorded, seeds};
 
 use crate::canonical::{canonical, fingerprint, presented};
 use crate::document::registrable;
@@ -30,6 +30,7 @@ fn every_text_of_the_corpus_is_read_or_refused() {
         assert_eq!(taken, good, "{name}");
     }
     hostile().iter().for_each(|text| read(text));
+    recorded("task definitions", 100_000).iter().for_each(|(_, text)| read(text));
 }
 
 /// Any JSON, a few levels deep.

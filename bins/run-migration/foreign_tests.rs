@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use proptest::prelude::*;
-use testkit::foreign::{anything, config, corpus, hostile, mistaken, seeds};
+use testkit::foreign::{anything, config, corpus, hostile, mistaken, recorded, seeds};
 
 use crate::files::stem;
 use crate::ledger::parse_ledger;
@@ -37,10 +37,7 @@ fn every_text_of_the_corpus_is_split() {
         }
         let _ = (stem(&text), version::of(&text), parse_allow(&text), parse_ledger(&text));
     }
-    if let Some(inputs) = testkit::inputs::recorded("recorded texts split as SQL") {
-        let files = sql_beneath(&inputs);
-        files.iter().for_each(|text| drop(splits(&String::from_utf8_lossy(text))));
-    }
+    recorded("SQL", 100_000).iter().for_each(|(_, text)| drop(splits(&String::from_utf8_lossy(text))));
 }
 
 /// Who judges a file descends into it: so deep that nobody has a stack for it is a refusal, anything less an answer.
@@ -70,19 +67,6 @@ fn depth_comes_to_an_end() {
 
 fn server() -> postgres::ServerVersion {
     postgres::ServerVersion(150_018)
-}
-
-fn sql_beneath(folder: &std::path::Path) -> Vec<Vec<u8>> {
-    let mut found = Vec::new();
-    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-        if path.is_dir() {
-            found.extend(sql_beneath(&path));
-        } else if path.extension().is_some_and(|ext| ext == "sql") && path.metadata().unwrap().len() < 1 << 20
-        {
-            found.push(std::fs::read(&path).unwrap());
-        }
-    }
-    found
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! Whatever the file has in it: it is read to its end or refused, and an edit changes the server and nothing else.
 
 use proptest::prelude::*;
-use testkit::foreign::{anything, config, corpus, hostile, mistaken, seeds};
+use testkit::foreign::{anything, config, corpus, hostile, mistaken, recorded, seeds};
 
 use crate::edit::{Swap, edit, revert, servers};
 use crate::place::Proxy;
@@ -39,6 +39,7 @@ fn every_text_of_the_corpus_is_read_or_refused() {
         }
     }
     hostile().iter().for_each(|text| holds(text));
+    recorded("nginx's configuration", 100_000).iter().for_each(|(_, text)| holds(text));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use proptest::prelude::*;
-use testkit::foreign::{anything, config, corpus, hostile, mistaken, seeds};
+use testkit::foreign::{anything, config, corpus, hostile, mistaken, recorded, seeds};
 
 use crate::commits;
 use crate::files::{self, Writing};
@@ -190,6 +190,7 @@ fn every_text_of_the_corpus_is_read_or_refused() {
     let kinds = ["versions", "commits", "git-tags", "version-files"];
     let mut texts: Vec<Vec<u8>> = kinds.iter().flat_map(|kind| corpus(kind)).map(|(_, text)| text).collect();
     texts.extend(hostile());
+    texts.extend(recorded("versions", 20_000).into_iter().map(|(_, text)| text));
     for bytes in &texts {
         FLAGS.iter().for_each(|flag| keeps_the_rest(flag, bytes));
         let text = String::from_utf8_lossy(bytes);

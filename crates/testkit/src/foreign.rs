@@ -28,6 +28,22 @@ pub fn corpus(kind: &str) -> Vec<(String, Vec<u8>)> {
     texts
 }
 
+/// Recorded inputs, where there are any, of at most so many bytes: whatever they are, every reader gets them.
+pub fn recorded(reader: &str, most: u64) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = Vec::from_iter(crate::inputs::recorded(&format!("recorded inputs read as {reader}")));
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.metadata().is_ok_and(|file| file.len() <= most) {
+                found.push((path.display().to_string(), std::fs::read(&path).unwrap_or_default()));
+            }
+        }
+    }
+    found
+}
+
 /// Every file of a folder, with its name.
 fn files(folder: &Path) -> io::Result<Vec<(String, Vec<u8>)>> {
     let mut paths: Vec<PathBuf> =
