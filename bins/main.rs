@@ -164,6 +164,7 @@ fn unknown(name: &str) -> ExitCode {
 
 fn failed(code: kit::Code, what: &str, help: &str) -> ExitCode {
     let state = if code == kit::Code::Usage { "  state: nothing was changed\n" } else { "" };
+    let what = kit::log_line(&kit::clip(&kit::one_line(what), 1000));
     let _ = std::io::stderr().write_all(format!("error: {what}\n  help: {help}\n{state}").as_bytes());
     ExitCode::from(code.number())
 }

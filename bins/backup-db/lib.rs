@@ -8,6 +8,8 @@ mod child;
 mod compare;
 mod dump;
 mod earlier;
+#[cfg(test)]
+mod foreign_tests;
 mod globals;
 mod key;
 mod list;

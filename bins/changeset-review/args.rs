@@ -128,7 +128,8 @@ impl ReviewArgs {
         }
         for label in self.delete.iter().chain(&self.recreate) {
             if !labels.contains(&label.as_str()) {
-                return Err(no_label(&format!("review the deletion of {label}"), label, &labels));
+                let flag = if self.delete.contains(label) { "--delete" } else { "--recreate" };
+                return Err(no_label(&format!("use {flag} {label}"), label, &labels));
             }
             if self.delete.contains(label) && self.recreate.contains(label) {
                 return Err(Failure::usage(format!("review stack {label}"))

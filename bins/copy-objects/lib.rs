@@ -6,6 +6,8 @@ mod backup;
 mod backup_run;
 mod credentials;
 mod file;
+#[cfg(test)]
+mod foreign_tests;
 mod latest;
 mod observe;
 mod parts;

@@ -85,6 +85,7 @@ impl Plan for UndoPlan {
 }
 
 pub(crate) async fn undo(cx: &Cx, aws: &Aws, receipt: &Receipt) -> Result<Outcome, Failure> {
+    receipt.understood(|record| IDS.contains(&record.id.as_str()) || record.id == COPY_TREE)?;
     let mut plan = UndoPlan { deletions: Vec::new(), trees: Vec::new(), notes: Vec::new() };
     let mut gone = Vec::new();
     for record in receipt.undoable().into_iter().filter(|record| IDS.contains(&record.id.as_str())) {

@@ -286,6 +286,7 @@ fn request(args: &DeployArgs, cx: &Cx, target: String) -> Request {
 }
 
 async fn undo(cx: &Cx, ecs: &Ecs<'_>, args: &DeployArgs, receipt: &Receipt) -> Result<Outcome, Failure> {
+    receipt.understood(|action| action.inverse.get("task-definition").is_some())?;
     let undoable = receipt.undoable();
     // With several runs in the receipt, what was there before the first of them is put back.
     let first = undoable.iter().rev().find_map(|action| action.inverse["task-definition"].as_str());

@@ -153,6 +153,28 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn any_policy_comes_back_byte_for_byte(policy in ".{0,60}", scope in "[^\0]{1,9}", by in ".{0,40}") {
+            let mark = Mark { by, ..mark() };
+            let saved = Saved::new(&mark, Some(&policy), Some(&scope));
+            let Reading::Muted(found) = read(Some(&saved.policy())) else { panic!("{policy:?}") };
+            proptest::prop_assert_eq!((found.policy, found.scope), (Some(policy), Some(scope)));
+            proptest::prop_assert_eq!(Mark::of(&mark.tag()).unwrap(), mark);
+        }
+
+        #[test]
+        fn what_somebody_else_wrote_is_read_or_left(policy in ".{0,60}", keyed in "[^\"\\\\]{0,40}", tag in "(v=1 |since=|by=|[^\0]){0,20}") {
+            for policy in [policy, format!("{{\"cutover-muted\":[\"{keyed}\"]}}")] {
+                let muted = matches!(read(Some(&policy)), Reading::Muted(_));
+                proptest::prop_assert!(!muted, "{}", policy);
+            }
+            let _ = (Mark::of(&tag), present(Some(&tag)), same(Some(&tag), None));
+        }
+    }
+
     /// SNS wants a policy to be an object of arrays, flat for the scope `MessageAttributes`, with five keys at most and values that
     /// are strings, numbers, booleans or null.
     #[test]

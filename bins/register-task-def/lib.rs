@@ -7,6 +7,8 @@ mod difference;
 mod document;
 mod edit;
 mod file;
+#[cfg(test)]
+mod foreign_tests;
 mod image;
 mod observe;
 mod pin;

@@ -6,6 +6,8 @@ mod backup;
 mod chain;
 mod connection;
 mod files;
+#[cfg(test)]
+mod foreign_tests;
 mod ledger;
 mod lint;
 mod observe;

@@ -164,7 +164,26 @@ pub(crate) fn findings(script: &Script, server: ServerVersion) -> Vec<Finding> {
     found
 }
 
+/// squawk descends as deep as brackets and operators go, which is further than the stack of a worker.
+const STACK: usize = 256 << 20;
+
 fn lint(script: &Script, text: &str, server: ServerVersion) -> Vec<(Rule, String, usize)> {
+    if script.is_deep() {
+        return Vec::new();
+    }
+    std::thread::scope(|scope| {
+        let judging = std::thread::Builder::new().stack_size(STACK);
+        let judged = judging.spawn_scoped(scope, || judged(script, text, server));
+        match judged.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(found)) => found,
+            Ok(Err(bug)) => std::panic::resume_unwind(bug),
+            // No thread is to be had: nearly every file needs no more stack than there is.
+            Err(_) => self::judged(script, text, server),
+        }
+    })
+}
+
+fn judged(script: &Script, text: &str, server: ServerVersion) -> Vec<(Rule, String, usize)> {
     let mut linter = Linter::from(LOCKS.iter().map(|(rule, _)| *rule).chain(REMARKS));
     linter.settings.assume_in_transaction = !script.alone;
     linter.settings.pg_version = server.major().to_string().parse().unwrap_or_default();

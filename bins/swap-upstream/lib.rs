@@ -7,6 +7,8 @@ mod check;
 mod edit;
 #[cfg(test)]
 mod edit_tests;
+#[cfg(test)]
+mod foreign_tests;
 mod lock;
 mod observe;
 mod place;

@@ -27,6 +27,9 @@ impl Directive {
     }
 }
 
+/// The most blocks that stand in each other: what is made of them is taken apart block by block on the stack.
+const DEEPEST: usize = 200;
+
 /// Reads a whole file.
 pub(crate) fn read(text: &[u8]) -> Result<Vec<Directive>, Malformed> {
     let mut reader = Reader::new(text);
@@ -43,6 +46,8 @@ pub(crate) fn read(text: &[u8]) -> Result<Vec<Directive>, Malformed> {
                 if directive.words.first().is_some_and(|name| name.value.ends_with(b"_by_lua_block")) {
                     reader.skip_lua()?;
                     level.push(directive);
+                } else if open.len() == DEEPEST {
+                    return Err(Malformed { line, why: format!("more than {DEEPEST} blocks in each other") });
                 } else {
                     open.push((directive, std::mem::take(&mut level)));
                 }

@@ -9,6 +9,8 @@ mod commit;
 mod commit_tests;
 mod commits;
 mod files;
+#[cfg(test)]
+mod foreign_tests;
 mod gates;
 #[cfg(test)]
 mod gates_tests;

@@ -110,6 +110,9 @@ impl fmt::Display for Pattern {
     }
 }
 
+/// The most bytes of a text that is looked at as a version: git keeps the name of a tag as that of a file.
+const LONGEST: usize = 255;
+
 const PLACES: &str = "{semver}, {major}, {minor}, {patch}, {build}";
 
 impl Pattern {
@@ -220,8 +223,15 @@ impl Pattern {
 
     /// The version, if the whole text is written so.
     pub(crate) fn read(&self, text: &str) -> Option<Version> {
+        if text.len() > LONGEST {
+            return None;
+        }
         let found = matches(&self.tokens, text);
         let (_, version) = found.into_iter().find(|(length, _)| *length == text.len())?;
+        // From the largest number there is none to count on to.
+        if version.numbers.contains(&u64::MAX) {
+            return None;
+        }
         // `v2.1.0.0` is not how `v{major}.{minor}.{patch}[.{build}]` writes 2.1.0.
         (self.write(&version).as_deref() == Some(text)).then_some(version)
     }

@@ -49,6 +49,24 @@ impl Saved {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn a_tag_is_read_as_it_was_written(was in "[A-Z_]{1,20}", left in "[A-Z_]{1,20}", by in ".{0,60}", at in 0..4_000_000_000_i64) {
+            let since = OffsetDateTime::from_unix_timestamp(at).unwrap();
+            let saved = Saved { was, left, since, by };
+            proptest::prop_assert_eq!(Saved::of(&saved.tag()).unwrap(), saved);
+        }
+
+        #[test]
+        fn what_somebody_else_wrote_is_read_or_refused(tag in "(v=1|was=|left=|since=2026-11-22T18:00:00Z| |by=|[^\0]){0,20}") {
+            if let Ok(saved) = Saved::of(&tag) {
+                proptest::prop_assert!(!saved.was.is_empty() && !saved.left.is_empty());
+            }
+        }
+    }
+
     #[test]
     fn a_tag_holds_all_and_nothing_else_is_taken_for_one() {
         let saved = Saved {

@@ -179,7 +179,8 @@ impl<'a> Watch<'a> {
     /// The table of several probes, as text.
     pub(crate) fn table(&self) -> String {
         let width = |of: fn(&Watched) -> usize| self.probes.iter().map(of).max().unwrap_or(0);
-        let name = width(|probe| probe.name.chars().count());
+        // A name may be as long as anybody likes; a column may not, to Rust's formatter.
+        let name = width(|probe| probe.name.chars().count()).min(80);
         self.probes
             .iter()
             .map(|probe| {

@@ -10,6 +10,7 @@
 mod actions;
 mod alerts;
 mod backup;
+mod bad_input;
 mod copy_objects;
 mod data;
 mod dependencies;

@@ -240,12 +240,10 @@ pub(super) fn plan(want: Want, service: &str, observed: &Observed) -> Result<Sca
 /// The inverses of what a run did, last first.
 pub(super) fn plan_undo(receipt: &Receipt, service: &str, observed: &Observed) -> Result<Scale, Failure> {
     let mut changes: Vec<Change> = Vec::new();
-    for action in receipt.undoable() {
-        if let Ok(change) = Change::deserialize(&action.inverse) {
-            // Begun by a run that was killed, and done by the next: once, at the place of the first.
-            changes.retain(|later| *later != change);
-            changes.push(change);
-        }
+    for (_, change) in receipt.inverses::<Change>()? {
+        // Begun by a run that was killed, and done by the next: once, at the place of the first.
+        changes.retain(|later| *later != change);
+        changes.push(change);
     }
     for change in &changes {
         if let Change::Count { from, to } = change

@@ -65,6 +65,10 @@ pub(crate) const MARK: &str = "-- cutover:no-transaction";
 /// (<https://docs.rs/sqlx/latest/sqlx/macro.migrate.html>).
 pub(crate) const SQLX_MARK: &str = "-- no-transaction";
 
+/// What is said of a statement that those who read it, PostgreSQL too, would have to descend into further than their stack goes
+/// (<https://www.postgresql.org/docs/current/runtime-config-resource.html#GUC-MAX-STACK-DEPTH>).
+const DEEP: &str = "it has 1,000 brackets in each other, or 10,000 words without a comma";
+
 /// Comments that divide a file in the ways there and back for other tools. Run whole, such a file would do and undo.
 const SECTIONS: [(&str, &str); 6] = [
     ("migrate:down", "dbmate"),
@@ -172,7 +176,8 @@ impl Open {
     }
 
     fn creates_routine(&self) -> bool {
-        let words = token::words(&self.tokens);
+        // The first four tell; a statement may have a hundred thousand.
+        let words = token::words(self.tokens.get(..4).unwrap_or(&self.tokens));
         let rest = match words.get(..3) {
             Some(["CREATE", "OR", "REPLACE"]) => words.get(3),
             _ => words.get(1),
@@ -187,6 +192,9 @@ impl Open {
         let line = line_of(text, first.start);
         if let Some((what, why)) = kind::never(&tokens) {
             script.problems.push(Remark { line, what: format!("{what} {why}") });
+        }
+        if token::is_deep(&tokens) {
+            script.problems.push(Remark { line, what: DEEP.to_owned() });
         }
         script.statements.push(Statement {
             text: text.get(first.start..last.end).unwrap_or_default().to_owned(),
@@ -205,6 +213,11 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 impl Script {
+    /// Whether reading it further would have no end that a stack reaches.
+    pub(crate) fn is_deep(&self) -> bool {
+        self.problems.iter().any(|problem| problem.what == DEEP)
+    }
+
     /// What can't be run in the one transaction of a file that is not marked.
     pub(crate) fn outside(&self) -> impl Iterator<Item = Remark> {
         let unmarked = self.statements.iter().filter(|_| !self.alone);

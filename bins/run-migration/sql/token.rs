@@ -38,6 +38,20 @@ impl Token {
     }
 }
 
+/// Whether a reader that descends into brackets and operators could come to the end of its stack.
+pub(super) fn is_deep(tokens: &[Token]) -> bool {
+    let (mut open, mut run) = (0_usize, 0_usize);
+    tokens.iter().any(|token| {
+        match token.shape {
+            Shape::Open => open += 1,
+            Shape::Close => open = open.saturating_sub(1),
+            _ => {}
+        }
+        run = if token.shape == Shape::Comma { 0 } else { run + 1 };
+        open >= 1_000 || run >= 10_000
+    })
+}
+
 /// The words up to the first token that is not one.
 pub(super) fn words(tokens: &[Token]) -> Vec<&str> {
     tokens.iter().map_while(Token::word).collect()

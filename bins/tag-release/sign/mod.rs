@@ -3,7 +3,7 @@
 mod git;
 mod look;
 mod make;
-mod object;
+pub(crate) mod object;
 mod remote;
 
 use std::path::PathBuf;

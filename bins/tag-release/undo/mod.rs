@@ -6,6 +6,7 @@ use std::path::Path;
 
 use github::Github;
 use kit::{ActionRecord, ActionState, Cx, Failure, Go, Outcome, Plan as _, Receipt};
+use serde::Deserialize as _;
 
 use crate::apply::{Inverse, delete_asset, delete_release, delete_tag, set_draft};
 use crate::commit::{self, Kept};
@@ -109,6 +110,7 @@ struct Worked<'a> {
 
 /// The repositories that the run wrote into, the last one first.
 fn worked<'a>(github: &Github, receipt: &'a Receipt) -> Result<Vec<Worked<'a>>, Failure> {
+    receipt.understood(|action| Inverse::deserialize(&action.inverse).is_ok())?;
     let text = |action: &ActionRecord, name: &str| action.inverse.get(name)?.as_str().map(str::to_owned);
     let mut all: Vec<Worked<'a>> = Vec::new();
     for action in receipt.undoable() {

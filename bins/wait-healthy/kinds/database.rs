@@ -38,7 +38,7 @@ pub(crate) fn parse(text: &str, env: &Env) -> Result<(Target, Wanted), Failure> 
                 .help("write URL=primary, URL=standby or URL=accepting, as in postgresql://me@db.example.org/boss=primary"));
         }
     };
-    Ok((target(url, env)?, wanted))
+    Ok((target("--postgres", url, env)?, wanted))
 }
 
 /// The servers whose positions are compared: none, or two different ones at least.
@@ -46,7 +46,8 @@ pub(crate) fn parse(text: &str, env: &Env) -> Result<(Target, Wanted), Failure> 
 /// # Errors
 /// One alone, or the same one twice, which is always where it is itself: exit 2.
 pub(crate) fn several(urls: &[String], env: &Env) -> Result<Vec<Target>, Failure> {
-    let targets: Vec<Target> = urls.iter().map(|url| target(url, env)).collect::<Result<_, _>>()?;
+    let targets = urls.iter().map(|url| target("--postgres-same", url, env));
+    let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
     let mut servers: Vec<String> = targets.iter().map(Target::server).collect();
     servers.sort_unstable();
     servers.dedup();
@@ -59,7 +60,13 @@ pub(crate) fn several(urls: &[String], env: &Env) -> Result<Vec<Target>, Failure
 }
 
 /// The server of a URL; the password and what else is missing come from libpq's environment.
-fn target(url: &str, env: &Env) -> Result<Target, Failure> {
+fn target(flag: &str, url: &str, env: &Env) -> Result<Target, Failure> {
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        // The text itself is not shown: what is no URL may have a password in it.
+        return Err(Failure::usage(format!("use {flag}"))
+            .because("it does not begin with postgresql:// or postgres://")
+            .help("write the URL as in postgresql://me@db.example.org/boss"));
+    }
     PgArgs { database_url: Some(url.to_owned()), ..PgArgs::default() }.target(env)
 }
 

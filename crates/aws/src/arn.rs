@@ -58,4 +58,15 @@ mod tests {
         assert!("rally-prod:42".parse::<Arn>().is_err());
         assert!("arn:aws:ecs:us-east-1:676917001797:".parse::<Arn>().is_err());
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn an_arn_is_written_as_it_was_read(text in "(arn)?:?[a-z-]{0,6}(:[a-z0-9/ é:-]{0,9}){0,7}") {
+            if let Ok(arn) = text.parse::<Arn>() {
+                proptest::prop_assert_eq!(arn.to_string(), text);
+            }
+        }
+    }
 }

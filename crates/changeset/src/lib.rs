@@ -8,6 +8,8 @@ pub mod answer;
 pub mod approve;
 pub mod compare;
 pub mod fate;
+#[cfg(test)]
+mod foreign_tests;
 pub mod hints;
 pub mod judge;
 pub mod live;

@@ -46,9 +46,18 @@ pub enum Format {
     Json,
 }
 
-/// A duration such as `90s`, `30m`, `1h30m`.
+/// The longest duration that is taken: a moment that is so far from now can still be told, by every clock here.
+const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
+
+/// A duration such as `90s`, `30m`, `1h30m`, of at most a hundred years.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as in 90s, 30m or 1h30m"))
+    match humantime::parse_duration(text) {
+        Ok(time) if time > LONGEST => {
+            Err("more than a hundred years; write it as in 90s, 30m or 1h30m".into())
+        }
+        Ok(time) => Ok(time),
+        Err(error) => Err(format!("{error}; write it as in 90s, 30m or 1h30m")),
+    }
 }
 
 /// The command of a step: its own arguments and the common ones, with booleans that take `true` and `false`.
@@ -228,6 +237,16 @@ mod tests {
         assert_eq!(args.image, ["a=1", "b=-2"]);
         assert!(common.dry_run);
         assert!(!args.wait);
+    }
+
+    #[test]
+    fn a_duration_that_no_clock_can_tell_the_end_of_is_refused() {
+        // The largest number of seconds that the syntax can say: adding it to a moment would overflow.
+        for text in ["18446744073709551615s", "101y", "90"] {
+            assert!(parse(&["--timeout", text], &[]).is_err(), "{text}");
+        }
+        // A year is 365.25 days: https://docs.rs/humantime/latest/humantime/fn.parse_duration.html
+        assert_eq!(parse_duration("100y"), Ok(LONGEST));
     }
 
     #[test]

@@ -98,6 +98,49 @@ pub fn one_line(text: &str) -> String {
         .collect()
 }
 
+/// Text of several lines, each harmless as [`one_line`] makes it, with its tabs.
+pub(crate) fn lines(text: &str) -> String {
+    let tabbed = |line: &str| line.split('\t').map(one_line).collect::<Vec<_>>().join("\t");
+    text.replace("\r\n", "\n").split('\n').map(tabbed).collect::<Vec<_>>().join("\n")
+}
+
+/// [`lines`] for a log that a runner may read: none of them gives it a command.
+pub(crate) fn log_lines(text: &str, github: bool) -> String {
+    let text = lines(text);
+    if github { text.split('\n').map(log_line).collect::<Vec<_>>().join("\n") } else { text }
+}
+
+/// A JSON document as text in which every character that [`one_line`] would replace, and the sign of the runner's old commands, is
+/// written as an escape: the same document, and nothing that a terminal or a runner obeys.
+pub(crate) fn json_text(document: &serde_json::Value) -> String {
+    let mut out = String::new();
+    for c in format!("{document:#}").chars() {
+        // JSON has no tab and no carriage return outside its escapes, and the line breaks here are its own.
+        if c != '\n' && one_line(c.encode_utf8(&mut [0; 4])) != c.to_string() {
+            out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    // Both can stand in a string alone.
+    out.replace("##[", "#\\u0023[")
+}
+
+/// The most characters that a line of an error has: nobody finds the reason behind a value of a hundred thousand.
+const LONGEST: usize = 2000;
+
+/// A line of an error; of one that is too long the beginning and the end, which tell what it is about and why.
+pub(crate) fn readable(line: &str) -> String {
+    let length = line.chars().count();
+    if length <= LONGEST {
+        return line.to_owned();
+    }
+    let half = LONGEST / 2;
+    let (head, tail): (String, String) =
+        (line.chars().take(half).collect(), line.chars().skip(length - half).collect());
+    format!("{head} … {} characters left out … {tail}", length - LONGEST)
+}
+
 /// A line of the log that gives the runner no command, whatever names are in it: `::command::` counts where a line begins
 /// with it, white space apart, `##[command]` wherever it stands.
 pub fn log_line(line: &str) -> String {
@@ -260,6 +303,31 @@ mod tests {
         // Expected: the runner's ActionCommand.cs, which trims the line and looks for `::` in front and `##[` anywhere.
         assert_eq!(log_line("  ::error::x"), "  : :error::x");
         assert_eq!(log_line("a AWS::S3::Bucket ##[error]"), "a AWS::S3::Bucket # #[error]");
+    }
+
+    #[test]
+    fn no_line_of_a_text_is_a_command_or_moves_the_cursor() {
+        let text = "a\r\n::error::b\n\u{1b}[2J\u{202e}c\td\re";
+        assert_eq!(lines(text), "a\n::error::b\n\u{fffd}[2J\u{fffd}c\td e");
+        assert_eq!(log_lines(text, true), "a\n: :error::b\n\u{fffd}[2J\u{fffd}c\td e");
+    }
+
+    #[test]
+    fn a_document_is_the_same_with_its_escapes() {
+        let document =
+            serde_json::json!({"a\u{202e}": "\u{1b}[1m\u{9b}x\u{e0041}\n##[error]\u{fffd} \u{2028}é"});
+        let text = json_text(&document);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), document);
+        assert!(!text.contains("##["));
+        assert_eq!(lines(&text), text);
+    }
+
+    #[test]
+    fn of_a_line_that_is_too_long_both_ends_are_left() {
+        let line = readable(&format!("read {}: no such file", "é".repeat(100_000)));
+        assert!(line.chars().count() < 2100);
+        assert!(line.starts_with("read éé") && line.ends_with("éé: no such file"), "{line}");
+        assert_eq!(readable("short"), "short");
     }
 
     #[test]

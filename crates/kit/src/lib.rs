@@ -22,6 +22,8 @@ mod cx;
 mod env;
 mod failure;
 mod files;
+#[cfg(test)]
+mod foreign_tests;
 mod github;
 mod json;
 mod nearest;

@@ -166,8 +166,11 @@ impl Receipt {
                 .because(format!("its schema is {schema}, this version reads {SCHEMA}"))
                 .help("use the version of the step that wrote it"));
         }
-        serde_json::from_value(value)
-            .map_err(|error| Failure::usage(format!("read the receipt {name}")).because(error))
+        serde_json::from_value(value).map_err(|error| {
+            Failure::usage(format!("read the receipt {name}"))
+                .because(error)
+                .help("the file was cut off or edited; give it as the step wrote it")
+        })
     }
 
     /// The actions to take back, last first: those done, and those started, of which the step looks whether they took
@@ -177,18 +180,35 @@ impl Receipt {
         self.actions.iter().rev().filter(took).collect()
     }
 
+    /// Refuses a receipt with something to take back that is not `known` to the step: to pass over it would say that nothing of that
+    /// run is left.
+    ///
+    /// # Errors
+    /// A usage error that names the first such action.
+    pub fn understood(&self, known: impl Fn(&ActionRecord) -> bool) -> Result<(), Failure> {
+        match self.undoable().into_iter().find(|action| action.reversible && !known(action)) {
+            None => Ok(()),
+            Some(action) => Err(unreadable(&action.id).because("this version does not know what it says")),
+        }
+    }
+
     /// [`Receipt::undoable`] with the inverses, read as the step that undoes keeps them.
     ///
     /// # Errors
     /// A usage error: an inverse is none of this step, or of this version of it.
     pub fn inverses<T: DeserializeOwned>(&self) -> Result<Vec<(ActionRecord, T)>, Failure> {
         let read = |action: &ActionRecord| {
-            let inverse = T::deserialize(&action.inverse)
-                .map_err(|error| Failure::usage("read the receipt").because(error))?;
+            let inverse =
+                T::deserialize(&action.inverse).map_err(|error| unreadable(&action.id).because(error))?;
             Ok((action.clone(), inverse))
         };
         self.undoable().into_iter().map(read).collect()
     }
+}
+
+fn unreadable(id: &str) -> Failure {
+    Failure::usage(format!("read how to take back what the receipt has as {id}"))
+        .help("undo with the version that wrote the receipt; one that was edited can't be used")
 }
 
 /// A receipt and the place where it is kept.

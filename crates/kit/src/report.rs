@@ -84,8 +84,12 @@ impl Report {
     /// Says that the report or the receipt itself could not be written whole, and the code with which the run ends: a
     /// success that nobody can read of is not one.
     pub(crate) fn afterthought(&self, unwritten: &Failure, code: Code) -> Code {
-        self.warn(&format!("{unwritten}: {}", unwritten.chain().join(": ")));
-        if code == Code::Done { Code::Unverified } else { code }
+        if code == Code::Done {
+            self.failure(unwritten, &[]);
+            return Code::Unverified;
+        }
+        self.warn(&github::readable(&format!("{unwritten}: {}", unwritten.chain().join(": "))));
+        code
     }
 
     /// What was said so far, when the report is kept in memory by [`crate::testing`]; empty otherwise.
@@ -108,10 +112,8 @@ impl Report {
 
     /// Something to think about that does not stop the run.
     pub fn warn(&self, text: &str) {
-        self.line(&self.styled("33", &format!("warning: {text}")));
-        if self.github {
-            self.command(&github::annotation("warning", self.step, &redact(text)));
-        }
+        self.line_in(Some("33"), &format!("warning: {text}"));
+        self.annotate("warning", text);
     }
 
     /// Text that somebody else wrote (a child's output, a log line, a server's message): each line is marked, control
@@ -136,7 +138,21 @@ impl Report {
 
     /// Opens a group of lines that GitHub folds; elsewhere a heading. Closed by the next one or [`Self::end_group`].
     pub fn group(&self, title: &str) {
-        if self.github { self.command(&github::group(&redact(title))) } else { self.line(title) }
+        self.group_in(None, title);
+    }
+
+    fn group_in(&self, ansi: Option<&str>, title: &str) {
+        if self.github {
+            self.command(&github::group(&github::one_line(&redact(title))));
+        } else {
+            self.line_in(ansi, title);
+        }
+    }
+
+    fn annotate(&self, level: &str, text: &str) {
+        if self.github {
+            self.command(&github::annotation(level, self.step, &github::log_lines(&redact(text), true)));
+        }
     }
 
     /// Closes a group.
@@ -162,15 +178,20 @@ impl Report {
     }
 
     fn line(&self, line: &str) {
-        // Lines carry names and reasons from outside.
-        let line = if self.github { github::log_line(&redact(line)) } else { redact(line) };
+        self.line_in(None, line);
+    }
+
+    fn line_in(&self, ansi: Option<&str>, text: &str) {
+        // Lines carry names and reasons from outside: they are made harmless before there is colour in them.
+        let text = github::log_lines(&redact(text), self.github);
+        let text = ansi.map_or_else(|| text.clone(), |ansi| self.styled(ansi, &text));
         match &self.sink {
             // A closed standard error must not end a release half-way.
             Sink::Process => {
                 self.mask_new();
-                let _ = writeln!(std::io::stderr().lock(), "{line}");
+                let _ = writeln!(std::io::stderr().lock(), "{text}");
             }
-            Sink::Memory(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).push(line),
+            Sink::Memory(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).push(text),
         }
     }
 
@@ -197,7 +218,7 @@ impl Report {
 
     pub(crate) fn plan(&self, shown: &Shown, where_am_i: &str, dry_run: bool) {
         let title = format!("{}: plan{}", self.step, if dry_run { " (dry run)" } else { "" });
-        self.group(&self.styled("1", &title));
+        self.group_in(Some("1"), &title);
         if !where_am_i.is_empty() {
             self.line(&format!("  {where_am_i}"));
         }
@@ -206,10 +227,8 @@ impl Report {
         }
         self.end_group();
         for note in &shown.notes {
-            if let Note::Warning(text) = note
-                && self.github
-            {
-                self.command(&github::annotation("warning", self.step, &redact(text)));
+            if let Note::Warning(text) = note {
+                self.annotate("warning", text);
             }
         }
         self.summarize(&plan_markdown(self.step, shown, where_am_i, dry_run));
@@ -219,11 +238,9 @@ impl Report {
         self.end_group();
         let text = failure_text(failure, state);
         for (n, line) in text.iter().enumerate() {
-            self.line(&if n == 0 { self.styled("1;31", line) } else { line.clone() });
+            self.line_in((n == 0).then_some("1;31"), line);
         }
-        if self.github {
-            self.command(&github::annotation("error", self.step, &redact(&text.join("\n"))));
-        }
+        self.annotate("error", &text.join("\n"));
         let block = github::markdown_block(&text.join("\n"));
         self.summarize(&format!("\n**{}: {}**\n\n{block}\n", self.step, failure.code().word()));
     }
@@ -241,20 +258,24 @@ impl Report {
             let mut out = std::io::stdout().lock();
             let written = match self.format {
                 Format::Text => {
-                    let mut text = found.map(|found| found.text).unwrap_or_default();
+                    let found = redact(&found.map(|found| found.text).unwrap_or_default());
+                    let mut text = String::new();
                     if !headline.is_empty() {
                         text.push_str(&format!("{headline}\n"));
                     }
                     for (name, value) in outputs {
                         text.push_str(&format!("{name}={value}\n"));
                     }
-                    out.write_all(redact(&text).as_bytes())
+                    let harmless = |text: &str| github::log_lines(text, self.github);
+                    // Its colours are the step's own.
+                    let found = if self.colours_result() { found } else { harmless(&found) };
+                    out.write_all(format!("{found}{}", harmless(&redact(&text))).as_bytes())
                 }
                 Format::Json => {
                     if let (Some(found), Value::Object(document)) = (found, &mut document) {
                         document.insert(found.name.to_owned(), found.document);
                     }
-                    out.write_all(format!("{:#}\n", redact_json(document)).as_bytes())
+                    out.write_all(format!("{}\n", github::json_text(&redact_json(document))).as_bytes())
                 }
             };
             // Whoever closed the pipe has read enough; the outcome is not theirs to change.
@@ -288,7 +309,7 @@ impl Report {
                 }
             }
             markdown.push('\n');
-            github::write_summary(file, &markdown).map_err(|error| {
+            github::write_summary(file, &github::lines(&markdown)).map_err(|error| {
                 Failure::failed(format!("write the job summary to {}", file.display())).because(error)
             })?;
         }
@@ -298,7 +319,14 @@ impl Report {
 
 /// The failure as lines: the attempt, the causes beneath, the next moves, and what state was left.
 fn failure_text(failure: &Failure, state: &[String]) -> Vec<String> {
-    let mut lines = vec![format!("error: {failure}")];
+    let attempt = failure.to_string();
+    let mut lines: Vec<String> = attempt
+        .lines()
+        .enumerate()
+        .map(|(n, line)| {
+            format!("{}{line}", if n == 0 { "error: " } else { "       " }).trim_end().to_owned()
+        })
+        .collect();
     lines.extend(failure.chain().into_iter().flat_map(|cause| {
         cause
             .lines()
@@ -308,7 +336,7 @@ fn failure_text(failure: &Failure, state: &[String]) -> Vec<String> {
     }));
     lines.extend(failure.help.iter().map(|help| format!("  help: {help}")));
     lines.extend(failure.state.iter().chain(state).map(|state| format!("  state: {state}")));
-    lines
+    lines.iter().map(|line| github::readable(line)).collect()
 }
 
 pub(crate) fn failure_json(failure: &Failure, state: &[String]) -> Value {

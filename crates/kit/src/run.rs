@@ -18,7 +18,7 @@ use crate::args::{recorded, with_inputs, with_recorded};
 use crate::cx::Inner;
 use crate::receipt::{Journal, residue};
 use crate::report::{Report, failure_json};
-use crate::{Code, Common, Cx, Env, Failure, Format, Outcome, Receipt, Step, Verdict};
+use crate::{Code, Common, Cx, Env, Failure, Format, Outcome, Receipt, Step, Verdict, github};
 
 /// How long a cancelled step may take to put things away. GitHub sends SIGINT, SIGTERM after 7.5 seconds and SIGKILL
 /// after 2.5 more (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-cancellation>).
@@ -39,16 +39,9 @@ pub fn main_with(step: &'static Step, commit: Option<&'static str>, argv: Vec<St
     let early = Report::new(step.name, Format::Text, &env);
     let (matches, cx) = match prepare(step, commit, argv, env) {
         Ok(ready) => ready,
-        Err(Stop::Clap(error)) => {
-            let help = error.exit_code() == 0;
-            if help || !early.in_github() {
-                let _ = error.print();
-            } else {
-                early.failure(&Failure::usage(error.to_string().trim().to_owned()), &[]);
-            }
-            return ExitCode::from(if help { 0 } else { Code::Usage.number() });
-        }
+        Err(Stop::Clap(error)) => return say_usage(&early, &error),
         Err(Stop::Failure(failure)) => {
+            let failure = with_next_move(failure, step);
             early.failure(&failure, &["nothing was changed".to_owned()]);
             let _ = early.finish("", &BTreeMap::new(), Value::Null);
             return ExitCode::from(failure.code().number());
@@ -78,6 +71,38 @@ impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
+}
+
+/// Says what clap says: help and version as they are; of an error that the arguments are wrong, in which a value may be anybody's,
+/// what can be printed, and in a GitHub job as any other failure.
+fn say_usage(report: &Report, error: &clap::Error) -> ExitCode {
+    if error.exit_code() == 0 {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let harmless: Vec<String> = github::lines(&text).lines().map(github::readable).collect();
+    let harmless = harmless.join("\n");
+    if report.in_github() {
+        let said = harmless.trim();
+        let attempt = said.strip_prefix("error: ").unwrap_or(said);
+        report.failure(&Failure::usage(attempt), &["nothing was changed".to_owned()]);
+        let _ = report.finish("", &BTreeMap::new(), Value::Null);
+    } else if text.trim_end() == harmless {
+        // With clap's colours.
+        let _ = error.print();
+    } else {
+        report.say(&harmless);
+    }
+    ExitCode::from(Code::Usage.number())
+}
+
+/// Who has used a flag in a way that can't be meant, and is not told another, is told where all of them are.
+fn with_next_move(failure: Failure, step: &Step) -> Failure {
+    if failure.code() != Code::Usage || !failure.help.is_empty() {
+        return failure;
+    }
+    failure.help(format!("{} --help tells what each flag takes, and what goes together", step.name))
 }
 
 /// The version line: the workspace's version, and the commit where the build knew it.
@@ -267,7 +292,7 @@ async fn supervised(cx: &Cx, run: crate::Run) -> Result<Outcome, Failure> {
 fn conclude(step: &'static Step, cx: &Cx, result: Result<Outcome, Failure>) -> Code {
     let (outcome, mut failure) = match result {
         Ok(outcome) => (outcome, None),
-        Err(failure) => (Outcome::unchanged(""), Some(failure)),
+        Err(failure) => (Outcome::unchanged(""), Some(with_next_move(failure, step))),
     };
     let mut code = Code::Done;
     let mut state = Vec::new();

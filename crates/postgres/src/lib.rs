@@ -13,6 +13,8 @@
 //! not guess where it writes), one server at a time, and off this machine the default of `sslmode` is `verify-full`.
 
 mod args;
+#[cfg(test)]
+mod foreign_tests;
 pub mod manifest;
 mod session;
 mod sources;

@@ -23,6 +23,21 @@ pub(crate) fn parse_url(url: &str) -> Result<Params, String> {
     };
     let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
     let (authority, dbname) = rest.split_once('/').unwrap_or((rest, ""));
+    // Characters of a password that end its part make others of what follows: a host, a port, a database, which messages show.
+    // The errors show nothing of the URL, for the same reason.
+    let port_of =
+        |hostport: &str| hostport.split_once(':').map(|(_, port)| port.to_owned()).unwrap_or_default();
+    let cut_off = !authority.contains('@')
+        && url.contains('@')
+        && !authority.starts_with('[')
+        && !port_of(authority).bytes().all(|byte| byte.is_ascii_digit());
+    let signs = url.matches('@').count();
+    let has_password = authority.split_once('@').is_some_and(|(userinfo, _)| userinfo.contains(':'));
+    if cut_off || authority.matches('@').count() > 1 || (has_password && signs > 1) {
+        return Err(
+            "a name or password in it has one of @ : / ? # [ ] %: write them as %40 and the like".to_owned()
+        );
+    }
     // The first @ ends the user's part in libpq; a raw @ in a password is an error there too.
     let (userinfo, hostport) = authority.split_once('@').map_or(("", authority), |(user, host)| (user, host));
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
@@ -36,7 +51,11 @@ pub(crate) fn parse_url(url: &str) -> Result<Params, String> {
         match rest.strip_prefix(':') {
             Some(port) => (host, port),
             None if rest.is_empty() => (host, ""),
-            None => return Err(format!("unexpected {rest:?} after the IPv6 address")),
+            None => {
+                return Err(
+                    "after the IPv6 address in its brackets stands something other than a port".to_owned()
+                );
+            }
         }
     } else {
         hostport.split_once(':').unwrap_or((hostport, ""))
@@ -45,10 +64,9 @@ pub(crate) fn parse_url(url: &str) -> Result<Params, String> {
     set("port", port)?;
     set("dbname", dbname)?;
     for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
-        let (key, value) =
-            pair.split_once('=').ok_or_else(|| format!("the parameter {pair:?} has no value"))?;
+        let (key, value) = pair.split_once('=').ok_or("a parameter behind its ? has no value")?;
         if value.contains('=') {
-            return Err(format!("the parameter {key:?} has a second = in its value"));
+            return Err("a parameter behind its ? has a second = in its value".to_owned());
         }
         match (key, value) {
             // For compatibility with JDBC, as libpq does.

@@ -367,6 +367,11 @@ fn flags(args: &PgArgs) -> Result<Params, Failure> {
     let mut params = match &args.database_url {
         None => Params::new(),
         Some(url) => {
+            // Of a URL that can't be read, too, the receipt keeps no password.
+            let userinfo = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
+            if let Some((_, password)) = userinfo.and_then(|(userinfo, _)| userinfo.split_once(':')) {
+                let _ = Secret::new(password);
+            }
             let params = parse_url(url).map_err(|why| usage("read --database-url", why))?;
             if let Some(password) = params.get("password") {
                 // From here on no output of the process shows it, whoever prints the arguments.

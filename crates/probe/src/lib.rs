@@ -6,6 +6,8 @@
 mod certificate;
 mod connect;
 mod expect;
+#[cfg(test)]
+mod foreign_tests;
 mod json;
 mod look;
 mod place;

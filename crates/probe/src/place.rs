@@ -68,7 +68,9 @@ pub fn endpoint(flag: &str, text: &str) -> Result<Url, Failure> {
     if !url.username().is_empty() || url.password().is_some() {
         let _ = url.set_username("");
         let _ = url.set_password(None);
-        return Err(Failure::usage(format!("use {flag} {url}"))
+        // After a second @, which was no part's end, the rest of a password may stand anywhere.
+        let shown = if text.matches('@').count() > 1 { String::new() } else { url.to_string() };
+        return Err(Failure::usage(format!("use {flag} {shown}"))
             .because("the one that was given has a user name or password, and those are seen in process lists and logs")
             .help(format!(
                 "put the whole header value in an environment variable: {} authorization=VARIABLE",

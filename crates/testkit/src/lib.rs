@@ -5,6 +5,7 @@ mod debian;
 pub mod dns;
 pub mod ecs;
 pub mod emulator;
+pub mod foreign;
 pub mod front;
 pub mod github;
 pub mod inputs;

@@ -64,7 +64,43 @@ pub(crate) fn references(source: &str) -> Result<Vec<Reference>, String> {
     Ok(found.into_iter().map(|(_, reference)| reference).collect())
 }
 
+/// How deep an expression goes and how many operators it has, at the most: GitHub's own limit of the depth is 50
+/// (`ExpressionConstants` of its runner), the library's reader has none, and descends into operators too.
+const DEEPEST: usize = 50;
+const OPERATORS: usize = 200;
+
+/// Whether an expression goes beyond that, in brackets, behind signs of negation or in a row of operators.
+fn is_deep(source: &str) -> bool {
+    let (mut open, mut negated, mut operators, mut quoted) = (0_usize, 0, 0, false);
+    source.chars().any(|c| {
+        quoted ^= c == '\'';
+        if quoted {
+            return false;
+        }
+        match c {
+            '(' | '[' => open += 1,
+            ')' | ']' => open = open.saturating_sub(1),
+            '&' | '|' | '=' | '<' | '>' | '.' => operators += 1,
+            _ => {}
+        }
+        negated = if c == '!' {
+            negated + 1
+        } else if c.is_whitespace() {
+            negated
+        } else {
+            0
+        };
+        open + negated > DEEPEST || operators > 2 * OPERATORS
+    })
+}
+
 fn parse(source: &str) -> Result<SpannedExpr<'_>, String> {
+    if is_deep(source) {
+        let shown: String = source.chars().take(40).collect();
+        return Err(format!(
+            "`{shown}...` has more in it than is rehearsed: {DEEPEST} levels, {OPERATORS} operators"
+        ));
+    }
     Expr::parse(source).map_err(|e| format!("`{source}`: {e}"))
 }
 

@@ -2,6 +2,8 @@
 
 mod check;
 pub(crate) mod expr;
+#[cfg(test)]
+mod foreign_tests;
 pub(crate) mod offer;
 pub mod policy;
 #[cfg(test)]

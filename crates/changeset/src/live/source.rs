@@ -61,7 +61,7 @@ impl Bucket {
         let rest = text.strip_prefix("s3://").unwrap_or_default();
         let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if name.is_empty() {
-            return Err(Failure::usage(format!("put templates into {text}"))
+            return Err(Failure::usage(format!("use --template-bucket {text}"))
                 .because("it does not name a bucket")
                 .help("write it as s3://BUCKET or s3://BUCKET/PREFIX"));
         }

@@ -1,0 +1,3 @@
+﻿-- cutover:no-transaction
+VACUUM;
+SELECT 1;

@@ -1,0 +1,2 @@
+\connect other
+SELECT :'x' \gexec

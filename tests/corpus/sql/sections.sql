@@ -1,0 +1,4 @@
+-- migrate:up
+CREATE TABLE a ();
+-- migrate:down
+DROP TABLE a;
