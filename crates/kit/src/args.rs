@@ -47,7 +47,7 @@ pub enum Format {
 }
 
 /// The longest duration that is taken: a moment that is so far from now can still be told, by every clock here.
-const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
+const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// A duration such as `90s`, `30m`, `1h30m`, of at most a hundred years.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {

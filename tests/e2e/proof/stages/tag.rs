@@ -44,8 +44,9 @@ impl Stage for Tag {
         state
     }
 
+    /// Commits and tags have the second in them in which they were made.
     fn given_by_the_platform(&self) -> &'static [&'static str] {
-        &["release-id", "tag-sha"]
+        &["release-id", "sha", "tag-sha"]
     }
 
     fn idempotent(&self) -> &'static [(&'static str, &'static str)] {
