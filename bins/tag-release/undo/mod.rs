@@ -41,7 +41,7 @@ async fn branches(cx: &Cx, github: &Github, receipt: &[&ActionRecord]) -> Result
         for file in &files {
             now.push(trees.entry(&tree, &file.path).await?.map(|entry| entry.sha));
         }
-        found.push(BranchNow { name: branch, head, has, files: now });
+        found.push(BranchNow { name: branch, head, commit, has, files: now });
     }
     Ok(found)
 }

@@ -148,7 +148,9 @@ impl Plan for TakeBack {
 pub(super) struct BranchNow {
     pub(super) name: String,
     pub(super) head: String,
-    /// Whether the run's commit is in its history.
+    /// The run's commit; one that was killed before it moved the branch made one, and the next run another.
+    pub(super) commit: String,
+    /// Whether that is in its history.
     pub(super) has: bool,
     /// The SHA of each of the files.
     pub(super) files: Vec<Option<String>>,
@@ -174,7 +176,11 @@ pub(super) fn plan(
         if now == before.as_ref() {
             continue;
         }
+        let left = |other: &Inverse| matches!(other, Inverse::Moved { name: it, after, .. } if it == name && now == Some(after));
         if now != Some(after) {
+            if any(&inverses, left) {
+                continue;
+            }
             return Err(Failure::refused(format!("move the tag {name} back"))
                 .because(format!(
                     "it points to {}, and the run left it pointing to {after}",
@@ -254,7 +260,11 @@ pub(super) fn plan(
     for (_, inverse) in &inverses {
         let Inverse::Tag { tag: name, object, .. } = inverse else { continue };
         let Some(tag) = tag else { continue };
+        let left = |other: &Inverse| matches!(other, Inverse::Tag { tag: it, object, .. } if it == name && *object == tag.object);
         if tag.object != *object {
+            if any(&inverses, left) {
+                continue;
+            }
             return Err(Failure::refused(format!("delete the tag {name}"))
                 .because(format!("it points to {}, and the run left it pointing to {object}", tag.object))
                 .help("somebody moved it since; decide with them"));
@@ -268,16 +278,12 @@ pub(super) fn plan(
                 .because(format!("the release {} of somebody else stands on it", other.id))
                 .help(format!("look at {} and decide there", other.html_url)));
         }
-        let step = Back::DeleteTag { tag: name.clone(), object: object.clone() };
-        if !steps.contains(&step) {
-            steps.push(step);
-        }
+        steps.push(Back::DeleteTag { tag: name.clone(), object: object.clone() });
     }
     for (_, inverse) in &inverses {
         let Inverse::Branch { tag, branch, commit, files, .. } = inverse else { continue };
-        let Some(now) = branches.iter().find(|now| now.name == *branch).filter(|now| now.has) else {
-            continue;
-        };
+        let is_of = |now: &&BranchNow| now.name == *branch && now.commit == *commit && now.has;
+        let Some(now) = branches.iter().find(is_of) else { continue };
         let as_it = |of: fn(&Kept) -> &String| {
             files.iter().zip(&now.files).all(|(file, now)| now.as_ref() == Some(of(file)))
         };
@@ -293,7 +299,19 @@ pub(super) fn plan(
         let (branch, head, tag) = (branch.clone(), now.head.clone(), tag.clone());
         steps.push(Back::PutFiles { branch, head, tag, files: files.clone() });
     }
-    Ok(steps)
+    // What one run began and the next has done is taken back once.
+    let mut once: Vec<Back> = Vec::new();
+    for step in steps {
+        if !once.contains(&step) {
+            once.push(step);
+        }
+    }
+    Ok(once)
+}
+
+/// Whether another run of the receipt has left it so: one that was killed may have meant to, and made an object of its own.
+fn any(inverses: &[(&ActionRecord, Inverse)], left: impl Fn(&Inverse) -> bool) -> bool {
+    inverses.iter().any(|(_, inverse)| left(inverse))
 }
 
 /// Adds the local tags that still are what the run signed; tells of those that are not, which nobody else sees.

@@ -46,8 +46,8 @@ pub enum Format {
     Json,
 }
 
-/// The longest duration that is taken: a moment that is so far from now can still be told, by every clock here.
-const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+/// A hundred years of 365.25 days, the longest duration that is taken: a moment so far from now can still be told, by every clock here.
+const LONGEST: Duration = Duration::from_hours(876_600);
 
 /// A duration such as `90s`, `30m`, `1h30m`, of at most a hundred years.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {

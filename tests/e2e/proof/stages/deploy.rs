@@ -86,12 +86,12 @@ impl Scale {
     async fn new(to: &'static str) -> Self {
         let stage = Self { world: Scenery::load("scale").await, to };
         if to == "restore" {
-            went_before(&stage, &stage.with("0")).await;
+            went_before(&stage, &Self::with("0")).await;
         }
         stage
     }
 
-    fn with(&self, to: &str) -> Vec<String> {
+    fn with(to: &str) -> Vec<String> {
         ["deploy-service", "--interval", "10ms", "--service", IN, "--scale", to].map(str::to_owned).to_vec()
     }
 }
@@ -110,7 +110,7 @@ impl Stage for Scale {
     }
 
     fn args(&self) -> Vec<String> {
-        self.with(self.to)
+        Self::with(self.to)
     }
 
     fn state(&self) -> BoxFuture<'_, Value> {
