@@ -192,7 +192,7 @@ fn every_text_of_the_corpus_is_read_or_refused() {
     texts.extend(hostile());
     texts.extend(recorded("versions", 20_000).into_iter().map(|(_, text)| text));
     for bytes in &texts {
-        for flag in &FLAGS {
+        for flag in FLAGS {
             keeps_the_rest(flag, bytes);
         }
         let text = String::from_utf8_lossy(bytes);
