@@ -9,7 +9,7 @@ mod plan;
 
 use std::time::Duration;
 
-use kit::{Cx, Failure, Go, Outcome, Plan as _};
+use kit::{Cx, Failure, Go, Outcome, Plan as _, Poll};
 
 use self::apply::{apply, observe, wait};
 use self::plan::{Change, plan, plan_undo};
@@ -49,14 +49,14 @@ pub(crate) async fn run(cx: &Cx, ecs: &Ecs<'_>, want: Want, waiting: &Waiting) -
     }
     // Also after a run that was killed while it waited.
     wait(cx, ecs, plan.count, waiting).await?;
-    let (_, now) = observe(ecs).await?;
-    if let Some(change) = plan.changes.iter().find(|change| !change.in_effect(&now)) {
-        return Err(Failure::unverified(format!("change the number of tasks of {name}"))
-            .because(format!("`{}` is not in effect: {}", change.id(), serde_json::json!(now)))
-            .help(
-                "somebody or something changed it at the same time; look, and run the same command again",
-            ));
-    }
+    cx.read_back(async || {
+        let (_, now) = observe(ecs).await?;
+        let left = plan.changes.iter().find(|change| !change.in_effect(&now));
+        Ok(left.map_or(Poll::Ready(()), |change| {
+            Poll::Pending(format!("`{}` is not in effect: {}", change.id(), serde_json::json!(now)))
+        }))
+    })
+    .await?;
     if let (Some(receipt), false) = (cx.undo(), cx.dry_run()) {
         for action in receipt.undoable() {
             cx.mark_undone(action)?;
