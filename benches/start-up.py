@@ -3,7 +3,7 @@
 
     help    cutover register-task-def --help, against aws --version (aws help starts a pager's program besides)
     asks    cutover register-task-def --dry-run, which asks STS who it is and ECS for the newest revision, against
-            aws ecs describe-task-definition, which asks the second alone
+            aws sts get-caller-identity and aws ecs describe-task-definition, which ask the same
 
 Runs alternate; printed are medians of wall time, and the largest peak of resident memory.
 """
@@ -32,7 +32,8 @@ def main() -> None:
             "ours, `--help`": [*ours, "--help"],
             "`aws --version`": [aws, "--version"],
             "ours, two calls": [*ours, "--family", "bench", "--env", "app:RUN=1", "--dry-run"],
-            "`aws`, one call": [aws, "ecs", "describe-task-definition", "--task-definition", "bench"],
+            "`aws`, the first": [aws, "sts", "get-caller-identity"],
+            "`aws`, the second": [aws, "ecs", "describe-task-definition", "--task-definition", "bench"],
             "the launcher alone": ["true"],
         }
         measured = {name: [] for name in commands}
@@ -48,7 +49,8 @@ def main() -> None:
     wall = {name: median(figures) - median(measured["the launcher alone"]) for name, figures in measured.items()}
     verdict("`--help`: wall time", wall["ours, `--help`"] * 1000, GOAL_HELP, " ms")
     verdict("`--help`: peak memory", max(one.mib for one in measured["ours, `--help`"]), GOAL_MEMORY, " MiB")
-    verdict("a step that asks: wall time, to one call of the AWS CLI", wall["ours, two calls"] / wall["`aws`, one call"], GOAL_ASKS)
+    theirs = wall["`aws`, the first"] + wall["`aws`, the second"]
+    verdict("two calls: wall time, to the same two by the AWS CLI", wall["ours, two calls"] / theirs, GOAL_ASKS)
 
 
 if __name__ == "__main__":
