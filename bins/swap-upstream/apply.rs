@@ -55,7 +55,7 @@ impl<'a> Switching<'a> {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         // In the receipt before the first of them is there: a run that is killed in between can be taken back.
         if let Err(failure) = self.cx.act(LOCK, &self.switch.inverses(), self.lock_all()).await {
-            self.unlock_all().await;
+            self.give_up_locks().await;
             return Err(failure);
         }
         match self.forward().await {
@@ -130,6 +130,15 @@ impl<'a> Switching<'a> {
     async fn unlock_all(&self) -> bool {
         let locked = self.working().filter(|(_, reached)| reached.locked.get());
         join_all(locked.map(|(target, _)| self.unlock(target))).await.into_iter().all(|gone| gone)
+    }
+
+    /// Takes the locks of a run that changes nothing away, those of a half-done locking too, and notes that they are gone.
+    async fn give_up_locks(&self) {
+        let is_any = self.working().any(|(_, reached)| reached.locked.get());
+        if is_any && self.unlock_all().await {
+            // Where the receipt can't be written it says less than there is, and all is as it was.
+            let _ = self.cx.put_back(LOCK, std::future::ready(Ok(()))).await;
+        }
     }
 
     async fn unlock(&self, target: &Target) -> bool {
@@ -323,9 +332,8 @@ impl<'a> Switching<'a> {
                 }
             }
         }
-        if left.is_empty() && self.unlock_all().await {
-            // Where the receipt can't be written it says less than there is, and all is as it was.
-            let _ = cx.put_back(LOCK, std::future::ready(Ok(()))).await;
+        if left.is_empty() {
+            self.give_up_locks().await;
         }
         let code = match (left.is_empty(), reloaded) {
             (false, _) => Code::Partial,

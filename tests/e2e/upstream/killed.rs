@@ -194,3 +194,30 @@ async fn a_change_by_somebody_else_in_between_is_not_overwritten() {
     assert_eq!(world.versions().await, ["v31", "v31"]);
     assert!(!world.proxies[1].beside(".nginx.conf.cutover-lock").exists());
 }
+
+#[tokio::test]
+async fn who_locks_the_second_at_the_same_moment_leaves_neither_locked_by_this_run() {
+    let Some(world) = World::start(&[false, false]).await else { return };
+    let switchman = Switchman::new(&world);
+    let before = world.texts();
+    let locks: Vec<PathBuf> =
+        world.proxies.iter().map(|proxy| proxy.beside(".nginx.conf.cutover-lock")).collect();
+    let others =
+        "cutover-lock/1\\nrelease: v38\\nrun: other\\nbefore: b\\nafter: a\\nexpires: 99999999999\\n";
+    let write = format!(
+        "for lock in {} {}; do [ -e $lock ] || printf '{others}' >$lock; done\n",
+        locks[0].display(),
+        locks[1].display()
+    );
+    fs::write(switchman.folder.join("edit"), write).unwrap();
+    // Three looks for each of the two; the eighth command locks the second.
+    let args = [world.args(), vec!["--receipt=r.json".to_owned()]].concat();
+    let (ran, _) = switchman.run(&world, &args, "edit 8").await;
+    let ran = ran
+        .expect(3)
+        .says(&["somebody was faster: the release \"v38\" is editing it", "nothing was changed"]);
+    assert!(!ran.stderr.contains("in doubt"), "{}", ran.stderr);
+    assert_eq!(world.texts(), before);
+    let left: Vec<String> = locks.iter().filter_map(|lock| fs::read_to_string(lock).ok()).collect();
+    assert!(matches!(left.as_slice(), [lock] if lock.contains("run: other")), "{left:?}");
+}
