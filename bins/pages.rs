@@ -59,12 +59,12 @@ pub(crate) fn step(step: &'static Step, transcript: Option<&str>) -> String {
             } else {
                 markdown_inline(permission.when)
             };
-            let _ = writeln!(
-                out,
-                "| {} | {} | {when} |",
-                markdown_code(permission.action),
-                markdown_code(permission.resource)
-            );
+            let action = markdown_code(permission.action);
+            let action = match policy::reference(permission.action) {
+                Some(row) => format!("[{action}]({row})"),
+                None => action,
+            };
+            let _ = writeln!(out, "| {action} | {} | {when} |", markdown_code(permission.resource));
         }
         if policy::policy(step)["Statement"].as_array().is_some_and(|statements| !statements.is_empty()) {
             let _ = write!(

@@ -52,6 +52,35 @@ pub(crate) fn policy(step: &Step) -> Value {
     json!({"Version": "2012-10-17", "Statement": document})
 }
 
+/// The row of an action in the Service Authorization Reference; `None` of a permission that is GitHub's.
+///
+/// Source: <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
+pub(crate) fn reference(action: &str) -> Option<String> {
+    let (service, name) = action.split_once(':').filter(|_| is_of_aws(action))?;
+    let page = match service {
+        "application-autoscaling" => "awsapplicationautoscaling",
+        "cloudformation" => "awscloudformation",
+        "cloudfront" => "amazoncloudfront",
+        "cloudwatch" => "amazoncloudwatch",
+        "ecr" => "amazonelasticcontainerregistry",
+        "ecs" => "amazonelasticcontainerservice",
+        "elasticloadbalancing" => "awselasticloadbalancingv2",
+        "events" => "amazoneventbridge",
+        "iam" => "awsidentityandaccessmanagementiam",
+        "logs" => "amazoncloudwatchlogs",
+        "rds" => "amazonrds",
+        "route53" => "amazonroute53",
+        "s3" => "amazons3",
+        "secretsmanager" => "awssecretsmanager",
+        "sns" => "amazonsns",
+        "ssm" => "awssystemsmanager",
+        "sts" => "awssecuritytokenservice",
+        _ => return None,
+    };
+    let folder = "https://docs.aws.amazon.com/service-authorization/latest/reference";
+    Some(format!("{folder}/list_{page}.html#{page}-{name}"))
+}
+
 /// `service:Action`; GitHub's are `scope: level`, and some are told in words.
 fn is_of_aws(action: &str) -> bool {
     action.split_once(':').is_some_and(|(_, name)| name.starts_with(|first: char| first.is_ascii_uppercase()))

@@ -40,8 +40,14 @@ pub(crate) async fn of_source(cx: &Cx, aws: &Aws, args: &Args) -> Result<Aws, Fa
         .or_cancelled(aws_sdk_sts::Client::new(&source.config).get_caller_identity().send())
         .await?
         .map_err(|error| {
-            let attempt = "ask AWS who reads the source (--source-profile, --source-role-arn)";
-            aws::failure(attempt, "sts:AssumeRole", args.source_role_arn.as_deref().unwrap_or("*"), error)
+            let attempt = match (&args.source_role_arn, &args.source_profile) {
+                (Some(role), _) => format!("read the source as {role} (--source-role-arn)"),
+                (None, profile) => format!(
+                    "read the source with the profile {} (--source-profile)",
+                    profile.as_deref().unwrap_or_default()
+                ),
+            };
+            aws::failure(attempt, "sts:GetCallerIdentity", "*", error)
         })?;
     identity.account().unwrap_or_default().clone_into(&mut source.account);
     cx.report().say(&format!("the source is read as {}", identity.arn().unwrap_or("unknown")));

@@ -17,9 +17,11 @@ pub(crate) const REGISTER: &str = "register-task-definition";
 /// How often a registration is sent when its answer does not come.
 const TRIES: u32 = 3;
 
-/// Between the two looks after a registration without an answer, once more each time. The quota of registrations is one a
-/// second (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html>).
-const PAUSE: Duration = Duration::from_secs(1);
+/// Before each look after a registration without an answer, and before it is sent again. ECS may still be at work on it, or show it
+/// late (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html>, on eventual consistency); a throttled account needs
+/// the time too, at a quota of one registration a second
+/// (<https://docs.aws.amazon.com/AmazonECS/latest/APIReference/request-throttling.html>).
+const LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(2)];
 
 pub(crate) fn deregister_id(arn: &str) -> String {
     format!("deregister-{}", short(arn).replace(':', "-"))
@@ -49,13 +51,11 @@ pub(crate) async fn register(
             };
             cx.report()
                 .say(&format!("{failed}: {}; looking whether it took effect", failed.chain().join(": ")));
-            if let Some(arn) = took_effect(cx, clients, family, before, document).await? {
-                return Ok(arn);
-            }
-            // ECS may still be at work on what it did not answer; a throttled account needs the time too.
-            cx.pause(PAUSE * tries).await;
-            if let Some(arn) = took_effect(cx, clients, family, before, document).await? {
-                return Ok(arn);
+            for pause in LOOKS {
+                cx.pause(pause).await;
+                if let Some(arn) = took_effect(cx, clients, family, before, document).await? {
+                    return Ok(arn);
+                }
             }
             if tries == TRIES {
                 return Err(failed);

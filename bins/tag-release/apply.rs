@@ -139,8 +139,8 @@ async fn shown(cx: &Cx, github: &Github, call: Call<'_>) -> Result<Release, Fail
     github.get(cx, call).await
 }
 
-/// How often an upload is begun.
-const UPLOADS: usize = 3;
+/// How often an upload is begun, one that is refused because the last one has arrived unseen included.
+const UPLOADS: usize = 4;
 
 /// Uploads one file. After an upload that broke off, looks what GitHub has of it: a whole file is left, a beginning of one
 /// deleted before the next try.
@@ -150,6 +150,7 @@ async fn upload_asset(cx: &Cx, github: &Github, id: u64, upload: &Upload) -> Res
     let path = format!("/releases/{id}");
     let call = Call { attempt: &attempt, permission: WRITE, path: &path };
     let mut left = UPLOADS;
+    let mut doubt = false;
     loop {
         let release = shown(cx, github, call).await?;
         match release.assets.iter().find(|asset| asset.name == file.name) {
@@ -174,10 +175,17 @@ async fn upload_asset(cx: &Cx, github: &Github, id: u64, upload: &Upload) -> Res
             }
             Err(failed) => explained(failed),
         };
-        if left == 0 || !failed.is_transient() {
-            return Err(failed);
+        // A release may be shown for a while as it was before its file came.
+        let is_there = doubt && failed.chain().iter().any(|why| why.contains("is taken already"));
+        doubt |= failed.is_transient();
+        if left == 0 || !(failed.is_transient() || is_there) {
+            return Err(if doubt { failed.untouched(false) } else { failed });
         }
-        cx.report().say(&format!("could not {attempt}, trying again: {}", failed.chain().join(": ")));
+        cx.report().say(&if is_there {
+            format!("{attempt}: GitHub has a file of that name and does not show it yet, looking again")
+        } else {
+            format!("could not {attempt}, trying again: {}", failed.chain().join(": "))
+        });
         cx.or_cancelled(cx.pause(Duration::from_secs(1))).await?;
     }
 }

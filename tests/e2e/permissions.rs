@@ -131,16 +131,15 @@ impl Enforced {
         assert!(answer.unwrap().status().is_success());
     }
 
+    async fn allow(&self, policy: &Value) {
+        self.put_policy(&[("Action", "PutUserPolicy"), ("UserName", USER)], policy).await;
+    }
+
     /// moto asks for an action that IAM does not have:
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadBucket.html#API_HeadBucket_RequestSyntax>.
-    async fn allow(&self, policy: &Value) {
+    async fn put_policy(&self, to: &[(&str, &str)], policy: &Value) {
         let text = policy.to_string().replace(r#""s3:ListBucket""#, r#""s3:ListBucket","s3:HeadBucket""#);
-        let form = [
-            ("Action", "PutUserPolicy"),
-            ("UserName", USER),
-            ("PolicyName", "step"),
-            ("PolicyDocument", &text),
-        ];
+        let form = [to, &[("PolicyName", "step"), ("PolicyDocument", &text)]].concat();
         self.query("iam", "2010-05-08", &form).await;
     }
 

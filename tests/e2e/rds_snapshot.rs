@@ -81,49 +81,82 @@ async fn one_that_fails_or_vanishes_ends_the_run_at_once() {
     }
 }
 
+/// What a snapshot is taken of, as the API and the step call it.
+struct Kind {
+    flag: &'static str,
+    /// The call that makes one, with what it needs beside the names.
+    create: &'static [(&'static str, &'static str)],
+    id: &'static str,
+    snapshot: &'static str,
+    writes: [&'static str; 2],
+    nowhere: &'static str,
+}
+
+const KINDS: [Kind; 2] = [
+    Kind {
+        flag: "--db-instance",
+        create: &[
+            ("Action", "CreateDBInstance"),
+            ("DBInstanceClass", "db.t3.micro"),
+            ("Engine", "postgres"),
+            ("AllocatedStorage", "20"),
+        ],
+        id: "DBInstanceIdentifier",
+        snapshot: "snapshot",
+        writes: ["rds:CreateDBSnapshot", "rds:DeleteDBSnapshot"],
+        nowhere: "there is no such DB instance in account 123456789012, region us-east-1",
+    },
+    Kind {
+        flag: "--db-cluster",
+        create: &[("Action", "CreateDBCluster"), ("Engine", "aurora-postgresql")],
+        id: "DBClusterIdentifier",
+        snapshot: "cluster-snapshot",
+        writes: ["rds:CreateDBClusterSnapshot", "rds:DeleteDBClusterSnapshot"],
+        nowhere: "there is no such DB cluster in account 123456789012, region us-east-1",
+    },
+];
+
 #[tokio::test]
 async fn against_an_emulator_it_is_made_kept_and_taken_back() {
-    let world = World::start().await;
-    let id = own("rally");
-    let request = [
-        ("Action", "CreateDBInstance"),
-        ("Version", "2014-10-31"),
-        ("DBInstanceIdentifier", &*id),
-        ("DBInstanceClass", "db.t3.micro"),
-        ("Engine", "postgres"),
-        ("AllocatedStorage", "20"),
-        ("MasterUsername", "rally"),
-        ("MasterUserPassword", "not-a-secret"),
-    ];
-    let (status, answer) = shared_emulator().await.query("rds", &request).await.unwrap();
-    assert_eq!(status, 200, "{answer}");
-    world.front.forget();
-    let given = ["backup-db", "--mode", "rds-snapshot", "--db-instance", &id, "--format", "json"];
-    let args = [&given[..], &["--backup-id", "release 7", "--receipt", "snapshot.json"]].concat();
-    let report = world.cutover(&args).await.expect(0).json();
-    let arn = report["outputs"]["snapshot-arn"].as_str().unwrap().to_owned();
-    assert!(arn.ends_with(&format!(":snapshot:cutover-{id}-release-7")), "{arn}");
-    let again = world.cutover(&args[..args.len() - 2]).await.expect(0).json();
-    assert_eq!(again["changed"], json!(false));
-    assert_eq!(world.writes(), ["rds:CreateDBSnapshot"]);
-    world.cutover(&[&given[..], &["--undo", "snapshot.json"]].concat()).await.expect(0);
-    world.cutover(&[&given[..], &["--undo", "snapshot.json"]].concat()).await.expect(0);
-    assert_eq!(world.writes(), ["rds:CreateDBSnapshot", "rds:DeleteDBSnapshot"]);
-
-    for (args, code, says) in [
-        (
-            &["--db-instance", "nowhere"][..],
-            3,
-            &["there is no such DB instance in account 123456789012, region us-east-1"][..],
-        ),
-        (&[], 2, &["--db-instance ID or --db-cluster ID"]),
-        (&["--db-instance", &id, "--to", "s3://b/x"], 2, &["RDS keeps the snapshot itself"]),
-        (&["--db-instance", &id, "--verify", "present"], 2, &["it belongs to --mode dump"]),
-    ] {
-        world
-            .cutover(&[&["backup-db", "--mode", "rds-snapshot"], args].concat())
-            .await
-            .expect(code)
-            .says(says);
+    for Kind { flag, create, id: field, snapshot, writes: [made, deleted], nowhere } in KINDS {
+        let world = World::start().await;
+        let id = own("rally");
+        let names = [
+            ("Version", "2014-10-31"),
+            (field, &*id),
+            ("MasterUsername", "rally"),
+            ("MasterUserPassword", "not-a-secret"),
+        ];
+        let (status, answer) =
+            shared_emulator().await.query("rds", &[create, &names[..]].concat()).await.unwrap();
+        assert_eq!(status, 200, "{answer}");
+        world.front.forget();
+        let given = ["backup-db", "--mode", "rds-snapshot", flag, &id, "--format", "json"];
+        let args = [&given[..], &["--backup-id", "release 7", "--receipt", "snapshot.json"]].concat();
+        let report = world.cutover(&args).await.expect(0).json();
+        let arn = report["outputs"]["snapshot-arn"].as_str().unwrap().to_owned();
+        assert!(arn.ends_with(&format!(":{snapshot}:cutover-{id}-release-7")), "{arn}");
+        let again = world.cutover(&args[..args.len() - 2]).await.expect(0).json();
+        assert_eq!(again["changed"], json!(false));
+        assert_eq!(world.writes(), [made]);
+        world.cutover(&[&given[..], &["--undo", "snapshot.json"]].concat()).await.expect(0);
+        world.cutover(&[&given[..], &["--undo", "snapshot.json"]].concat()).await.expect(0);
+        assert_eq!(world.writes(), [made, deleted]);
+        let other = ["backup-db", "--mode", "rds-snapshot", flag, "nowhere"];
+        world.cutover(&other).await.expect(3).says(&[nowhere]);
     }
+}
+
+#[tokio::test]
+async fn what_does_not_go_with_a_snapshot_is_refused_before_aws_is_asked() {
+    let world = World::start().await;
+    for (args, says) in [
+        (&[][..], "--db-instance ID or --db-cluster ID"),
+        (&["--db-instance", "rally", "--to", "s3://b/x"], "RDS keeps the snapshot itself"),
+        (&["--db-instance", "rally", "--verify", "present"], "it belongs to --mode dump"),
+    ] {
+        let ran = world.cutover(&[&["backup-db", "--mode", "rds-snapshot"], args].concat()).await;
+        ran.expect(2).says(&[says]);
+    }
+    assert!(world.front.calls().is_empty());
 }

@@ -3,6 +3,7 @@
 //! know would leave a role without the permission, or allow more than the policy says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 use fancy_regex::Regex;
@@ -28,6 +29,7 @@ const NOT_NEEDED: [(&str, &str); 2] = [
 /// A row of the reference.
 #[derive(Debug)]
 struct Row<'a> {
+    page: &'a str,
     /// The types by their ARNs' patterns, with whether they are required.
     types: Vec<(&'a str, bool)>,
     keys: Vec<&'a str>,
@@ -45,7 +47,7 @@ fn rows() -> BTreeMap<&'static str, Row<'static>> {
         } else if let Some((name, arn)) = line.strip_prefix("type ").and_then(|line| line.split_once(" = ")) {
             types.insert(name, arn);
         } else if !line.is_empty() {
-            assert!(page.is_some(), "{line}: no page");
+            let page = page.unwrap_or_else(|| panic!("{line}: no page"));
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();
             let [action, of, keys, dependents] = cells[..] else { panic!("{line}: not four cells") };
             let list =
@@ -54,7 +56,7 @@ fn rows() -> BTreeMap<&'static str, Row<'static>> {
                 let name = of.trim_end_matches('*');
                 (*types.get(name).unwrap_or_else(|| panic!("{line}: no type {name}")), of.ends_with('*'))
             });
-            let row = Row { types: typed.collect(), keys: list(keys), dependents: list(dependents) };
+            let row = Row { page, types: typed.collect(), keys: list(keys), dependents: list(dependents) };
             assert!(rows.insert(action, row).is_none(), "{action} twice");
         }
     }
@@ -138,6 +140,37 @@ fn each_policy_is_as_the_service_authorization_reference_has_its_actions() {
     }
     let idle = rows.keys().filter(|action| !used.contains(**action));
     wrong.extend(idle.map(|action| format!("no policy has {action}, which stands in reference.txt")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// On its page, each action leads to its row: the anchors of <https://docs.aws.amazon.com/service-authorization/latest/reference/> are
+/// named after the page and the action.
+#[test]
+fn each_permission_of_a_page_leads_to_its_row() {
+    let rows = rows();
+    let mut wrong = Vec::new();
+    let mut led = BTreeSet::new();
+    for step in steps() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("docs/steps/{step}.md"));
+        let page = std::fs::read_to_string(page).unwrap();
+        let permissions = page.split_once("\n## Permissions\n").unwrap().1.split("\n## ").next().unwrap();
+        for line in permissions.lines().filter(|line| line.starts_with("| [")) {
+            let (action, rest) = line.strip_prefix("| [`").and_then(|line| line.split_once("`](")).unwrap();
+            let (link, _) = rest.split_once(") | ").unwrap();
+            let Some(row) = rows.get(action) else {
+                wrong.push(format!("{step}: {action} has no row in reference.txt"));
+                continue;
+            };
+            let slug = row.page.rsplit_once("list_").unwrap().1.strip_suffix(".html").unwrap();
+            let wanted = format!("{}#{slug}-{}", row.page, action.split_once(':').unwrap().1);
+            if link != wanted {
+                wrong.push(format!("{step}: {action} leads to {link}, and not to {wanted}"));
+            }
+            led.insert(action.to_owned());
+        }
+    }
+    let dark = rows.keys().filter(|action| !led.contains(**action));
+    wrong.extend(dark.map(|action| format!("no page leads to the row of {action}")));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

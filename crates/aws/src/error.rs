@@ -3,8 +3,11 @@
 use std::error::Error;
 
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use kit::{Failure, innermost};
 
@@ -42,7 +45,16 @@ where
         SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_)
             if find::<CredentialsError>(&error).is_some() =>
         {
-            failed.because(innermost(&error)).help(CREDENTIALS).untouched(true)
+            let said = said_of_role::<AssumeRoleError>(&error)
+                .or_else(|| said_of_role::<AssumeRoleWithWebIdentityError>(&error));
+            let failed = match said {
+                Some((meta, status)) => {
+                    let place = "the role, and in the role's trust policy,";
+                    service_failure(failed, "sts:AssumeRole", place, meta, status)
+                }
+                None => failed.because(innermost(&error)).help(CREDENTIALS),
+            };
+            failed.untouched(true)
         }
         SdkError::DispatchFailure(_) => {
             let reason = innermost(&error);
@@ -57,13 +69,22 @@ where
     }
 }
 
+/// What STS said, with its status, where the credentials are those of a role and it did not give them.
+fn said_of_role<'a, E>(error: &'a (dyn Error + 'static)) -> Option<(&'a ErrorMetadata, u16)>
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    let SdkError::ServiceError(context) = find::<SdkError<E, HttpResponse>>(error)? else { return None };
+    Some((context.err().meta(), context.raw().status().as_u16()))
+}
+
 const CREDENTIALS: &str = "give credentials: aws-actions/configure-aws-credentials in a job, --profile or `aws sso login` at a terminal";
 
 fn service_failure(
     failed: Failure,
     permission: &str,
     resource: &str,
-    meta: &aws_smithy_types::error::ErrorMetadata,
+    meta: &ErrorMetadata,
     status: u16,
 ) -> Failure {
     let code = meta.code().unwrap_or("");
@@ -117,7 +138,10 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_smithy_types::error::ErrorMetadata;
+    use aws_sdk_sts::operation::get_caller_identity::GetCallerIdentityError;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+    use aws_smithy_runtime_api::http::StatusCode;
+    use aws_smithy_types::body::SdkBody;
     use kit::Code;
 
     fn classify(code: &str, message: &str, status: u16) -> Failure {
@@ -153,5 +177,25 @@ mod tests {
     fn expired_credentials_say_so() {
         let text = format!("{:?}", classify("ExpiredTokenException", "The security token is expired", 400));
         assert!(text.contains("have expired"), "{text}");
+    }
+
+    /// The words are those of <https://repost.aws/knowledge-center/iam-assume-role-error>.
+    #[test]
+    fn a_role_that_is_not_given_is_told_in_the_words_of_sts() {
+        let said = "User: arn:aws:iam::111122223333:user/bob is not authorized to perform: sts:AssumeRole on resource: \
+                    arn:aws:iam::444455556666:role/reader";
+        let meta = ErrorMetadata::builder().code("AccessDenied").message(said).build();
+        let answer = HttpResponse::new(StatusCode::try_from(403).unwrap(), SdkBody::empty());
+        let denied = SdkError::service_error(AssumeRoleError::generic(meta), answer);
+        let lost = ConnectorError::other(CredentialsError::provider_error(denied).into(), None);
+        let error: SdkError<GetCallerIdentityError, HttpResponse> = SdkError::dispatch_failure(lost);
+        let failed = failure("ask AWS who this is", "sts:GetCallerIdentity", "*", error);
+        let text = format!("{failed:?}");
+        assert!(text.contains(&format!("AccessDenied: {said}")), "{text}");
+        assert!(
+            text.contains("allow `sts:AssumeRole` on the role, and in the role's trust policy"),
+            "{text}"
+        );
+        assert!(!text.contains("configure-aws-credentials") && !failed.is_transient(), "{text}");
     }
 }

@@ -102,6 +102,10 @@ const TRIES: u32 = 4;
 /// The pause before the second try; it doubles with each further one.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Before each look whether a write without an answer took effect: lists and references may be read as they were before it
+/// (<https://github.com/cli/cli/issues/6599>, <https://github.com/PyGithub/PyGithub/issues/2759>).
+const LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1)];
+
 /// GitHub may ask for a longer pause than this; then the person is told instead.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -289,7 +293,8 @@ impl Github {
             let failed = if doubt { failed.untouched(false) } else { failed };
             let Some(pause) = pause.filter(|_| effect != Effect::None) else { return Err(failed) };
             cx.or_cancelled(cx.pause(pause)).await?;
-            if doubt {
+            for again in LOOKS.into_iter().filter(|_| doubt) {
+                cx.or_cancelled(cx.pause(again)).await?;
                 match look().await {
                     Ok(Some(there)) => return Ok(there),
                     Ok(None) => {}

@@ -11,10 +11,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::Config;
 
-/// How often each law is tried: with what is read here, well under two seconds. Nothing is kept of a failure: what was found goes
-/// into the corpus or a table, where it can be read.
+/// Each law is tried 256 times, with what is read here well under two seconds, or as often as `PROPTEST_CASES` says. Nothing is kept
+/// of a failure: what was found goes into the corpus or a table, where it can be read.
 pub fn config() -> Config {
-    Config { cases: 256, failure_persistence: None, ..Config::default() }
+    Config { failure_persistence: None, ..Config::default() }
 }
 
 /// The texts of `tests/corpus/KIND`, with their names.

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use testkit::dns::{Dns, Options};
 use testkit::front::{Answer, Fault, Front, Request, Service};
 
-use super::{Enforced, Proof, element};
+use super::{Enforced, Proof, as_moto_knows_it, element, policy, without};
 use crate::maintenance::stage::record as set;
 use crate::world::own;
 
@@ -134,6 +134,51 @@ async fn object(world: &Enforced) {
         json!(listed.contains("<Key>"))
     };
     world.prove(&proof, fresh, state).await;
+}
+
+/// The user has no right to the source, and the role to nothing else.
+#[tokio::test]
+async fn a_source_is_read_by_the_role_that_may_read_it() {
+    const TRUST: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole",
+        "Principal": {"AWS": "arn:aws:iam::123456789012:user/releaser"}}]}"#;
+    let world = Enforced::start().await;
+    let s3 = async |method: reqwest::Method, path: &str, body: &str| {
+        let url = format!("{}/{path}", world.moto.url());
+        world.send("s3", reqwest::Client::new().request(method, url).body(body.to_owned())).await
+    };
+    for bucket in ["theirs", "ours"] {
+        s3(reqwest::Method::PUT, bucket, "").await;
+    }
+    s3(reqwest::Method::PUT, "theirs/backup", "the whole of Jenkins").await;
+    let of_step = policy("copy-objects");
+    let at = |source, destination| {
+        [("SOURCE-ACCOUNT", "123456789012"), ("SOURCE", source), ("DESTINATION", destination)]
+    };
+    let users = as_moto_knows_it(&of_step, &at("nothing", "ours"));
+    let roles = as_moto_knows_it(&of_step, &at("theirs", "nothing"));
+    world.allow(&users).await;
+    let role = [("Action", "CreateRole"), ("RoleName", "reader"), ("AssumeRolePolicyDocument", TRUST)];
+    world.query("iam", "2010-05-08", &role).await;
+    world.put_policy(&[("Action", "PutRolePolicy"), ("RoleName", "reader")], &roles).await;
+    let copy = texts(&["copy-objects", "--from", "s3://theirs/backup", "--to", "s3://ours/backup"]);
+    let by_role =
+        [copy.clone(), texts(&["--through", "--source-role-arn", "arn:aws:iam::123456789012:role/reader"])]
+            .concat();
+    let copies = async || s3(reqwest::Method::GET, "ours?list-type=2", "").await.matches("<Key>").count();
+
+    world.as_user(&copy).await.expect(1).says(&["reach the bucket theirs", "s3:ListBucket"]);
+    world.allow(&without(&users, "sts:AssumeRole")).await;
+    world.as_user(&by_role).await.expect(1).says(&["sts:AssumeRole", "role/reader"]);
+    assert_eq!(copies().await, 0);
+
+    world.allow(&users).await;
+    world
+        .as_user(&by_role)
+        .await
+        .expect(0)
+        .says(&["the source is read as arn:aws:sts::123456789012:assumed-role/reader/"]);
+    assert_eq!(s3(reqwest::Method::GET, "ours/backup", "").await, "the whole of Jenkins");
+    assert_eq!(world.front.unmatched(), [""; 0]);
 }
 
 /// A zone in which the name leads to the page already.

@@ -148,7 +148,7 @@ impl Cfn {
     }
 }
 
-fn is_not_found(error: &SdkError<DescribeChangeSetError>) -> bool {
+pub(super) fn is_not_found(error: &SdkError<DescribeChangeSetError>) -> bool {
     error.as_service_error().is_some_and(DescribeChangeSetError::is_change_set_not_found_exception)
 }
 

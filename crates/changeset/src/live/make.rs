@@ -13,7 +13,7 @@ use kit::{Cx, Failure, Poll, Wait};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::describe::set_of;
+use super::describe::{is_not_found, set_of};
 use super::{Cfn, RollbackTrigger, TemplateSource, short};
 
 /// What the names of change sets begin with that steps of this project make.
@@ -198,7 +198,7 @@ impl Cfn {
                     failure(attempt, "cloudformation:CreateChangeSet", &self.arn(&want.stack), error);
                 match () {
                     // An earlier try took effect and its answer was lost: nobody else has this name.
-                    () if exists => self.made_before(&want.stack, name).await.ok_or(failed),
+                    () if exists => self.made_before(&want.stack, name).await,
                     () if lacks => Err(failed.help(
                         "look at what the template does with the capability that it names, and acknowledge it with --capability",
                     )),
@@ -212,10 +212,28 @@ impl Cfn {
         }
     }
 
-    async fn made_before(&self, stack: &str, name: &str) -> Option<SetRef> {
+    async fn made_before(&self, stack: &str, name: &str) -> Result<SetRef, Failure> {
+        let attempt = format!("find the change set {name}, which was made without an answer");
         let call = self.client.describe_change_set().stack_name(stack).change_set_name(name);
-        let answer = call.send().await.ok()?;
-        Some(SetRef { arn: answer.change_set_id?, stack_id: answer.stack_id? })
+        let answer = loop {
+            match call.clone().send().await {
+                Ok(answer) => break answer,
+                // Not `or_cancelled`: who made it must know of it.
+                Err(error) if is_not_found(&error) && self.recent.may_be_unknown() => {
+                    tokio::time::sleep(self.every).await;
+                }
+                Err(error) => {
+                    let of_set = self.arn(stack);
+                    return Err(failure(attempt, "cloudformation:DescribeChangeSet", &of_set, error)
+                        .untouched(false)
+                        .help("run the same command again"));
+                }
+            }
+        };
+        match (answer.change_set_id, answer.stack_id) {
+            (Some(arn), Some(stack_id)) => Ok(SetRef { arn, stack_id }),
+            _ => Err(Failure::failed(attempt).because("the answer names no change set")),
+        }
     }
 
     /// Waits until AWS has worked a set out.

@@ -1,12 +1,18 @@
 //! The calls that change a stack. Each carries a token, and a refusal is believed only when no operation began with it: the
 //! first of two tries may have taken effect and its answer been lost.
 
+use std::time::Duration;
+
 use aws::failure;
 use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
 use kit::Failure;
 
 use super::describe::set_of;
 use super::{Cfn, SetRef, short};
+
+/// Before each look whether an operation has begun whose answer did not come.
+const LOOKS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
 impl Cfn {
     /// Executes exactly that change set.
@@ -86,13 +92,17 @@ impl Cfn {
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
         let Err(error) = sent else { return Ok(()) };
-        // Events come some moments after the call: what is not seen is in doubt still, as the failure says.
-        if self.has_begun(stack_id, token).await.unwrap_or_default() {
-            return Ok(());
-        }
         // A set is obsolete because another one was executed, never because it was itself.
         let obsolete = error.message().is_some_and(|text| text.contains("[OBSOLETE]"));
         let doubtful = !obsolete && says_that_it_is_late(error.code(), error.message());
+        // Events come some moments after the call: what is not seen by then is in doubt still, as the failure says.
+        let is_unanswered = error.as_service_error().is_none();
+        for pause in LOOKS.into_iter().take(if doubtful || is_unanswered { LOOKS.len() } else { 1 }) {
+            tokio::time::sleep(pause).await;
+            if self.has_begun(stack_id, token).await.unwrap_or_default() {
+                return Ok(());
+            }
+        }
         let mut failed = failure(attempt, action, &self.arn(stack_id), error);
         if obsolete {
             failed = failed.help(
