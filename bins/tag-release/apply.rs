@@ -213,7 +213,7 @@ fn explained(failure: Failure) -> Failure {
 }
 
 /// <https://docs.github.com/en/rest/git/tags#create-a-tag-object>. Without a tagger, GitHub enters the token's user and
-/// the present time. A second object after a try in doubt does no harm: it can't be seen.
+/// the present time.
 async fn write_tag_object(
     cx: &Cx,
     github: &Github,
@@ -224,7 +224,7 @@ async fn write_tag_object(
     let attempt = format!("write the annotation of {tag} in {repository}");
     let call = Call { attempt: &attempt, permission: WRITE, path: "/git/tags" };
     let body = json!({"tag": tag, "message": message, "object": commit, "type": "commit"});
-    github.write(cx, Method::Post, call, &body, async || Ok(None)).await
+    github.write_object(cx, call, &body).await
 }
 
 /// <https://docs.github.com/en/rest/git/refs#create-a-reference>

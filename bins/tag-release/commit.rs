@@ -123,9 +123,7 @@ async fn post<T: serde::de::DeserializeOwned>(
     body: &Value,
 ) -> Result<T, Failure> {
     let attempt = format!("{what} in {}", github.repository());
-    github
-        .write(cx, Method::Post, Call { attempt: &attempt, permission: WRITE, path }, body, async || Ok(None))
-        .await
+    github.write_object(cx, Call { attempt: &attempt, permission: WRITE, path }, body).await
 }
 
 /// Moves a branch from one commit to its child, never by force.

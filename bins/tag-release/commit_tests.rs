@@ -1,6 +1,7 @@
 //! The commit of a version's files, against a GitHub that keeps trees.
 
 use crate::tests::{REPO, TAG, World};
+use futures::future::join_all;
 use kit::Code;
 use serde_json::json;
 use testkit::github::Fault;
@@ -75,6 +76,7 @@ async fn a_run_that_is_cut_off_at_any_call_is_continued() {
         "/git/refs",
         "/releases",
     ];
+    let mut runs = Vec::new();
     for (place, path) in calls.into_iter().enumerate() {
         let method = if path.ends_with("main") { "PATCH" } else { "POST" };
         for fault in [
@@ -82,22 +84,26 @@ async fn a_run_that_is_cut_off_at_any_call_is_continued() {
             Fault::reset(method, path).after(),
             Fault::status(method, path, 502, "Server Error"),
         ] {
-            // Once: within the run.
-            let world = rally().await;
-            world.github.fault(fault.clone().nth(1));
-            world.run(&FLAGS).await.result.unwrap_or_else(|why| panic!("{fault:?}: {why:?}"));
-            assert_released(&world);
-            // To its end: by the next run, of the same commit or of what the branch has then.
-            let world = rally().await;
-            world.github.fault(fault);
-            // What took effect is seen, and gone on with.
-            let _ = world.run(&FLAGS).await.result;
-            world.github.clear_faults();
-            let sha = if place % 2 == 0 { world.sha.clone() } else { head(&world) };
-            world.run_in(&[("GITHUB_SHA", &sha)], &FLAGS).await.result.unwrap();
-            assert_released(&world);
+            runs.push(async move {
+                // Once: within the run.
+                let world = rally().await;
+                world.github.fault(fault.clone().nth(1));
+                world.run(&FLAGS).await.result.unwrap_or_else(|why| panic!("{fault:?}: {why:?}"));
+                assert_released(&world);
+                // To its end: by the next run, of the same commit or of what the branch has then.
+                let world = rally().await;
+                world.github.fault(fault);
+                // What took effect is seen, and gone on with.
+                let _ = world.run(&FLAGS).await.result;
+                world.github.clear_faults();
+                let sha = if place % 2 == 0 { world.sha.clone() } else { head(&world) };
+                world.run_in(&[("GITHUB_SHA", &sha)], &FLAGS).await.result.unwrap();
+                assert_released(&world);
+            });
         }
     }
+    // They wait more than they do.
+    join_all(runs).await;
 }
 
 #[tokio::test]

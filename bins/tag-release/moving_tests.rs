@@ -1,6 +1,7 @@
 //! Tags that move, against a GitHub that answers as documented.
 
 use crate::tests::{REPO, World};
+use futures::future::join_all;
 use kit::Code;
 use serde_json::json;
 use testkit::github::Fault;
@@ -40,21 +41,22 @@ async fn moving_tags_follow_the_release_and_undo_puts_them_back() {
 
 #[tokio::test]
 async fn a_broken_move_is_made_once_or_by_the_next_run() {
-    for (method, path) in [("PATCH", "/git/refs/tags/v2"), ("POST", "/git/refs")] {
-        for fault in [Fault::reset(method, path), Fault::reset(method, path).after()] {
-            let (world, _) = world().await;
-            world.github.fault(fault.clone().nth(1));
-            world.run(&FLAGS).await.result.unwrap();
-            let (world, _) = self::world().await;
-            world.github.fault(fault);
-            // What took effect is seen, and gone on with.
-            let _ = world.run(&FLAGS).await.result;
-            world.github.clear_faults();
-            world.run(&FLAGS).await.result.unwrap();
-            assert_eq!(at(&world, "v2"), at(&world, "v2.1"));
-            assert_eq!(at(&world, "v2").as_ref(), Some(&world.sha));
-        }
-    }
+    let refs = [("PATCH", "/git/refs/tags/v2"), ("POST", "/git/refs")];
+    let faults = refs.map(|(method, path)| [Fault::reset(method, path), Fault::reset(method, path).after()]);
+    let runs = faults.concat().into_iter().map(async |fault| {
+        let (world, _) = world().await;
+        world.github.fault(fault.clone().nth(1));
+        world.run(&FLAGS).await.result.unwrap();
+        let (world, _) = self::world().await;
+        world.github.fault(fault);
+        // What took effect is seen, and gone on with.
+        let _ = world.run(&FLAGS).await.result;
+        world.github.clear_faults();
+        world.run(&FLAGS).await.result.unwrap();
+        assert_eq!(at(&world, "v2"), at(&world, "v2.1"));
+        assert_eq!(at(&world, "v2").as_ref(), Some(&world.sha));
+    });
+    join_all(runs).await;
 }
 
 #[tokio::test]

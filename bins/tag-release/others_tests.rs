@@ -1,6 +1,7 @@
 //! Several repositories in one release, as BossDB's: its libraries get the sprint's tag, and boss-manage points to them.
 
 use crate::tests::{REPO, World};
+use futures::future::join_all;
 use kit::Code;
 use serde_json::json;
 use testkit::github::Fault;
@@ -103,13 +104,14 @@ async fn one_shut_gate_stops_all_before_the_first_write() {
 
 #[tokio::test]
 async fn a_run_that_is_cut_off_between_them_is_continued_or_taken_back() {
-    for path in [
+    let paths = [
         "/acme/spdb/git/refs",
         "/acme/ndio/git/tags",
         "/acme/ndio/git/refs",
         "/acme/rally/git/trees",
         "/acme/rally/git/tags",
-    ] {
+    ];
+    let runs = paths.map(async |path| {
         let boss = Boss::new().await;
         boss.world.github.fault(Fault::reset("POST", path));
         let ran = boss.run().await;
@@ -126,7 +128,9 @@ async fn a_run_that_is_cut_off_between_them_is_continued_or_taken_back() {
         for repository in [REPO, SPDB, NDIO] {
             assert_eq!(boss.tag(repository), None, "{repository} after {path}");
         }
-    }
+    });
+    // They wait more than they do.
+    join_all(runs).await;
 }
 
 #[tokio::test]

@@ -264,7 +264,7 @@ impl Github {
     }
 
     /// Makes a writing call. After a failure that leaves its effect in doubt `look` says whether it took effect, and only
-    /// if not it is made again.
+    /// if not it is made again. Before something is made a second time, it is looked for some times more.
     ///
     /// The failure at the end is in doubt too unless no try was.
     pub async fn write<T: DeserializeOwned>(
@@ -273,6 +273,33 @@ impl Github {
         method: Method,
         call: Call<'_>,
         body: &Value,
+        look: impl AsyncFnMut() -> Result<Option<T>, Failure>,
+    ) -> Result<T, Failure> {
+        let looks = match method {
+            Method::Post => &LOOKS[..],
+            Method::Patch => LOOKS.get(..1).unwrap_or_default(),
+        };
+        self.write_until(cx, method, call, body, looks, look).await
+    }
+
+    /// Writes one of git's objects. After a failure that leaves it in doubt it is simply written again: what no reference leads to
+    /// nobody sees.
+    pub async fn write_object<T: DeserializeOwned>(
+        &self,
+        cx: &Cx,
+        call: Call<'_>,
+        body: &Value,
+    ) -> Result<T, Failure> {
+        self.write_until(cx, Method::Post, call, body, &[], async || Ok(None)).await
+    }
+
+    async fn write_until<T: DeserializeOwned>(
+        &self,
+        cx: &Cx,
+        method: Method,
+        call: Call<'_>,
+        body: &Value,
+        looks: &[Duration],
         mut look: impl AsyncFnMut() -> Result<Option<T>, Failure>,
     ) -> Result<T, Failure> {
         let mut tried = 0;
@@ -293,8 +320,8 @@ impl Github {
             let failed = if doubt { failed.untouched(false) } else { failed };
             let Some(pause) = pause.filter(|_| effect != Effect::None) else { return Err(failed) };
             cx.or_cancelled(cx.pause(pause)).await?;
-            for again in LOOKS.into_iter().filter(|_| doubt) {
-                cx.or_cancelled(cx.pause(again)).await?;
+            for again in looks.iter().filter(|_| doubt) {
+                cx.or_cancelled(cx.pause(*again)).await?;
                 match look().await {
                     Ok(Some(there)) => return Ok(there),
                     Ok(None) => {}
