@@ -7,8 +7,8 @@
 #                   RUNBOOK=jenkins  FAIL=parameters|restore INPUTS=DIR
 #                   APPROVE=ENVIRONMENT opens this gate alone; without it every gate opens
 #   make test       what the tests need, and the tests
-#   make test-all   the tests, a hundred random kills, and both images built without Docker and run as GitHub's runner
-#                   does (this part needs root, buildah, podman, runc, debootstrap and rustup, and says so where they are absent)
+#   make test-all   the tests with the whole crash matrix and data above 1 GiB, a hundred random kills, and both images built without
+#                   Docker and run as GitHub's runner does (this part needs root, buildah, podman, runc, debootstrap and rustup, and says so where they are absent)
 #   make kills      backup-db and run-migration, each killed at a hundred random instants
 #                   KILLS=100 SEED=NUMBER (to repeat what was printed)
 
@@ -51,12 +51,13 @@ lint:
 test: export RUST_TEST_THREADS ?= 4
 test: setup
 	@rehearsal/setup-expressions.sh || echo "the comparison with GitHub's own expressions will be skipped" >&2
-	@echo "test: $(if $(CUTOVER_MATRIX),the whole crash matrix,a sample of the crash matrix; test-all has the whole), without the random kills and the images"
+	@echo "test: $(if $(CUTOVER_MATRIX),the whole crash matrix,a sample of the crash matrix; test-all has the whole), $(if $(CUTOVER_LARGE),with,without) data above 1 GiB, without the random kills and the images"
 	@records=$$(mktemp -d) && trap 'rm -rf "$$records"' EXIT && CUTOVER_RECORD_DIR="$$records" $(CARGO) test --quiet
 
 test-all: export CUTOVER_MATRIX = whole
+test-all: export CUTOVER_LARGE = 1
 test-all: test kills image
-	@echo "test-all: the tests with the whole crash matrix, $(KILLS) random kills, and what is said above of the images"
+	@echo "test-all: the tests with the whole crash matrix and data above 1 GiB, $(KILLS) random kills, and what is said above of the images"
 
 # What each step makes of trouble, into the table of docs/reliability.md.
 reliability: setup

@@ -19,6 +19,7 @@ mod deploy_service;
 mod examples;
 mod healthy;
 mod kill_random;
+mod large;
 mod linters;
 mod maintenance;
 mod migrate;

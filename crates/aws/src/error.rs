@@ -119,6 +119,9 @@ fn service_failure(
             .untouched(true),
         _ if status == 429 => failed.transient(true).untouched(true),
         _ if status >= 500 => failed.help("AWS failed on its side; run the same command again").transient(true),
+        "" if message.is_empty() && (400..500).contains(&status) => failed
+            .help("check the credentials, and the endpoint if one is set (--endpoint-url, AWS_ENDPOINT_URL): what is not AWS may not have this call")
+            .untouched(true),
         _ => failed.untouched((400..500).contains(&status)),
     }
 }
