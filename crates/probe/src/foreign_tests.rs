@@ -5,6 +5,7 @@ use proptest::test_runner::Config;
 
 use serde_json::{Value, json};
 
+use crate::certificate::not_after;
 use crate::expect::{Answer, Expectations, HeaderIs, StatusSet};
 use crate::json::{CountIs, JsonIs};
 use crate::place::{ConnectTo, endpoint};
@@ -83,6 +84,28 @@ proptest! {
         }
     }
 
+    /// A certificate is what a server sends: read, or none, and never a part of one.
+    #[test]
+    fn a_certificate_with_mistakes_is_read_or_none(at in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4), end in any::<proptest::sample::Index>(), other in proptest::collection::vec(any::<u8>(), 0..64)) {
+        let whole = certificate();
+        prop_assert!(not_after(&whole).is_some());
+        prop_assert_eq!(not_after(&whole[..end.index(whole.len())]), None);
+        let mut mistaken = whole;
+        for (at, byte) in at {
+            let at = at.index(mistaken.len());
+            mistaken[at] = byte;
+        }
+        let _ = (not_after(&mistaken), not_after(&other));
+        for text in [
+            &b"\x18\x0f00000101000000Z"[..], b"\x18\x0f99991231235960Z", b"\x17\x0d000000000000Z", b"\x17\x0d+10101000000Z", b"\x18\x7f",
+            b"\x18\x84\xff\xff\xff\xff", b"\x18\x88\xff\xff\xff\xff\xff\xff\xff\xff",
+        ] {
+            mistaken.extend_from_slice(text);
+            prop_assert!(not_after(text).is_none());
+            let _ = not_after(&mistaken);
+        }
+    }
+
     /// `down` is not `up`, whatever is around it.
     #[test]
     fn a_value_is_another_than_every_other(one in value(), other in value()) {
@@ -94,6 +117,13 @@ proptest! {
         prop_assert_eq!(wanted.unmet(&beside).is_none(), same);
         prop_assert!(wanted.unmet(&elsewhere).is_some() && wanted.unmet(&Value::Null).is_some());
     }
+}
+
+/// As short as one may be up to the end of its validity: <https://www.rfc-editor.org/rfc/rfc5280#section-4.1>.
+fn certificate() -> Vec<u8> {
+    let wrap = |content: &[u8]| [&[0x30, 0x82, 0, u8::try_from(content.len()).unwrap()], content].concat();
+    let validity = wrap(b"\x17\x0d200101000000Z\x17\x0d170714024000Z");
+    wrap(&wrap(&[b"\xa0\x03\x02\x01\x02\x02\x01\x07\x30\x00\x30\x00", validity.as_slice()].concat()))
 }
 
 /// Values of which no two are equal but where they are the same.
