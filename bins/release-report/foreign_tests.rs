@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use testkit::foreign::{anything, config, corpus, hostile, mistaken, seeds};
 
 use crate::jobs::{Job, Jobs};
+use crate::mask::mask;
 use crate::observe::{Found, Lying, observe};
 use crate::plan::{Asked, plan};
 use crate::story::Story;
@@ -336,6 +337,19 @@ proptest! {
         let _ = folder(&[
             ("a.json", one.as_bytes()), ("b.txt", other.as_bytes()), ("c d'$(x).json", whole.get(&seeds).as_bytes()), ("notes", note.as_bytes()),
         ]);
+    }
+
+    /// Wherever a token, a password or a value with a name of one stands, and whatever stands beside it.
+    #[test]
+    fn no_secret_comes_through(before in vec(obeyed(), 0..3), after in vec(obeyed(), 0..3), one in "[A-Za-z0-9]{24,36}", other in "[A-Z0-9]{16}", between in select(vec![":", "/", "-", " ", ",", "\n", "@"]), user in "[a-z]{1,6}", password in "sekret[a-z/?#@:%]{0,9}sekret") {
+        let (before, after) = (before.concat(), after.concat());
+        let masked = mask(&format!("{before} ghp_{one}{between}AKIA{other}{between}ghs_{one} {after}"));
+        prop_assert!(!masked.contains(&one) && !masked.contains(&other), "{}", masked);
+        let masked = mask(&format!("{before} postgresql://{user}:{password}@host:5432/db {after}"));
+        prop_assert!(!masked.contains("sekret"), "{}", masked);
+        let masked = mask(&format!("{before} DB_PASSWORD={one} {after} x-api-key={other}"));
+        prop_assert!(!masked.contains(&one) && !masked.contains(&other), "{}", masked);
+        prop_assert_eq!(mask(&masked), masked);
     }
 
     #[test]
