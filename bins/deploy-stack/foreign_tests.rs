@@ -11,6 +11,7 @@ use proptest::sample::select;
 use serde_json::{Value, json};
 use testkit::foreign::{anything, config, corpus, hostile, mistaken, seeds};
 
+use crate::protect::policy;
 use crate::reviewed;
 use crate::saved::{self, newest_of};
 
@@ -249,6 +250,27 @@ proptest! {
         later["schema"] = json!(format!("cutover/saved-stack/{version}"));
         let why = saved::parse(later.to_string().as_bytes()).unwrap_err();
         prop_assert!(why.contains(&format!("saved-stack/{version}")), "{}", why);
+    }
+
+    /// A stack policy is somebody's: what it says stays, and the denial is added once.
+    #[test]
+    fn a_policy_keeps_what_it_says(
+        version in anything(), sids in vec(anything(), 0..3), held in vec("[A-Za-z0-9]{1,8}", 1..3), text in mistaken(vec!["{\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"Update:*\",\"Principal\":\"*\",\"Resource\":\"*\"}]}".to_owned()]),
+    ) {
+        let statements: Vec<Value> = sids.iter().map(|sid| json!({"Sid": sid, "Effect": "Deny", "Action": "Update:*", "Principal": "*", "Resource": "*"})).collect();
+        let own = json!({"Version": version, "Statement": statements});
+        for text in [own.to_string(), text] {
+            let Ok(made) = policy(Some(&text), &held) else { continue };
+            let (before, made): (Value, Value) = (serde_json::from_str(&text).unwrap(), made.unwrap());
+            let (old, new) = (before["Statement"].as_array().unwrap(), made["Statement"].as_array().unwrap());
+            prop_assert_eq!(&new[..old.len()], old.as_slice());
+            prop_assert_eq!(new.len(), old.len() + 1);
+            prop_assert_eq!(&new[old.len()]["Effect"], "Deny");
+            let rest = |policy: &Value| policy.as_object().unwrap().iter().filter(|(name, _)| *name != "Statement").map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>();
+            prop_assert_eq!(rest(&before), rest(&made));
+            prop_assert_eq!(policy(Some(&made.to_string()), &held).unwrap(), None);
+        }
+        prop_assert!(policy(Some(&own.to_string()), &held).is_ok());
     }
 
     #[test]
