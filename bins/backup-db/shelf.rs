@@ -116,6 +116,11 @@ fn sort(listed: Vec<Listed>, read: Vec<(String, Result<Manifest, String>)>, buck
             let kind = Kind::of(&manifest.key);
             if manifest.bucket == bucket && manifest_of(&manifest.key) == key {
                 match kind {
+                    // What a manifest names is deleted with it.
+                    _ if !has_own_globals(&manifest) => Err(format!(
+                        "it names {} as its globals, which do not lie beside it",
+                        kit::one_line(manifest.globals_key.as_deref().unwrap_or_default())
+                    )),
                     Some(kind) if kind.word() != manifest.kind => Err(format!(
                         "it says that it is of a {}, and its name that of a {}",
                         manifest.kind,
@@ -147,6 +152,11 @@ fn sort(listed: Vec<Listed>, read: Vec<(String, Result<Manifest, String>)>, buck
         .sort_by(|a, b| (b.manifest.started, &b.manifest.key).cmp(&(a.manifest.started, &a.manifest.key)));
     shelf.unreadable.sort_by(|a, b| a.key.cmp(&b.key));
     shelf
+}
+
+fn has_own_globals(manifest: &Manifest) -> bool {
+    let own = |key: &str| manifest_of(&manifest.key) != key && archive_of(key) == Some(&manifest.key);
+    manifest.globals_key.as_deref().is_none_or(own)
 }
 
 /// How old something is; nothing where it is from the future, beyond what two clocks may differ.
@@ -232,6 +242,34 @@ mod tests {
             let mut bad = good.clone();
             change(&mut bad.objects[0]);
             assert!(!bad.verified(Rung::Present));
+        }
+    }
+
+    /// A pruned backup takes along what its manifest names.
+    #[test]
+    fn a_manifest_that_names_another_backup_as_its_globals_is_none() {
+        let (own, other) = ("x/rally/20261121T090000Z-1-a.dump", "x/rally/20261121T100000Z-1-b.dump");
+        let manifest = |globals: &str| Manifest {
+            key: own.to_owned(),
+            globals_key: Some(globals.to_owned()),
+            ..crate::tests::manifest(at(8))
+        };
+        for (globals, is_own) in [
+            (format!("{own}.globals.sql"), true),
+            (format!("{own}.globals.sql.age"), true),
+            (other.to_owned(), false),
+            (format!("{other}.globals.sql"), false),
+            (own.to_owned(), false),
+            (manifest_of(own), false),
+            ("x/rally/globals.sql".to_owned(), false),
+        ] {
+            let listed = [own, other, &globals, &manifest_of(own)].iter().map(|key| object(key, 5)).collect();
+            let shelf = sort(listed, vec![(manifest_of(own), Ok(manifest(&globals)))], "b");
+            assert_eq!(
+                (shelf.backups.len(), shelf.unreadable.len()),
+                if is_own { (1, 0) } else { (0, 1) },
+                "{globals}"
+            );
         }
     }
 

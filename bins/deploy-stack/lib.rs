@@ -3,6 +3,8 @@
 mod args;
 mod deploy;
 mod drain;
+#[cfg(test)]
+mod foreign_tests;
 mod plan;
 mod protect;
 mod remove;

@@ -62,7 +62,7 @@ async fn write(
 
 /// The policy with the denial in it; none when nothing is to be added.
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/protect-stack-resources.html>
-fn policy(present: Option<&str>, held: &[String]) -> Result<Option<Value>, Failure> {
+pub(crate) fn policy(present: Option<&str>, held: &[String]) -> Result<Option<Value>, Failure> {
     if held.is_empty() {
         return Ok(None);
     }

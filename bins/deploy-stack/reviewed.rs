@@ -1,5 +1,6 @@
 //! What was approved: the review and the fingerprint that vouches for it. Pure but for reading the file.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use changeset::approve::{Approval, approve};
@@ -7,7 +8,8 @@ use changeset::compare::{Beyond, approve_as_reviewed};
 use changeset::fate::Need;
 use changeset::request::StackArg;
 use changeset::review::{Operation, Review, Row, SCHEMA, StackReview, State};
-use kit::Failure;
+use kit::{Failure, StrictJson};
+use serde_json::Value;
 
 /// The approvals of this run.
 #[derive(Debug)]
@@ -24,16 +26,25 @@ pub(crate) fn read(file: &Path, fingerprint: &str) -> Result<Review, Failure> {
             .because(error)
             .help("give the file that changeset-review wrote with --report")
     })?;
-    let review: Review = serde_json::from_str(&text).map_err(|error| {
+    parse(&name, &text, fingerprint)
+}
+
+/// Reads the text of a review that lies at `name`.
+pub(crate) fn parse(name: &impl Display, text: &str, fingerprint: &str) -> Result<Review, Failure> {
+    let unread = |error: serde_json::Error| {
         Failure::usage(format!("read the review {name}"))
             .because(error)
             .help("give the file that changeset-review wrote with --report, with the same version")
-    })?;
-    if review.schema != SCHEMA {
+    };
+    // Before its form, which another version may have changed. Of a name that stands twice other readers take either.
+    let StrictJson(value) = serde_json::from_str(text).map_err(unread)?;
+    let schema = value.get("schema").and_then(Value::as_str).unwrap_or("none");
+    if schema != SCHEMA {
         return Err(Failure::usage(format!("read the review {name}"))
-            .because(format!("it is of the schema {}, and this version reads {SCHEMA}", review.schema))
+            .because(format!("it is of the schema {schema}, and this version reads {SCHEMA}"))
             .help("review again with this version"));
     }
+    let review: Review = serde_json::from_value(value).map_err(unread)?;
     if review.own_fingerprint() != fingerprint {
         return Err(Failure::refused(format!("believe the review {name}"))
             .because(format!(

@@ -11,10 +11,12 @@ use changeset::live::{Bucket, Cfn, RollbackTrigger, Stack};
 use changeset::prepare::Former;
 use kit::{Cx, Failure};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::error::Category;
 use time::OffsetDateTime;
 
 /// What CloudFormation can tell of a stack that goes. `NoEcho` values are not among it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Saved {
     schema: String,
@@ -35,7 +37,7 @@ pub(crate) struct Saved {
     outputs: BTreeMap<String, String>,
 }
 
-const SCHEMA: &str = "cutover/saved-stack/1";
+pub(crate) const SCHEMA: &str = "cutover/saved-stack/1";
 
 impl Saved {
     /// Reads it from AWS.
@@ -155,7 +157,7 @@ impl Place {
     /// The newest that is kept of a stack of this name that worked, else of one that did not; none where nothing is.
     pub(crate) async fn newest(&self, cx: &Cx, stack: &str) -> Result<Option<Saved>, Failure> {
         let attempt = || format!("look for what stack {stack} was");
-        let mut found: Vec<(String, String)> = Vec::new();
+        let mut found: Vec<(String, Vec<u8>)> = Vec::new();
         match self {
             Self::Folder(folder) => {
                 let entries = match fs::read_dir(folder) {
@@ -166,8 +168,8 @@ impl Place {
                     if !is_of(stack, &entry.file_name().to_string_lossy()) {
                         continue;
                     }
-                    let text = fs::read_to_string(entry.path())
-                        .map_err(|error| Failure::failed(attempt()).because(error))?;
+                    let text =
+                        fs::read(entry.path()).map_err(|error| Failure::failed(attempt()).because(error))?;
                     found.push((entry.path().display().to_string(), text));
                 }
             }
@@ -196,8 +198,7 @@ impl Place {
                         .or_cancelled(object.body.collect())
                         .await?
                         .map_err(|error| Failure::failed(attempt()).because(error))?;
-                    let text = String::from_utf8_lossy(&body.into_bytes()).into_owned();
-                    found.push((format!("s3://{}/{key}", bucket.name), text));
+                    found.push((format!("s3://{}/{key}", bucket.name), body.into_bytes().to_vec()));
                 }
             }
         }
@@ -207,19 +208,47 @@ impl Place {
 
 /// The newest of these documents, each with its place, that is of this stack. One that can't be read is no reason to go back to an
 /// older one in silence.
-fn newest_of(stack: &str, found: &[(String, String)]) -> Result<Option<Saved>, Failure> {
+pub(crate) fn newest_of(stack: &str, found: &[(String, Vec<u8>)]) -> Result<Option<Saved>, Failure> {
     let mut all: Vec<Saved> = Vec::new();
     for (place, text) in found {
-        let saved: Saved = serde_json::from_str(text).map_err(|error| {
+        all.push(parse(text).map_err(|why| {
             Failure::failed(format!("read what stack {stack} was from {place}"))
-                .because(error)
+                .because(why)
                 .help("correct it, or move it away to use an older one")
-        })?;
-        all.push(saved);
+        })?);
     }
     // One that never came to work is not what the stack was, when there is another.
     let own = all.into_iter().filter(|saved| saved.stack == stack);
     Ok(own.max_by_key(|saved| (saved.worked(), saved.saved)))
+}
+
+/// Reads a document; why not is told without what stands in it, since passwords stand in templates of the world.
+pub(crate) fn parse(text: &[u8]) -> Result<Saved, String> {
+    let value: Value = serde_json::from_slice(text).map_err(|error| unread(&error))?;
+    match value.get("schema").and_then(Value::as_str) {
+        Some(SCHEMA) => serde_json::from_slice(text).map_err(|error| unread(&error)),
+        Some(other) => Err(format!(
+            "its schema is {}, and this version reads {SCHEMA}",
+            kit::clip(&kit::one_line(other), SHOWN)
+        )),
+        None => Err(format!("it has no schema; what this step saves has {SCHEMA}")),
+    }
+}
+
+/// How much of a foreign name is shown, in characters.
+const SHOWN: usize = 80;
+
+fn unread(error: &serde_json::Error) -> String {
+    let place = format!("line {}, column {}", error.line(), error.column());
+    match error.classify() {
+        Category::Eof => format!("it was cut off at {place}"),
+        Category::Syntax | Category::Io => format!("it is no JSON at {place}"),
+        Category::Data => {
+            let said = error.to_string();
+            let named = ["missing field", "duplicate field"].iter().any(|sign| said.starts_with(sign));
+            if named { said } else { format!("{place} has a value of another kind than this step saves") }
+        }
+    }
 }
 
 /// Whether a stack of that status had been made to its end.
@@ -255,17 +284,17 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn document(stack: &str, saved: &str, status: &str) -> (String, String) {
+    fn document(stack: &str, saved: &str, status: &str) -> (String, Vec<u8>) {
         let document = json!({
             "schema": SCHEMA, "stack": stack, "stack-id": format!("arn:aws:cloudformation:us-east-1:123456789012:stack/{stack}/{saved}"),
             "saved": saved, "status": status, "template": null, "parameters": {"When": saved}, "tags": {}, "capabilities": [],
             "role-arn": null, "notification-arns": [], "rollback-triggers": [], "monitoring-minutes": null,
             "stack-policy": null, "outputs": {},
         });
-        (format!("{stack}-{saved}.stack.json"), document.to_string())
+        (format!("{stack}-{saved}.stack.json"), document.to_string().into_bytes())
     }
 
-    fn newest(documents: &[(String, String)]) -> String {
+    fn newest(documents: &[(String, Vec<u8>)]) -> String {
         newest_of("redis", documents).unwrap().unwrap().parameters["When"].clone()
     }
 

@@ -4,6 +4,8 @@ mod answers;
 mod apply;
 mod args;
 mod check;
+#[cfg(test)]
+mod foreign_tests;
 mod listener;
 mod live;
 mod marker;

@@ -16,7 +16,7 @@ const TTL: i64 = 60;
 /// Source: <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/ResourceRecordTypes.html#TXTFormat>
 const STRING: usize = 255;
 const VALUE: usize = 4000;
-const BEGIN: &str = "cutover maintenance v=1";
+const BEGIN: &str = "cutover maintenance v=1 ";
 
 /// What is kept while the page is on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -52,9 +52,11 @@ impl Marker {
     /// The record set. `None` when the state is more than a TXT record can hold.
     pub(crate) fn record_set(&self, entry: &str) -> Option<RecordSet> {
         let time = |time: OffsetDateTime| time.format(&Rfc3339).ok();
-        let head = format!("{BEGIN} since={} until={} by={}", time(self.since)?, time(self.until)?, self.by);
+        let head = format!("{BEGIN}since={} until={} by={}", time(self.since)?, time(self.until)?, self.by);
         let json: String = serde_json::to_string(&self.state).ok()?;
-        if head.len() > STRING || !json.is_ascii() {
+        // Route 53 gives every other character back as its number: `\303\251`.
+        let plain = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if head.len() > STRING || !plain(&head) || !plain(&json) {
             return None;
         }
         let chunks = json.as_bytes().chunks(STRING).filter_map(|chunk| std::str::from_utf8(chunk).ok());

@@ -14,6 +14,8 @@ const STYLE: &str = include_str!("style.css");
 /// Of one run; a step that changes more than that keeps a list of its own.
 const ACTIONS: usize = 500;
 
+const NOTES: usize = 500;
+
 /// A page that a browser opens at once.
 const BYTES: usize = 16 * 1024 * 1024;
 
@@ -43,8 +45,11 @@ pub(crate) fn page(story: &Story) -> String {
     if !story.notes.is_empty() {
         section(&mut out, "notes", "Notes");
         out.push_str("<ul>\n");
-        for note in story.notes.iter().take(500) {
+        for note in story.notes.iter().take(NOTES) {
             out.push_str(&format!("<li>{}</li>\n", text(note)));
+        }
+        if story.notes.len() > NOTES {
+            out.push_str(&format!("<li>and {} more; the text has all</li>\n", story.notes.len() - NOTES));
         }
         out.push_str("</ul>\n</section>\n");
     }

@@ -2,6 +2,8 @@
 
 mod expect;
 mod facts;
+#[cfg(test)]
+mod foreign_tests;
 mod html;
 mod jobs;
 mod markdown;

@@ -14,6 +14,9 @@ const BYTES: usize = 700 * 1024;
 /// Of one run, in Markdown; the HTML has more.
 const ACTIONS: usize = 100;
 
+/// How many notes and runs that did not end well are told.
+const NOTES: usize = 50;
+
 pub(crate) fn summary(story: &Story) -> String {
     format!("\n{}", file(story))
 }
@@ -43,8 +46,11 @@ pub(crate) fn file(story: &Story) -> String {
     changes(&mut out, story);
     if !story.notes.is_empty() {
         out.push_str("### Notes\n\n");
-        for note in story.notes.iter().take(50) {
+        for note in story.notes.iter().take(NOTES) {
             out.push_str(&format!("- {}\n", markdown_inline(note)));
+        }
+        if story.notes.len() > NOTES {
+            out.push_str(&format!("- and {} more; the text has all\n", story.notes.len() - NOTES));
         }
         out.push('\n');
     }
@@ -71,7 +77,7 @@ fn troubles(out: &mut String, story: &Story) {
     for job in &story.silent {
         out.push_str(&format!("- **job {}: {}**: {SILENT}\n", markdown_inline(&job.name), job.result));
     }
-    for run in troubles.take(50) {
+    for run in troubles.by_ref().take(NOTES) {
         out.push_str(&format!("- **{} {}**", markdown_inline(&run.name()), run.end.words()));
         let when = moment(run.began, story.one_day());
         let place = run.place().map(|place| format!("{}, ", markdown_inline(&place))).unwrap_or_default();
@@ -91,6 +97,10 @@ fn troubles(out: &mut String, story: &Story) {
         for act in run.actions.iter().filter(|act| act.state == ActionState::Started).take(20) {
             out.push_str(&format!("  - in doubt: {}\n", markdown_inline(&act.does)));
         }
+    }
+    let left = troubles.count();
+    if left > 0 {
+        out.push_str(&format!("- and {}, which the table names\n", kit::counted(left, "more run")));
     }
     out.push('\n');
 }

@@ -77,36 +77,54 @@ fn masked(word: &str) -> String {
             return format!("{name}={MASK}");
         }
     }
-    for (sign, least) in TOKENS {
-        if let Some(at) = word.find(sign) {
-            let token: &str = word.get(at..).unwrap_or_default();
-            let length =
-                token.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
-            let begins =
-                word.get(..at).is_none_or(|before| !before.ends_with(|c: char| c.is_ascii_alphanumeric()));
-            if begins && length >= sign.len() + least {
-                let after = token.get(length..).unwrap_or_default();
-                return format!("{}{MASK}{after}", word.get(..at).unwrap_or_default());
-            }
-        }
-    }
-    word.to_owned()
+    tokens(word)
 }
 
-/// Each `scheme://user:password@host` without the password, whatever characters are in that.
+/// Each token of a word: several may stand in one, with colons or slashes between them.
+fn tokens(word: &str) -> String {
+    let mut out = String::with_capacity(word.len());
+    let mut rest = word;
+    let mut begins = true;
+    while let Some(char) = rest.chars().next() {
+        let sign = TOKENS.iter().find(|(sign, _)| begins && rest.starts_with(sign));
+        let token = sign.and_then(|(sign, least)| {
+            let length =
+                rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+            (length >= sign.len() + least).then_some(length)
+        });
+        let taken = token.unwrap_or(char.len_utf8());
+        out.push_str(if token.is_some() { MASK } else { rest.get(..taken).unwrap_or_default() });
+        begins = !char.is_ascii_alphanumeric();
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    out
+}
+
+/// Each `scheme://user:password@host` without the password, whatever characters are in that: a slash, too, which should have been
+/// encoded.
 fn urls(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
         let (head, tail) = rest.split_at(at + 3);
-        let end = tail.find(|c: char| c.is_whitespace() || "/\"'<>".contains(c)).unwrap_or(tail.len());
-        let (authority, after) = tail.split_at(end);
-        let parts = authority.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?, host)));
+        let end = tail.find(|c: char| c.is_whitespace() || "\"'<>".contains(c)).unwrap_or(tail.len());
+        let (whole, after) = tail.split_at(end);
+        let authority = whole.split('/').next().unwrap_or_default();
+        // `host:8080/path@x` and `[::1]:8080/path@x` begin with no user's name.
+        let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+        let is_user = authority.contains('@')
+            || !authority.starts_with('[')
+                && authority.split_once(':').is_some_and(|(_, port)| !is_port(port));
+        // The last `@`: what is taken for a part of the password is masked, and not the other way round.
+        let parts = whole.rsplit_once('@').filter(|_| is_user);
+        let parts = parts.and_then(|(user, host)| Some((user.split_once(':')?, host)));
         out.push_str(head);
-        out.push_str(&match parts {
-            Some(((name, password), host)) if !password.is_empty() => format!("{name}:{MASK}@{host}"),
-            _ => authority.to_owned(),
-        });
+        match parts {
+            Some(((name, password), host)) if !password.is_empty() && !name.contains('@') => {
+                out.push_str(&format!("{name}:{MASK}@{host}"));
+            }
+            _ => out.push_str(whole),
+        }
         rest = after;
     }
     out + rest

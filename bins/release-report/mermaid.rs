@@ -68,7 +68,7 @@ fn task(run: &Run) -> String {
         End::Code(_) | End::Killed => "crit, ",
     };
     // A bar without a length can't be seen; that a run has no known end, its label says.
-    let least = run.began + Duration::milliseconds(1);
+    let least = run.began.saturating_add(Duration::milliseconds(1));
     let ended = run.ended.unwrap_or(run.began).max(least);
     let took = run.ended.map(|ended| format!(", {}", duration(ended - run.began))).unwrap_or_default();
     format!("{}{} :{kind}r{}, {}, {}", label, plain(&took), run.number, stamp(run.began), stamp(ended))

@@ -324,6 +324,12 @@ fn what_looks_like_a_secret_is_masked_and_what_names_one_is_not() {
         ("postgresql://u:hunter2@h:5432/db", "postgresql://u:***@h:5432/db"),
         ("x=postgresql://u:p&w,d@h/db and redis://:pw@h", "x=postgresql://u:***@h/db and redis://:***@h"),
         ("postgresql://u@h/db", "postgresql://u@h/db"),
+        ("postgresql://u:p/w?d@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://u:p@w/d@h/db", "postgresql://u:***@h/db"),
+        (
+            "http://h:8080/x@v1 http://[::1]:80/x@v1 ssh://git@h:o/r@v1",
+            "http://h:8080/x@v1 http://[::1]:80/x@v1 ssh://git@h:o/r@v1",
+        ),
         ("input DB_PASSWORD=abc, x=1", "input DB_PASSWORD=***, x=1"),
         (
             "https://b.s3.amazonaws.com/k?X-Amz-Signature=0a1b&v=2",
@@ -343,6 +349,7 @@ fn what_looks_like_a_secret_is_masked_and_what_names_one_is_not() {
         ),
         ("token ghp_0123456789abcdefghijKLMNOPQRSTUVWXYZ end", "token *** end"),
         ("key AKIAIOSFODNN7EXAMPLE.", "key ***."),
+        ("AKIAIOSFODNN7EXAMPLE:ghp_0123456789abcdefghijKLMNOPQRSTUVWXYZ/xghp_", "***:***/xghp_"),
         ("-----BEGIN RSA PRIVATE KEY-----\nabc", "***"),
         ("image=web@sha256:0", "image=web@sha256:0"),
         ("create the tag v2.1.0; no secret", "create the tag v2.1.0; no secret"),

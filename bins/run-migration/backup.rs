@@ -98,12 +98,15 @@ impl Guard<'_> {
         if let Some(identity) = self.server {
             same_server(manifest, identity)?;
         }
-        if manifest.ended > self.now + SKEW {
-            let ended = manifest.ended.format(&Rfc3339).unwrap_or_default();
-            return Err((
-                format!("it is from the future: it ended at {ended}"),
-                "set the clocks of both machines",
-            ));
+        // What was begun in the future has no age, and would be new for good.
+        for (what, time) in [("ended", manifest.ended), ("was begun", manifest.started)] {
+            if time > self.now + SKEW {
+                let time = time.format(&Rfc3339).unwrap_or_default();
+                return Err((
+                    format!("it is from the future: it {what} at {time}"),
+                    "set the clocks of both machines",
+                ));
+            }
         }
         // Its data are from when it was begun: a dump of an hour is an hour old when it ends.
         let age = Duration::try_from(self.now - manifest.started).unwrap_or_default();

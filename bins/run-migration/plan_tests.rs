@@ -246,12 +246,13 @@ fn a_backup_of_this_database_lets_it_through_and_is_named_as_the_way_back() {
 #[test]
 fn a_backup_that_can_not_stand_in_for_an_undo_is_refused() {
     type Change = fn(&mut Manifest, &mut SeenObject);
-    let table: [(Change, &str); 9] = [
+    let table: [(Change, &str); 10] = [
         (|manifest, _| manifest.database = "other".to_owned(), "of the database other, not rally"),
         (|manifest, _| manifest.system_identifier = Some("1".to_owned()), "of another server"),
         (|manifest, _| manifest.system_identifier = None, "can't be seen"),
         (|manifest, _| manifest.started = at("09:59"), "121 min old, and --max-age is 120 min"),
-        (|manifest, _| manifest.ended = at("12:02"), "from the future"),
+        (|manifest, _| manifest.ended = at("12:02"), "from the future: it ended"),
+        (|manifest, _| manifest.started = at("12:02"), "from the future: it was begun"),
         (
             |manifest, _| manifest.rung = Rung::Contents,
             "verified up to contents, and --min-rung is read-back",

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use testkit::foreign::{anything, config, corpus, hostile, mistaken, recorded, seeds};
 
 use crate::edit::{Swap, edit, revert, servers};
+use crate::lock::{Found, Lock};
 use crate::place::Proxy;
+use crate::script::Answer;
 use crate::tree;
 
 const SWAP: &str = "app=old.example.org:8080..new.example.org:8080";
@@ -76,6 +78,46 @@ proptest! {
     #[test]
     fn a_file_with_mistakes_is_read_or_refused(text in mistaken(seeds("nginx"))) {
         holds(text.as_bytes());
+    }
+
+    #[test]
+    fn a_lock_is_read_as_it_was_written(
+        release in "[A-Za-z0-9 ._:/+-]{1,30}", run in "[0-9a-f-]{1,36}", before in "[0-9a-f]{64}", after in "[0-9a-f]{64}", expires in any::<i64>(),
+    ) {
+        let lock = Lock { release, run, before, after, expires };
+        let text = format!("{}expires: {expires}\n", lock.lines());
+        prop_assert_eq!(Lock::read(&text), Some(lock.clone()));
+        // Lines of tomorrow change nothing.
+        let later = text.replacen("run: ", "of-tomorrow: x\nrun: ", 1);
+        prop_assert_eq!(Lock::read(&later), Some(lock));
+    }
+
+    /// Whoever holds it: a part of it, or one with a line twice, is nobody's, and is over for nobody.
+    #[test]
+    fn a_lock_that_is_cut_off_is_not_over(expires in 1_000_000_000..9_999_999_999_i64, at in any::<proptest::sample::Index>(), twice in 1..6_usize) {
+        let lock = Lock { release: "v37".into(), run: "r".into(), before: "b".into(), after: "a".into(), expires };
+        let text = format!("{}expires: {expires}\n", lock.lines());
+        let part = &text[..at.index(text.len())];
+        let line = text.lines().nth(twice).map(|line| format!("{line}\n")).unwrap_or_default();
+        for broken in [part.to_owned(), text.replacen(&line, &format!("{line}{line}"), usize::from(!line.is_empty()))] {
+            let found = Found::of(&broken, "s".into(), i64::MAX);
+            prop_assert!(broken == text || !found.may_take("v37") && !found.may_take("v38"), "{}", broken);
+        }
+    }
+
+    /// What a login prints around it, and what it holds, is no part of an answer that is not whole.
+    #[test]
+    fn an_answer_of_a_proxy_is_read_whole_or_not_at_all(
+        before in anything(), after in anything(), keys in proptest::collection::vec(("[a-z]{1,8}", "[A-Za-z0-9+/=]{0,12}"), 0..5), at in any::<proptest::sample::Index>(),
+    ) {
+        let lines: String = keys.iter().map(|(key, value)| format!("{key} {value}\n")).collect();
+        let inner = format!("begin m4rk\n{lines}end m4rk\n");
+        let answer = Answer::read(&format!("{before}{inner}{after}"), "m4rk").unwrap();
+        for (key, value) in &keys {
+            prop_assert!(answer.all(key).contains(value));
+        }
+        prop_assert_eq!(Answer::read(&format!("{before}{}", &inner[..at.index(inner.len())]), "m4rk"), None);
+        let _ = (answer.outcome(), answer.why(), answer.number("now"), answer.texts("file"));
     }
 
     #[test]

@@ -37,11 +37,17 @@ impl Lock {
     }
 
     pub(crate) fn read(text: &str) -> Option<Self> {
-        let mut lines = text.lines();
+        // The time is its last line: a part of it would be a time that is over.
+        let mut lines = text.strip_suffix('\n')?.lines();
         if lines.next() != Some(FIRST) {
             return None;
         }
-        let fields: BTreeMap<&str, &str> = lines.filter_map(|line| line.split_once(": ")).collect();
+        let mut fields: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+            if fields.insert(name, value).is_some() {
+                return None;
+            }
+        }
         let field = |name: &str| fields.get(name).map(|value| (*value).to_owned());
         Some(Self {
             release: field("release")?,

@@ -178,9 +178,16 @@ fn segments(range: &Range, all: &[Range], archive: &Archive) -> Result<(), Strin
     if !size.is_power_of_two() || !(1 << 20..=1 << 30).contains(&size) {
         return Err("there is no whole segment of the write-ahead log in the archive".to_owned());
     }
+    let named = || kit::one_line(&format!("{}..{}", range.start, range.end));
     let (Some(start), Some(end)) = (lsn(&range.start), lsn(&range.end)) else {
-        return Err(format!("its backup_manifest names the write-ahead log {}..{}", range.start, range.end));
+        return Err(format!("its backup_manifest names the write-ahead log {}", named()));
     };
+    if end < start {
+        return Err(format!(
+            "its backup_manifest names the write-ahead log {}, which ends before it begins",
+            named()
+        ));
+    }
     let last = end.saturating_sub(1).max(start) / size;
     for number in start / size..=last {
         let timelines = all.iter().map(|range| range.timeline).filter(|timeline| *timeline >= range.timeline);

@@ -3,6 +3,8 @@
 mod apply;
 mod archive;
 mod check;
+#[cfg(test)]
+mod foreign_tests;
 mod listing;
 mod observe;
 mod plan;

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use ::vault::Kv;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 /// The version of the format that this code writes, and the only one it reads.
 pub(super) const SCHEMA: &str = "cutover-vault-export/1";
+
+/// What such a document says that it is of.
+pub(super) const KIND: &str = "vault-export";
 
 /// What the key of an export ends in: lines of JSON in a file of age.
 pub(super) const SUFFIX: &str = ".jsonl.age";
@@ -55,9 +59,28 @@ pub(super) struct Export {
 }
 
 impl Export {
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let export: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if export.schema == SCHEMA { Ok(export) } else { Err(format!("its format is {}", export.schema)) }
+    /// Reads the document of the export that lies at `key`.
+    pub(super) fn parse(bytes: &[u8], bucket: &str, key: &str) -> Result<Self, String> {
+        let value: Value =
+            serde_json::from_slice(bytes).map_err(|error| format!("it is not JSON: {error}"))?;
+        match value.get("schema").and_then(Value::as_str) {
+            Some(SCHEMA) => {}
+            Some(other) => {
+                return Err(format!("its schema is {}, this version reads {SCHEMA}", kit::one_line(other)));
+            }
+            None => return Err(format!("it has no schema; that of an export has {SCHEMA}")),
+        }
+        let export: Self = serde_json::from_value(value)
+            .map_err(|error| format!("it is not whole: {}", kit::one_line(&error.to_string())))?;
+        if export.kind != KIND {
+            return Err(format!("it says that it is of a {}", kit::one_line(&export.kind)));
+        }
+        // A copy that was made with its export would name the place from which it came.
+        if (export.bucket.as_str(), export.key.as_str()) != (bucket, key) {
+            let described = kit::one_line(&format!("s3://{}/{}", export.bucket, export.key));
+            return Err(format!("it describes {described}, which is not what lies beside it"));
+        }
+        Ok(export)
     }
 }
 
@@ -81,4 +104,15 @@ pub(super) struct Line<'a> {
     pub(super) version: Option<u64>,
     /// As Vault wrote it.
     pub(super) data: &'a RawValue,
+}
+
+/// A line, with the end of it. JSON has line breaks as blanks alone: where Vault or a proxy wrote some, they become blanks, and a
+/// secret stays one line.
+pub(super) fn line(of: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(of)?;
+    for byte in text.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')) {
+        *byte = b' ';
+    }
+    text.push(b'\n');
+    Ok(text)
 }

@@ -10,7 +10,7 @@ use s3::{Bucket, Hasher, Object, Reading};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::document::{Export, Head, Line, SCHEMA, manifest_of};
+use super::document::{Export, Head, KIND, Line, SCHEMA, line, manifest_of};
 use super::observe::{self, World};
 use super::plan::{EXPORT, ExportPlan, MANIFEST};
 use crate::dump::{Inverse, Written};
@@ -42,7 +42,7 @@ pub(super) async fn make(
     let taken = cx.act(EXPORT, &inverse(key), take).await?;
     let export = Export {
         schema: SCHEMA.to_owned(),
-        kind: "vault-export".to_owned(),
+        kind: KIND.to_owned(),
         bucket: bucket.name.clone(),
         key: key.to_owned(),
         bytes: taken.object.bytes,
@@ -154,9 +154,9 @@ async fn encrypt(
     Ok((sealed, seen))
 }
 
-fn write(writer: &mut impl std::io::Write, line: &impl Serialize) -> Result<(), Failure> {
-    serde_json::to_writer(&mut *writer, line).map_err(|error| unwritten(&error))?;
-    writer.write_all(b"\n").map_err(|error| unwritten(&error))
+fn write(writer: &mut impl std::io::Write, of: &impl Serialize) -> Result<(), Failure> {
+    let line = line(of).map_err(|error| unwritten(&error))?;
+    writer.write_all(&line).map_err(|error| unwritten(&error))
 }
 
 fn unwritten(error: &dyn std::fmt::Display) -> Failure {

@@ -3,6 +3,8 @@
 
 mod document;
 mod export;
+#[cfg(test)]
+mod foreign_tests;
 mod observe;
 mod plan;
 

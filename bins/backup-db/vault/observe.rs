@@ -89,7 +89,8 @@ pub(super) async fn observe(
             );
             continue;
         }
-        match Export::parse(&cx.or_cancelled(bucket.text(&manifest)).await??) {
+        let text = cx.or_cancelled(bucket.text(&manifest)).await??;
+        match Export::parse(&text, &bucket.name, &object.key) {
             Ok(export) if export.backup_id == wanted.id => same.push((export, head)),
             Ok(_) => {}
             Err(why) => warnings.push(format!("{} can't be read: {why}", bucket.uri(&manifest))),

@@ -4,6 +4,8 @@
 //! (<https://github.com/wal-g/wal-g/issues/85>), and bad blocks are noted and no error. A backup is there when its sentinel is,
 //! its archives have content, and all of the write-ahead log that it needs lies beside it.
 
+#[cfg(test)]
+mod foreign_tests;
 mod observe;
 mod plan;
 mod push;
@@ -137,13 +139,14 @@ fn no_undo(tool: Tool, store: &Bucket, to: &Destination, receipt: &Receipt) -> F
     match (tool, name) {
         (_, None) => failure.help(format!("look for its name with `{} backup-list`", tool.word())),
         (Tool::WalG, Some(name)) => {
-            failure.help(format!("wal-g delete target {name} (add --confirm to do it)"))
+            failure.help(format!("wal-g delete target {} (add --confirm to do it)", kit::shell_word(name)))
         }
         (Tool::WalE, Some(name)) => {
-            let folder = store.uri(&sentinel::backups(&to.prefix));
+            let backup = format!("{}{name}", store.uri(&sentinel::backups(&to.prefix)));
             failure.help(format!(
-                "wal-e deletes only what is older than a backup; this one goes with: aws s3 rm {folder}{name}_backup_stop_sentinel.json \
-                 && aws s3 rm --recursive {folder}{name}/"
+                "wal-e deletes only what is older than a backup; this one goes with: aws s3 rm {} && aws s3 rm --recursive {}",
+                kit::shell_word(&format!("{backup}_backup_stop_sentinel.json")),
+                kit::shell_word(&format!("{backup}/"))
             ))
         }
     }

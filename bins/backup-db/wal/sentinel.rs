@@ -15,6 +15,16 @@ use crate::segment;
 
 const END: &str = "_backup_stop_sentinel.json";
 
+/// The most segments that a backup is believed to need: of the usual size they are 16 TiB of write-ahead log.
+const SEGMENTS: u64 = 1 << 20;
+
+/// How much of a foreign text is shown, in characters.
+const SHOWN: usize = 200;
+
+fn shown(text: &str) -> String {
+    kit::clip(&kit::one_line(text), SHOWN)
+}
+
 /// The folder of the backups below a prefix.
 pub(super) fn backups(prefix: &str) -> String {
     format!("{prefix}basebackups_005/")
@@ -85,9 +95,12 @@ struct File {
 /// Reads a sentinel; `size` is that of the server's segments. `Err` says what is wrong with it.
 pub(super) fn parse(name: &str, text: &[u8], size: u64) -> Result<Sentinel, String> {
     let value: Value = serde_json::from_slice(text).map_err(|error| format!("it is not JSON: {error}"))?;
-    let first = name.get(5..29).filter(|first| segment::parse(first, size).is_some());
-    let first = first.ok_or_else(|| format!("{name} does not name the segment with which it begins"))?;
-    let whole = |error: serde_json::Error| format!("it is not whole: {error}");
+    // The name becomes a word of the commands with which the backup is fetched and deleted.
+    let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let first = name.get(5..29).filter(|first| plain(name) && segment::parse(first, size).is_some());
+    let first =
+        first.ok_or_else(|| format!("{} does not name the segment with which it begins", shown(name)))?;
+    let whole = |error: serde_json::Error| format!("it is not whole: {}", shown(&error.to_string()));
     let sentinel = if value.get("wal_segment_backup_stop").is_some() {
         let said: OfWalE = serde_json::from_value(value).map_err(whole)?;
         Sentinel {
@@ -153,12 +166,19 @@ fn corrupt(files: &BTreeMap<String, File>) -> Vec<String> {
 pub(super) fn needed(sentinel: &Sentinel, size: u64) -> Result<Vec<String>, String> {
     let (first, last) = (segment::parse(&sentinel.first, size), segment::parse(&sentinel.last, size));
     match (first, last) {
-        (Some((from, first)), Some((to, last))) if from == to && first <= last => {
+        (Some((from, first)), Some((to, last))) if from == to && first <= last && last - first < SEGMENTS => {
             Ok((first..=last).map(|number| segment::name(from, number, size)).collect())
         }
+        (Some((from, first)), Some((to, last))) if from == to && first <= last => Err(format!(
+            "it needs {} segments of the write-ahead log, from {} to {}, which no backup does",
+            last - first + 1,
+            sentinel.first,
+            sentinel.last
+        )),
         _ => Err(format!(
             "it needs the write-ahead log from {} to {}, which is no stretch of one timeline",
-            sentinel.first, sentinel.last
+            sentinel.first,
+            shown(&sentinel.last)
         )),
     }
 }
@@ -189,7 +209,7 @@ pub(super) fn archives(listed: &[Listed]) -> Result<(usize, u64), String> {
     if let Some(empty) = archives.iter().find(|object| object.bytes == 0) {
         return Err(format!("its archive {} has no content", empty.key));
     }
-    Ok((archives.len(), archives.iter().map(|object| object.bytes).sum()))
+    Ok((archives.len(), archives.iter().fold(0, |all, object| all.saturating_add(object.bytes))))
 }
 
 /// The segments that are not in the archive of the log yet. `Err` names one that is there without content.
@@ -200,7 +220,8 @@ pub(super) fn missing(needed: &[String], listed: &[Listed], folder: &str) -> Res
         let (name, extension) = name.split_once('.').unwrap_or((name, ""));
         // `.00000028.backup` and `.partial` are notes and halves.
         if !extension.contains('.') && extension != "partial" && extension != "json" {
-            there.insert(name, object.bytes);
+            // Two of one segment, by two compressors: the tool takes either.
+            there.entry(name).and_modify(|bytes| *bytes = object.bytes.min(*bytes)).or_insert(object.bytes);
         }
     }
     let empty = needed.iter().find(|name| there.get(name.as_str()) == Some(&0));

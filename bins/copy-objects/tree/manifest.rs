@@ -162,8 +162,9 @@ impl Files {
         }
     }
 
+    /// It was on disk before the first copy: an end without a line break is not its own.
     pub(crate) fn read_listed(&self) -> Result<Lines<Line>, Failure> {
-        Lines::open(&self.listed)
+        Ok(Lines { is_whole: true, ..Lines::open(&self.listed)? })
     }
 
     pub(crate) fn read_written(&self) -> Result<Lines<Done>, Failure> {
@@ -178,6 +179,8 @@ pub(crate) struct Lines<T> {
     path: PathBuf,
     number: u64,
     at: u64,
+    /// Whether it has an end of its own, and a last line that was cut off is a mistake.
+    is_whole: bool,
     is: std::marker::PhantomData<T>,
 }
 
@@ -193,6 +196,7 @@ impl<T: DeserializeOwned> Lines<T> {
             path: path.to_owned(),
             number: 0,
             at: 0,
+            is_whole: false,
             is: std::marker::PhantomData,
         })
     }
@@ -200,20 +204,25 @@ impl<T: DeserializeOwned> Lines<T> {
     /// The next line and where it begins.
     pub(crate) fn next(&mut self) -> Result<Option<(u64, T)>, Failure> {
         self.number += 1;
-        let mut text = String::new();
+        // In bytes: what was cut off may end within a character.
+        let mut text = Vec::new();
         let failed = |cause: kit::Cause, number: u64| {
             Failure::usage(format!("read line {number} of {}", self.path.display()))
                 .because(cause)
                 .help("the file is not one of this step's, or was changed")
         };
-        let length = self.file.read_line(&mut text).map_err(|error| failed(error.into(), self.number))?;
+        let length =
+            self.file.read_until(b'\n', &mut text).map_err(|error| failed(error.into(), self.number))?;
+        if length > 0 && text.last() != Some(&b'\n') && self.is_whole {
+            return Err(failed("the file was cut off".into(), self.number));
+        }
         // The last line of a run that was killed can be cut off.
-        if length == 0 || !text.ends_with('\n') {
+        if text.last() != Some(&b'\n') {
             return Ok(None);
         }
         let began = self.at;
         self.at += length as u64;
-        let value = serde_json::from_str(&text).map_err(|error| failed(error.into(), self.number))?;
+        let value = serde_json::from_slice(&text).map_err(|error| failed(error.into(), self.number))?;
         Ok(Some((began, value)))
     }
 }

@@ -4,6 +4,8 @@ pub(crate) mod apply;
 pub(crate) mod archive;
 pub(crate) mod check;
 pub(crate) mod copy;
+#[cfg(test)]
+mod foreign_tests;
 pub(crate) mod item;
 pub(crate) mod join;
 pub(crate) mod list;

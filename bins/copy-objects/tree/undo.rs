@@ -118,7 +118,7 @@ pub(crate) async fn look(
     let mut next = None;
     let mut listed = files.read_listed()?;
     while let Some((_, line)) = listed.next()? {
-        let known = written.get(&line.item.key);
+        let known = written.remove(&line.item.key);
         // What was there already stays, also where it was written again to stay the newest.
         if line.work == Work::Keep {
             continue;
@@ -149,7 +149,7 @@ pub(crate) async fn look(
             continue;
         }
         let version = match known {
-            Some((etag, version)) if *etag == fingerprint(&found.etag) => version.clone(),
+            Some((etag, version)) if etag == fingerprint(&found.etag) => version,
             // Not noted: the run was killed between the call and the note, or never came to it.
             None if line.there.as_ref() == Some(&found.etag) => continue,
             None => {
@@ -181,6 +181,15 @@ pub(crate) async fn look(
         }
         deletions.delete.add(found.bytes);
         deletions.objects.push(Doomed { key: format!("{}{key}", inverse.prefix), etag: found.etag, version });
+    }
+    if let Some(key) = written.keys().min() {
+        return Err(Failure::usage(format!("read {}", files.listed.display()))
+            .because(format!(
+                "{} that the run wrote are not listed in it, such as {}: it was cut off",
+                kit::counted(written.len(), "object"),
+                shown(key)
+            ))
+            .help("give it as the run left it, beside the receipt"));
     }
     if others.count > 0 {
         let failure = Failure::refused(format!("take the copies below {} back", deletions.to))

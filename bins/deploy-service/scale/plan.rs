@@ -110,13 +110,14 @@ fn read(value: &str) -> Option<(i32, Option<Suspended>)> {
             .split(' ')
             .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))
     };
-    let count = field("count")?.parse().ok()?;
+    let count = field("count")?.parse().ok().filter(|count| *count >= 0)?;
     let flag = |name: &str| field(name)?.parse().ok();
-    let suspended = match (flag("in"), flag("out"), flag("scheduled")) {
-        (Some(scale_in), Some(scale_out), Some(scheduled)) => {
-            Some(Suspended { scale_in, scale_out, scheduled })
+    // One of three alone is no auto scaling that was absent: to leave it as it is would leave it suspended.
+    let suspended = match [field("in"), field("out"), field("scheduled")] {
+        [None, None, None] => None,
+        _ => {
+            Some(Suspended { scale_in: flag("in")?, scale_out: flag("out")?, scheduled: flag("scheduled")? })
         }
-        _ => None,
     };
     Some((count, suspended))
 }
@@ -286,6 +287,26 @@ mod tests {
 
     const NONE: Suspended = Suspended { scale_in: false, scale_out: false, scheduled: false };
     const IN: Suspended = Suspended { scale_in: true, scale_out: false, scheduled: false };
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn a_tag_is_read_as_it_was_written(count in 0..i32::MAX, flags in proptest::option::of(proptest::prelude::any::<[bool; 3]>())) {
+            let suspended = flags.map(|[scale_in, scale_out, scheduled]| Suspended { scale_in, scale_out, scheduled });
+            proptest::prop_assert_eq!(read(&written(count, suspended)), Some((count, suspended)));
+        }
+
+        /// What it says is what is restored: nothing of it is left out, and a number that is none is not made one.
+        #[test]
+        fn a_tag_that_somebody_edited_is_read_or_refused(parts in proptest::collection::vec("(count|in|out|scheduled)=(true|false|-?[0-9]{1,11}|)", 0..5)) {
+            if let Some((count, suspended)) = read(&parts.join(" ")) {
+                proptest::prop_assert!(count >= 0);
+                let flags = parts.iter().any(|part| !part.starts_with("count="));
+                proptest::prop_assert_eq!(suspended.is_some(), flags);
+            }
+        }
+    }
 
     fn ids(want: Want, seen: &Observed) -> Vec<&'static str> {
         plan(want, "web", seen).unwrap().changes.iter().map(Change::id).collect()

@@ -1,6 +1,8 @@
 //! The page as a rule of an application load balancer's listener: on and off within seconds, since no DNS answer changes.
 
 mod apply;
+#[cfg(test)]
+mod foreign_tests;
 pub(crate) mod observe;
 mod plan;
 mod saved;

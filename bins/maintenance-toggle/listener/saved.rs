@@ -67,11 +67,17 @@ impl Saved {
             OffsetDateTime::parse(&tag(key)?, &Rfc3339).map_err(|error| format!("its tag {key}: {error}"))
         };
         let mut moved = BTreeMap::new();
-        for (key, value) in tags.iter().filter(|(key, _)| key.starts_with(MOVED)) {
-            for one in value.split(' ') {
+        let parts = tags.iter().filter(|(key, _)| key.starts_with(MOVED)).count();
+        for part in 1..=parts {
+            let key = format!("{MOVED}{part}");
+            // Without one of them, the rules in it would keep the numbers that they were moved to.
+            for one in tag(&key)?.split(' ') {
                 let pair = one.split_once('=').and_then(|(id, number)| Some((id, number.parse().ok()?)));
-                let (id, number) = pair.ok_or_else(|| format!("its tag {key} has `{one}`"))?;
-                moved.insert(id.to_owned(), number);
+                let told = || format!("its tag {key} has `{}`", kit::clip(&kit::one_line(one), VALUE));
+                let (id, number) = pair.ok_or_else(told)?;
+                if moved.insert(id.to_owned(), number).is_some() {
+                    return Err(format!("{} twice", told()));
+                }
             }
         }
         Ok(Self { name: tag(NAME)?, by: tag(BY)?, since: time(SINCE)?, until: time(UNTIL)?, moved })

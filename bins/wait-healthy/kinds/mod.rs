@@ -7,6 +7,8 @@ use serde_json::{Map, Value};
 
 pub(crate) mod cluster;
 pub(crate) mod database;
+#[cfg(test)]
+mod foreign_tests;
 pub(crate) mod http;
 pub(crate) mod indexer;
 pub(crate) mod log_line;

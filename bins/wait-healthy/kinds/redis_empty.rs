@@ -5,7 +5,7 @@
 //!
 //! Source: <https://redis.io/docs/latest/commands/scan/>
 
-mod judge;
+pub(super) mod judge;
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -10,6 +10,8 @@ use crate::kinds::cluster::judge::meant;
 
 mod apply;
 mod change;
+#[cfg(test)]
+mod foreign_tests;
 mod observe;
 mod plan;
 #[cfg(test)]

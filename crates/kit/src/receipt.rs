@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, UtcOffset};
 
 use crate::files::{create_folder, hand_over};
 use crate::plan::{Shown, Undo};
 use crate::secret::redact_json;
-use crate::{Code, Failure};
+use crate::{Cause, Code, Failure};
 
 /// The version of the format that this code writes, and the only one it reads.
 const SCHEMA: &str = "cutover-receipt/1";
@@ -166,11 +166,18 @@ impl Receipt {
                 .because(format!("its schema is {schema}, this version reads {SCHEMA}"))
                 .help("use the version of the step that wrote it"));
         }
-        serde_json::from_value(value).map_err(|error| {
+        let unread = |cause: Cause| {
             Failure::usage(format!("read the receipt {name}"))
-                .because(error)
+                .because(cause)
                 .help("the file was cut off or edited; give it as the step wrote it")
-        })
+        };
+        let receipt: Self = serde_json::from_value(value).map_err(|error| unread(error.into()))?;
+        // In the first and last hours of the calendar, with an offset: in UTC they are no dates.
+        let times = [Some(receipt.started), receipt.ended];
+        if times.into_iter().flatten().any(|time| time.checked_to_offset(UtcOffset::UTC).is_none()) {
+            return Err(unread("its times are beyond the calendar".into()));
+        }
+        Ok(receipt)
     }
 
     /// The actions to take back, last first: those done, and those started, of which the step looks whether they took

@@ -1,7 +1,7 @@
 //! URLs, service files and password files that somebody typed: read or refused, and no password in what is said.
 
 use proptest::prelude::*;
-use testkit::foreign::{config, corpus, hostile, mistaken, seeds};
+use testkit::foreign::{anything, config, corpus, hostile, mistaken, seeds};
 
 use crate::manifest::Manifest;
 use crate::sources::{find_password, parse_service, parse_url};
@@ -23,6 +23,11 @@ fn every_text_of_the_corpus_is_read_or_refused() {
             let _ = manifest.uri();
         }
     }
+}
+
+fn whole_manifest() -> serde_json::Value {
+    let mut all = seeds("manifests").into_iter().filter(|text| Manifest::parse(text.as_bytes()).is_ok());
+    serde_json::from_str(&all.next().unwrap()).unwrap()
 }
 
 /// RFC 3986's userinfo: all but unreserved characters encoded.
@@ -90,6 +95,31 @@ proptest! {
         let file = format!("# first\nother:1:*:x:y\n{}\n", line.join(":"));
         let found = find_password(&file, &fields[0], &fields[1], &fields[2], &fields[3]);
         prop_assert_eq!(found.as_ref(), Some(&fields[4]));
+    }
+
+    /// Of a manifest that was cut off, or that another version wrote, a guard must not believe a part.
+    #[test]
+    fn a_manifest_is_believed_whole_or_not_at_all(at in any::<proptest::sample::Index>(), schema in "cutover-backup/([2-9]|1[0-9])", value in anything()) {
+        let whole = whole_manifest();
+        let text = whole.to_string();
+        let today = Manifest::parse(text.as_bytes()).unwrap();
+        prop_assert!(Manifest::parse(&text.as_bytes()[..at.index(text.len())]).is_err());
+        let mut later = whole;
+        later["of_tomorrow"] = serde_json::json!([value]);
+        prop_assert_eq!(Manifest::parse(later.to_string().as_bytes()), Ok(today));
+        later["schema"] = schema.clone().into();
+        let why = Manifest::parse(later.to_string().as_bytes()).unwrap_err();
+        prop_assert!(why.contains(&schema), "{}", why);
+    }
+
+    #[test]
+    fn numbers_and_times_of_a_manifest_are_taken_or_refused(
+        field in proptest::sample::select(vec!["bytes", "parts", "started", "ended", "rung"]),
+        value in proptest::sample::select(vec!["-1", "1.5", "18446744073709551616", "\"1\"", "null", "[]", "\"2026-11-21\"", "\"2026-13-01T00:00:00Z\"", "\"restored and more\""]),
+    ) {
+        let mut manifest = whole_manifest();
+        manifest[field] = serde_json::from_str(value).unwrap();
+        prop_assert!(Manifest::parse(manifest.to_string().as_bytes()).is_err());
     }
 
     #[test]

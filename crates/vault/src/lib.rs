@@ -4,6 +4,9 @@
 //! Where and as whom is told as Vault's own client is told: `VAULT_ADDR`, `VAULT_TOKEN` or the file `~/.vault-token`,
 //! `VAULT_NAMESPACE`, `VAULT_CACERT` (<https://developer.hashicorp.com/vault/docs/commands#configure-environment-variables>).
 
+#[cfg(test)]
+mod foreign_tests;
+
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -13,6 +16,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, StatusCode, redirect};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use url::Url;
 
@@ -231,7 +235,7 @@ impl Vault {
         let attempt = format!("list {}/{folder}", mount.path);
         // GET with a parameter is the documented form for proxies that don't let the method LIST through.
         match self.get::<Data<Keys>>(cx, &attempt, &format!("{}?list=true", encoded(&at))).await? {
-            Answer::Found(answer) => Ok(answer.data.keys),
+            Answer::Found(answer) => named(attempt, answer.data.keys),
             Answer::Absent => Ok(Vec::new()),
             Answer::Denied => Err(denied(attempt, "list", &at)),
         }
@@ -247,7 +251,9 @@ impl Vault {
             Kv::V1 => {
                 let at = format!("{}/{path}", mount.path);
                 match self.get::<Data<Box<RawValue>>>(cx, &attempt, &encoded(&at)).await? {
-                    Answer::Found(answer) => Ok(Some(Stored { data: answer.data, version: None })),
+                    Answer::Found(answer) => {
+                        Ok(Some(Stored { data: object(attempt, answer.data)?, version: None }))
+                    }
                     Answer::Absent => Ok(None),
                     Answer::Denied => Err(denied(attempt, "read", &at)),
                 }
@@ -256,7 +262,7 @@ impl Vault {
                 let at = format!("{}/data/{path}", mount.path);
                 match self.get::<Data<Versioned>>(cx, &attempt, &encoded(&at)).await? {
                     Answer::Found(Data { data: Versioned { data: Some(data), metadata } }) => {
-                        Ok(Some(Stored { data, version: Some(metadata.version) }))
+                        Ok(Some(Stored { data: object(attempt, data)?, version: Some(metadata.version) }))
                     }
                     Answer::Found(_) | Answer::Absent => Ok(None),
                     Answer::Denied => Err(denied(attempt, "read", &at)),
@@ -305,21 +311,62 @@ impl Vault {
             .bytes()
             .await
             .map_err(|error| Failure::failed(attempt).because(kit::innermost(&error)).transient(true))?;
-        match status {
-            StatusCode::OK => serde_json::from_slice(&body).map(Answer::Found).map_err(|_| {
-                // The body may hold secrets: it is not shown.
-                Failure::failed(attempt)
-                    .because("the answer is not the JSON that Vault's documentation describes")
-                    .help("check --vault-addr: the address of the server, without /v1 or /ui")
-            }),
-            StatusCode::NOT_FOUND => Ok(Answer::Absent),
-            StatusCode::FORBIDDEN => Ok(Answer::Denied),
-            _ => Err(Failure::failed(attempt)
-                .because(format!("Vault answered {status}{}", errors(&body)))
-                // 412: a replica has not yet seen what was written; 503: sealed, or under maintenance.
-                .transient(status.is_server_error() || matches!(status.as_u16(), 412 | 429))),
-        }
+        judge(attempt, status, &body)
     }
+}
+
+/// What an answer says.
+fn judge<T: DeserializeOwned>(attempt: &str, status: StatusCode, body: &[u8]) -> Result<Answer<T>, Failure> {
+    match status {
+        StatusCode::OK => serde_json::from_slice(body).map(Answer::Found).map_err(|_| undocumented(attempt)),
+        // A proxy has pages of its own for both: taken for Vault's word, each of them would be a secret that is deleted.
+        StatusCode::NOT_FOUND if is_own(body) => Ok(Answer::Absent),
+        StatusCode::FORBIDDEN if is_own(body) => Ok(Answer::Denied),
+        StatusCode::NOT_FOUND => Err(undocumented(attempt)),
+        _ => Err(Failure::failed(attempt)
+            .because(format!("Vault answered {status}{}", errors(body)))
+            // 412: a replica has not yet seen what was written; 503: sealed, or under maintenance.
+            .transient(status.is_server_error() || matches!(status.as_u16(), 412 | 429))),
+    }
+}
+
+/// The body may hold secrets: it is not shown.
+fn undocumented(attempt: impl Into<String>) -> Failure {
+    Failure::failed(attempt)
+        .because("the answer is not the JSON that Vault's documentation describes")
+        .help("check --vault-addr: the address of the server, without /v1 or /ui, and what stands before it")
+}
+
+/// Whether Vault itself wrote it: errors, none of them included, or the data of a version that is deleted.
+///
+/// Source: <https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#read-secret-version>
+fn is_own(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Own {
+        errors: Option<Vec<String>>,
+        data: Option<Value>,
+    }
+    serde_json::from_slice::<Own>(body).is_ok_and(|own| own.errors.is_some() || own.data.is_some())
+}
+
+/// The names of a folder, each of which leads to a place of its own right below it.
+fn named(attempt: String, keys: Vec<String>) -> Result<Vec<String>, Failure> {
+    let leads = |key: &str| {
+        let name = key.strip_suffix('/').unwrap_or(key);
+        // In a URL, the last two lead elsewhere however they are encoded: <https://url.spec.whatwg.org/#double-dot-path-segment>.
+        !name.is_empty() && !name.contains('/') && !matches!(name, "." | "..")
+    };
+    match keys.iter().find(|key| !leads(key)) {
+        None => Ok(keys),
+        Some(key) => Err(Failure::failed(attempt)
+            .because(format!("it has the name {:?}, which can't be asked for", kit::one_line(key)))
+            .help("write what lies there under another name, and delete it")),
+    }
+}
+
+/// The names and values of a secret.
+fn object(attempt: String, data: Box<RawValue>) -> Result<Box<RawValue>, Failure> {
+    if data.get().trim_start().starts_with('{') { Ok(data) } else { Err(undocumented(attempt)) }
 }
 
 /// `{"errors": ["..."]}`, which names no secret: <https://developer.hashicorp.com/vault/api-docs#error-response>.
@@ -334,25 +381,26 @@ fn errors(body: &[u8]) -> String {
     }
 }
 
+#[derive(Debug)]
 enum Answer<T> {
     Found(T),
     Absent,
     Denied,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Data<T> {
     data: T,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Versioned {
     /// Absent (with status 404) or null when the version is deleted.
     data: Option<Box<RawValue>>,
     metadata: VersionMetadata,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct VersionMetadata {
     version: u64,
 }

@@ -106,6 +106,19 @@ async fn a_tree_is_copied_whole_whatever_its_keys_are_and_a_second_run_writes_no
     let same = stage.compare().await.expect(0);
     assert_eq!(same.json()["outputs"]["objects"], "10");
 
+    // A list that was cut off on its way is not all: what stands behind the cut would stay.
+    let list = stage.path(&format!("{name}.listed.jsonl"));
+    let whole = std::fs::read_to_string(&list).unwrap();
+    let at_a_line = whole.lines().take(4).map(|line| format!("{line}\n")).collect::<String>();
+    for cut in [&whole[..whole.len() - 9], &at_a_line, ""] {
+        std::fs::write(&list, cut).unwrap();
+        stage.front.forget();
+        let ran = run(stage.command(&["--undo", "r.json"])).await.expect(2);
+        ran.says(&["cut off"]);
+        assert_eq!(stage.writes(), Vec::<String>::new());
+    }
+    std::fs::write(&list, &whole).unwrap();
+
     // Undo deletes what was written, and nothing else.
     stage.send("PUT", &format!("{}/kept/extra", stage.new), &[], b"theirs".to_vec()).await;
     run(stage.command(&["--undo", "r.json"])).await.expect(0);

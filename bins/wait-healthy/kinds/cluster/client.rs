@@ -96,7 +96,7 @@ impl Client {
 }
 
 /// The JSON of an answer, or what kept it back.
-fn judge(answer: &Answer) -> Result<Value, Trouble> {
+pub(crate) fn judge(answer: &Answer) -> Result<Value, Trouble> {
     let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let trouble = |reason: String, help: Option<&str>| {
         Err(Trouble { status: Some(answer.status), reason, help: help.map(str::to_owned) })

@@ -93,7 +93,7 @@ pub(crate) fn lacking(answer: &Value) -> BTreeMap<String, String> {
     indices
         .filter_map(|(name, index)| {
             let status = index.get("status")?.as_str()?;
-            (status != "green").then(|| (kit::one_line(name), status.to_owned()))
+            (status != "green").then(|| (kit::one_line(name), short(status)))
         })
         .collect()
 }
@@ -184,9 +184,11 @@ pub(crate) fn judge(wanted: &Wanted, seen: &Seen) -> Look {
     };
     if !enough {
         let want = if wanted.state == State::Yellow { "yellow" } else { "green" };
-        let mut line = format!("it is {}, want {want}", kit::one_line(&health.status));
+        let mut line = format!("it is {}, want {want}", short(&health.status));
         if health.unassigned_shards > 0 {
-            let all = health.active_shards + health.initializing_shards + health.unassigned_shards;
+            let all = [health.initializing_shards, health.unassigned_shards]
+                .into_iter()
+                .fold(health.active_shards, u64::saturating_add);
             let lacks = health.unassigned_shards;
             line.push_str(&format!(": {lacks} of {all} shards {} unassigned", is(lacks)));
         }

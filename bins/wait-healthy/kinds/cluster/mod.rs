@@ -134,7 +134,10 @@ impl Cluster {
         let health = self.client.get("/_cluster/health", limit).await?;
         let health: Health = serde_json::from_value(health).map_err(|error| Trouble {
             status: Some(200),
-            reason: format!("it does not answer as Elasticsearch does ({error})"),
+            reason: format!(
+                "it does not answer as Elasticsearch does ({})",
+                client::short(&error.to_string())
+            ),
             help: Some(
                 "write the address of the cluster's HTTP port, as in https://es.example.org:9200".to_owned(),
             ),

@@ -41,6 +41,8 @@ pub(crate) struct Cycle {
     indexed: u64,
     /// From the first transaction that it took in to its end: `lag`, in later versions `txn_lag`.
     lag: Option<Duration>,
+    /// What is said of it and is no length of time.
+    odd_lag: Option<String>,
     /// How long it took; later versions say so.
     took: Option<Duration>,
     /// Objects that could not be indexed, by their UUIDs, with what each failed with.
@@ -75,6 +77,17 @@ impl Listener {
         // Every version has these two from the start on; a status page of something else does not.
         let results = listener.get("results")?.as_array()?;
         let errors = listener.get("errors")?.as_array()?;
+        let last = listener.get("last_result").filter(|last| last.is_object());
+        // None of these is nothing because it can't be read.
+        let is_list =
+            |cycle: &Value| cycle.get("errors").is_none_or(|errors| errors.is_null() || errors.is_array());
+        let in_progress = match body.get("uuids_in_progress") {
+            None | Some(Value::Null) => 0,
+            Some(number) => number.as_u64()?,
+        };
+        if !results.iter().chain(last).all(is_list) {
+            return None;
+        }
         Some(Self {
             status,
             started: text(listener, "started"),
@@ -83,8 +96,8 @@ impl Listener {
             snapshot: listener.get("snapshot").and_then(Value::as_str).map(kit::one_line),
             error: errors.first().map(|error| (text(error, "error"), text(error, "timestamp"))),
             results: results.iter().map(cycle).collect(),
-            last: listener.get("last_result").filter(|last| last.is_object()).map(cycle),
-            in_progress: body.get("uuids_in_progress").and_then(Value::as_u64).unwrap_or(0),
+            last: last.map(cycle),
+            in_progress,
         })
     }
 
@@ -247,8 +260,12 @@ fn unmet(wanted: State, most_lag: Option<Duration>, listener: &Listener) -> Resu
         State::Standby => recovery(true)?,
         State::Primary => recovery(false)?,
     }
-    match most_lag {
-        Some(most) if listener.lag() > most => {
+    let odd = listener.last.as_ref().and_then(|last| last.odd_lag.as_ref());
+    match (most_lag, odd) {
+        (Some(most), Some(odd)) => {
+            Err((format!("its lag is {odd}, which is no length of time; want {} at most", clock(most)), None))
+        }
+        (Some(most), None) if listener.lag() > most => {
             Err((format!("its lag is {}, want {} at most", clock(listener.lag()), clock(most)), None))
         }
         _ => Ok(()),
@@ -334,10 +351,15 @@ fn cycle(value: &Value) -> Cycle {
             [text(error, "error_message"), text(error, "error")].into_iter().find(|text| !text.is_empty());
         (text(error, "uuid"), said.unwrap_or_default())
     };
+    let said = ["txn_lag", "lag"].into_iter().find_map(|field| value.get(field).filter(|lag| !lag.is_null()));
+    let lag = said.and_then(Value::as_str).and_then(timedelta);
     Cycle {
         timestamp: text(value, "timestamp"),
         indexed: value.get("indexed").and_then(Value::as_u64).unwrap_or(0),
-        lag: ["txn_lag", "lag"].into_iter().find_map(|field| timedelta(value.get(field)?.as_str()?)),
+        lag,
+        odd_lag: said
+            .filter(|_| lag.is_none())
+            .map(|said| kit::clip(&kit::one_line(&said.to_string()), SHOWN)),
         took: value.get("cycle_took").and_then(Value::as_str).and_then(timedelta),
         errors: list("errors").map(error).collect(),
         updated: list("updated").filter_map(Value::as_str).map(str::to_owned).collect(),

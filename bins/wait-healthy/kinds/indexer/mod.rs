@@ -14,7 +14,7 @@ use super::{Look, WHOLE, address_and_state};
 use crate::args::HealthyArgs;
 use crate::kinds::http;
 
-mod judge;
+pub(super) mod judge;
 
 use judge::{Agreed, Listener, State};
 
