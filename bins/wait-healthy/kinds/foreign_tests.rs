@@ -100,10 +100,10 @@ fn search_cluster(value: &Value) {
         assert!(!is(value, "/discovered_master", &json!(false)), "{value}");
         match state {
             search::State::Yellow => {
-                assert!(["green", "yellow"].iter().any(|colour| is(value, "/status", &json!(colour))))
+                assert!(["green", "yellow"].iter().any(|colour| is(value, "/status", &json!(colour))));
             }
             search::State::Green => {
-                assert!(is(value, "/status", &json!("green")) && none("/unassigned_shards"))
+                assert!(is(value, "/status", &json!("green")) && none("/unassigned_shards"));
             }
             search::State::Settled => assert!(none("/relocating_shards") && none("/initializing_shards")),
         }
