@@ -64,10 +64,10 @@ reliability: setup
 	$(CARGO) build --quiet
 	CUTOVER_RELIABILITY=write $(CARGO) test --quiet --test e2e -- proof::faults
 
-# Every bench against its peers, in release; BENCH names some of them.
+# Every bench against its peers, in release; BENCH names some of them, and TARGET=x86_64-unknown-linux-musl measures what is released.
 bench: setup
-	$(CARGO) build --quiet --release --bin cutover --bin s3-double
-	benches/all.py $(BENCH)
+	$(CARGO) build --quiet --release $(if $(TARGET),--target $(TARGET)) --bin cutover --bin s3-double
+	benches/all.py $(if $(TARGET),--cutover "$${CARGO_TARGET_DIR:-target}/$(TARGET)/release/cutover") $(BENCH)
 
 image:
 	tests/image/run.sh

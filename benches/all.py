@@ -40,7 +40,7 @@ def main() -> None:
         if rows is None:
             missing.append(bench)
         else:
-            put(bench, rows)
+            put(bench, rows, "static" if "-musl" in str(cutover) else "")
     if missing:
         sys.exit(f"error: not run to the end: {', '.join(missing)}; the reasons stand above")
 
@@ -52,7 +52,7 @@ def run(bench: str, cutover: Path) -> list[list[str]] | None:
         return [json.loads(line) for line in rows] if ended.returncode == 0 else None
 
 
-def put(bench: str, rows: list[list[str]]) -> None:
+def put(bench: str, rows: list[list[str]], build: str) -> None:
     """Replaces the rows of one bench; the others keep theirs, and the day they were measured."""
     text = PAGE.read_text()
     before, rest = text.split(BEGIN)
@@ -62,7 +62,7 @@ def put(bench: str, rows: list[list[str]]) -> None:
         name = line.removeprefix("| ").split(" |")[0].strip("`")
         if name in kept and name != bench:
             kept[name].append(line)
-    on = f"{time.strftime('%Y-%m-%d', time.gmtime())}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    on = f"{time.strftime('%Y-%m-%d', time.gmtime())}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}{build and f', {build}'}"
     for what, figure, goal, met in rows:
         kept[bench].append(f"| `{bench}` | {on} | {what} | {figure} | {goal} | {met} |")
     table = HEAD + "".join(f"{line}\n" for lines in kept.values() for line in lines)
