@@ -263,8 +263,8 @@ impl Github {
         }
     }
 
-    /// Makes a writing call. After a failure that leaves its effect in doubt `look` says whether it took effect, and only
-    /// if not it is made again. Before something is made a second time, it is looked for some times more.
+    /// Makes a writing call. After a failure that leaves its effect in doubt `look` says whether it took effect, asked some times
+    /// over, and only if not it is made again.
     ///
     /// The failure at the end is in doubt too unless no try was.
     pub async fn write<T: DeserializeOwned>(
@@ -275,11 +275,7 @@ impl Github {
         body: &Value,
         look: impl AsyncFnMut() -> Result<Option<T>, Failure>,
     ) -> Result<T, Failure> {
-        let looks = match method {
-            Method::Post => &LOOKS[..],
-            Method::Patch => LOOKS.get(..1).unwrap_or_default(),
-        };
-        self.write_until(cx, method, call, body, looks, look).await
+        self.write_until(cx, method, call, body, &LOOKS, look).await
     }
 
     /// Writes one of git's objects. After a failure that leaves it in doubt it is simply written again: what no reference leads to
