@@ -191,7 +191,9 @@ proptest! {
         let mut parts = folders.clone();
         parts.push(name.clone());
         let keys: Vec<String> = parts.iter().map(|part| format!("{part}/")).chain([name]).collect();
-        prop_assume!(named("list".to_owned(), keys).is_ok());
+        if named("list".to_owned(), keys).is_err() {
+            return Ok(());
+        }
         let url = Url::parse(&format!("https://vault.test/v1/{}", encoded(&format!("secret/data/{}", parts.join("/"))))).unwrap();
         let asked: Vec<String> = url
             .path_segments()
