@@ -9,6 +9,11 @@ use std::process::ExitCode;
 
 use kit::{Env, Step};
 
+/// musl's own takes one lock for every allocation, of all threads and of every size.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Every step. The action files, the documentation and the tests of all steps derive from this list.
 const STEPS: [&Step; 15] = [
     &backup_db::STEP,
