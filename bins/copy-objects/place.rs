@@ -36,8 +36,13 @@ impl std::str::FromStr for Place {
         let form = || format!("{text} is not of the form s3://BUCKET/KEY or s3://BUCKET/PREFIX/");
         let rest = text.strip_prefix("s3://").ok_or_else(form)?;
         let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if !is_bucket(bucket) {
+        if bucket.is_empty() {
             return Err(form());
+        }
+        if !is_bucket(bucket) {
+            return Err(format!(
+                "{bucket} can't be the name of a bucket: it has 3 to 63 lower-case letters, digits, dots and hyphens, and begins and ends with a letter or digit"
+            ));
         }
         Ok(Self { bucket: bucket.to_owned(), path: path.to_owned() })
     }

@@ -103,15 +103,11 @@ pub async fn look_for_service(
     let found: Vec<&Service> =
         answer.services().iter().filter(|seen| seen.service_name() == Some(service)).collect();
     let [found] = found.as_slice() else {
-        let reasons: Vec<String> = answer
-            .failures()
-            .iter()
-            .map(|failure| {
-                format!("{}: {}", failure.arn().unwrap_or(service), failure.reason().unwrap_or("MISSING"))
-            })
-            .collect();
+        // "MISSING" is all that ECS says of a service that it does not know.
+        let reasons: Vec<&str> =
+            answer.failures().iter().filter_map(|failure| failure.reason()).filter(|reason| *reason != "MISSING").collect();
         return Ok(Err(if reasons.is_empty() {
-            "ECS knows no such service".to_owned()
+            format!("cluster {cluster} of account {} in {} has no such service", aws.account, aws.region)
         } else {
             reasons.join(", ")
         }));
