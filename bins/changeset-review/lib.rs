@@ -190,7 +190,8 @@ async fn run(args: ReviewArgs, cx: Cx) -> Result<Outcome, Failure> {
 /// A type that is spelt as none in the table is more likely a slip than one that nobody knows.
 fn check_types(cx: &Cx, wishes: &Wishes) {
     let own = changeset::types::Types::own();
-    for name in wishes.stateless.iter().filter(|name| own.of(name).is_none()) {
+    let holds = |name: &str| own.of(name).is_some() || own.unknown(name).is_some();
+    for name in wishes.stateless.iter().filter(|name| !holds(name)) {
         let near = kit::nearest(name, &own.names())
             .map(|near| format!("; did you mean {near}?"))
             .unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Which types of resources hold something: the table of docs/stateful-types.md, with the caller's changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::review::Tier;
 
@@ -15,35 +15,65 @@ pub struct Holds {
     pub what: String,
 }
 
-/// The types that hold something.
+/// The types that hold something, and those of which nobody here can know.
 #[derive(Clone, Debug)]
-pub struct Types(BTreeMap<String, Holds>);
+pub struct Types {
+    listed: BTreeMap<String, Holds>,
+    /// That hold nothing, as the caller says.
+    stateless: BTreeSet<String>,
+}
+
+/// Why nobody here can know what a type holds, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// A custom resource, whose provider may do anything when it is told to delete.
+    /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requesttypes-delete.html>
+    Custom,
+    /// A type of the registry that is not AWS's own: somebody else's, or the account's.
+    /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/registry.html>
+    Foreign,
+}
 
 impl Types {
     /// The project's own table.
     pub fn own() -> Self {
-        Self(PAGE.lines().filter_map(row).collect())
+        Self { listed: PAGE.lines().filter_map(row).collect(), stateless: BTreeSet::new() }
     }
 
     /// Counts a type as one that holds data.
     pub fn add(&mut self, resource_type: &str) {
         let holds = Holds { tier: Tier::Data, what: "data, as --stateful says".to_owned() };
-        self.0.insert(resource_type.to_owned(), holds);
+        self.listed.insert(resource_type.to_owned(), holds);
     }
 
     /// Counts a type as one that holds nothing. False when it did so already.
     pub fn remove(&mut self, resource_type: &str) -> bool {
-        self.0.remove(resource_type).is_some()
+        let held = self.of(resource_type).is_some() || self.unknown(resource_type).is_some();
+        self.listed.remove(resource_type);
+        self.stateless.insert(resource_type.to_owned());
+        held
+    }
+
+    /// Whether it can't be known what goes with a resource of the type.
+    pub fn unknown(&self, resource_type: &str) -> Option<Unknown> {
+        if resource_type.is_empty() || self.stateless.contains(resource_type) {
+            return None;
+        }
+        if resource_type.starts_with("Custom::") || resource_type == "AWS::CloudFormation::CustomResource" {
+            return Some(Unknown::Custom);
+        }
+        let foreign = !resource_type.starts_with("AWS::") && !self.listed.contains_key(resource_type);
+        foreign.then_some(Unknown::Foreign)
     }
 
     /// What a type holds; none for one that is not listed.
     pub fn of(&self, resource_type: &str) -> Option<&Holds> {
-        self.0.get(resource_type)
+        self.listed.get(resource_type)
     }
 
     /// The listed types, for "did you mean".
     pub fn names(&self) -> Vec<&str> {
-        self.0.keys().map(String::as_str).collect()
+        self.listed.keys().map(String::as_str).collect()
     }
 }
 
@@ -67,7 +97,7 @@ mod tests {
     fn every_row_of_the_page_is_read() {
         let types = Types::own();
         let rows = PAGE.lines().filter(|line| line.starts_with("| `")).count();
-        assert_eq!(types.0.len(), rows, "a row is malformed or stands twice");
+        assert_eq!(types.listed.len(), rows, "a row is malformed or stands twice");
         assert!(rows > 100);
         for line in PAGE.lines().filter(|line| line.starts_with("| `")) {
             assert_eq!(line.matches(" | ").count(), 3, "{line}");
@@ -102,5 +132,19 @@ mod tests {
         assert!(types.remove("AWS::Logs::LogGroup"));
         assert!(!types.remove("AWS::Logs::LogGroup"));
         assert_eq!(types.of("AWS::Logs::LogGroup"), None);
+    }
+
+    #[test]
+    fn what_is_not_of_aws_is_not_known() {
+        let mut types = Types::own();
+        assert_eq!(types.unknown("MongoDB::Atlas::Cluster"), Some(Unknown::Foreign));
+        assert_eq!(types.unknown("Custom::Bucket"), Some(Unknown::Custom));
+        assert_eq!(types.unknown("AWS::CloudFormation::CustomResource"), Some(Unknown::Custom));
+        assert_eq!(types.unknown("AWS::IAM::Policy"), None);
+        for said in ["MongoDB::Atlas::Cluster", "Custom::Bucket"] {
+            assert!(types.remove(said), "{said}");
+            assert!(!types.remove(said), "{said}");
+            assert_eq!(types.unknown(said), None);
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::answer::{Action, Attribute, Replacement, ResourceChange};
 use crate::fate::{Fate, Need, Old};
 use crate::review::{Row, Tier, Verdict, Wishes};
 use crate::set::Set;
-use crate::types::Types;
+use crate::types::{Types, Unknown};
 
 /// The type of a nested stack.
 pub const STACK: &str = "AWS::CloudFormation::Stack";
@@ -135,25 +135,21 @@ fn judge_change(
 struct Judged {
     row: Row,
     holds: bool,
-}
-
-/// Whether it is a custom resource, whose provider may do anything when it is told to delete.
-/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-requesttypes-delete.html>
-fn is_custom(resource_type: &str) -> bool {
-    resource_type.starts_with("Custom::") || resource_type == "AWS::CloudFormation::CustomResource"
+    unknown: Option<Unknown>,
 }
 
 impl Judged {
     fn new(change: &ResourceChange, path: &str, rules: &Rules) -> Self {
         let (fate, why) = fate(change);
         let listed = rules.types.of(&change.resource_type);
+        let unknown = rules.types.unknown(&change.resource_type);
         let tier = listed.map(|holds| holds.tier);
         let holds = match tier {
             Some(Tier::Data) => true,
             Some(Tier::Identity) => rules.strict,
             // A nested stack is judged by what is in it.
             Some(Tier::Container) => false,
-            None => change.resource_type.is_empty(),
+            None => unknown.is_some() || change.resource_type.is_empty(),
         };
         let mut reasons = Vec::new();
         if let Some(holds) = listed
@@ -177,7 +173,7 @@ impl Judged {
             reasons,
             properties: properties(&change.details),
         };
-        Self { row, holds }
+        Self { row, holds, unknown }
     }
 
     fn worse(&mut self, verdict: Verdict) {
@@ -206,15 +202,18 @@ impl Judged {
 
     /// The table of verdicts.
     fn by_fate(&mut self) {
-        let custom = is_custom(&self.row.resource_type);
         let fate = self.row.fate.clone();
         match &fate {
             Fate::Add | Fate::Import | Fate::Modify | Fate::Sync => return,
-            _ if custom => {
+            _ if self.unknown == Some(Unknown::Custom) => {
                 self.because("its provider is told to delete what it made, and may do anything");
                 return self.need_fate(Verdict::PossibleLoss);
             }
             _ if !self.holds => return self.worse(Verdict::Notice),
+            Fate::Remove(Old::Deleted) | Fate::Replace(Old::Deleted) if self.unknown.is_some() => {
+                self.because("its type is not one of AWS's own: what it holds is not known");
+                return self.need_fate(Verdict::PossibleLoss);
+            }
             _ => {}
         }
         match &fate {
@@ -282,7 +281,7 @@ impl Judged {
         let held: Vec<String> = contents
             .iter()
             .filter(|(_, resource_type)| {
-                is_custom(resource_type)
+                rules.types.unknown(resource_type).is_some()
                     || match rules.types.of(resource_type).map(|holds| holds.tier) {
                         Some(Tier::Data | Tier::Container) => true,
                         Some(Tier::Identity) => rules.strict,

@@ -154,6 +154,19 @@ fn the_provider_of_a_custom_resource_may_do_anything() {
 }
 
 #[test]
+fn what_a_type_of_somebody_else_holds_is_not_known() {
+    let of = |change: Value, wishes: Wishes| told(&rows(&[change], &wishes, &Known::default())[0]);
+    let gone = || resource("MongoDB::Atlas::Cluster", json!({"Action": "Remove", "PolicyAction": "Delete"}));
+    assert_eq!(of(gone(), Wishes::default()), "remove-delete POSSIBLE LOSS [remove-delete]");
+    let stateless = Wishes { stateless: vec!["MongoDB::Atlas::Cluster".into()], ..Wishes::default() };
+    assert_eq!(of(gone(), stateless), "remove-delete notice []");
+    let kept = resource("MongoDB::Atlas::Cluster", json!({"Action": "Remove", "PolicyAction": "Retain"}));
+    assert_eq!(of(kept, Wishes::default()), "remove-retain DETACH [remove-retain]");
+    let changed = resource("MongoDB::Atlas::Cluster", json!({"Action": "Modify", "Replacement": "False"}));
+    assert_eq!(of(changed, Wishes::default()), "modify safe []");
+}
+
+#[test]
 fn without_the_field_replacement_the_details_tell() {
     let with = |word: &str| {
         table(json!({"Action": "Modify", "Details": [
