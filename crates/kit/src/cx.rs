@@ -216,6 +216,7 @@ impl Cx {
             Shown::of(plan).map_err(|error| Failure::failed("write the plan as JSON").because(error))?;
         let place = {
             let journal = self.journal();
+            journal.continues(&shown)?;
             match (&journal.receipt.account, &journal.receipt.region) {
                 (Some(account), Some(region)) => format!("account {account}, region {region}"),
                 _ => String::new(),

@@ -223,12 +223,18 @@ fn unreadable(id: &str) -> Failure {
 pub(crate) struct Journal {
     pub(crate) path: PathBuf,
     pub(crate) receipt: Receipt,
+    /// The AWS account and region of what is continued, if it worked in one.
+    pub(crate) place: Option<(String, String)>,
+    /// Whether what is continued came to its end, and in no workflow run that this one is of too.
+    pub(crate) ended: bool,
 }
 
 impl Journal {
     /// A new receipt at `path`. One of an earlier run of the same step there is continued: what it did stays in the
-    /// list, so that undoing takes all of it back. Anything else at that place is left alone and refused.
+    /// list, so that undoing takes all of it back. Anything else at that place is left alone and refused, and so is a run that came to
+    /// its end and was another one: to undo both would lead behind what this one began with.
     pub(crate) fn open(path: PathBuf, mut receipt: Receipt) -> Result<Self, Failure> {
+        let (mut place, mut ended) = (None, false);
         if path.exists() {
             let earlier = Receipt::read(&path).map_err(|failure| {
                 Failure::usage(format!("write the receipt {}", path.display()))
@@ -240,10 +246,37 @@ impl Journal {
                     .because(format!("there is a receipt of {} at that place", earlier.step))
                     .help("give each step its own file with --receipt"));
             }
+            if !earlier.undoable().is_empty() {
+                let verdict = earlier.verdict.as_ref().map(|verdict| verdict.code);
+                if verdict == Some(Code::Done.number()) {
+                    if let Some(other) = differs(&earlier, &receipt) {
+                        return Err(another(&path, other));
+                    }
+                    ended = job(&receipt).is_none();
+                }
+                place = earlier.account.zip(earlier.region);
+            }
             receipt.actions =
                 earlier.actions.into_iter().filter(|a| a.state != ActionState::Planned).collect();
         }
-        Ok(Self { path, receipt })
+        Ok(Self { path, receipt, place, ended })
+    }
+
+    /// Refuses to go on with a receipt of another place, now that this run's is known, and with one of a run that came to its end where
+    /// there is something to do again.
+    ///
+    /// # Errors
+    /// A usage error: what is continued was done in another AWS account or region, or is over.
+    pub(crate) fn continues(&self, shown: &Shown) -> Result<(), Failure> {
+        if self.ended && !shown.actions.is_empty() {
+            return Err(another(&self.path, "that came to its end, and this one has something to do"));
+        }
+        let Some((account, region)) = &self.place else { return Ok(()) };
+        let known = |ours: &Option<String>, theirs: &String| ours.as_ref().is_none_or(|ours| ours == theirs);
+        if known(&self.receipt.account, account) && known(&self.receipt.region, region) {
+            return Ok(());
+        }
+        Err(another(&self.path, &format!("in account {account}, region {region}")))
     }
 
     pub(crate) fn plan(&mut self, shown: &Shown) {
@@ -287,6 +320,33 @@ impl Journal {
                 .untouched(true)
         })
     }
+}
+
+/// What tells a run that came to its end from this one, if anything does. One that did not is gone on with, by whatever arguments help it.
+fn differs(earlier: &Receipt, ours: &Receipt) -> Option<&'static str> {
+    let arguments = |of: &Receipt| redact_json(of.arguments.clone().into());
+    if earlier.undo_of != ours.undo_of {
+        Some("that took something else back, or that took nothing back")
+    } else if arguments(earlier) != arguments(ours) {
+        Some("with other arguments")
+    } else if job(earlier) != job(ours) {
+        Some("in another workflow run")
+    } else {
+        None
+    }
+}
+
+/// The workflow run.
+fn job(of: &Receipt) -> Option<&String> {
+    of.github.as_ref()?.get("GITHUB_RUN_ID")
+}
+
+fn another(path: &Path, how: &str) -> Failure {
+    Failure::usage(format!("write the receipt {}", path.display()))
+        .because(format!(
+            "there is the receipt of a run {how}; with both in one, --undo would take both back"
+        ))
+        .help("name another file with --receipt; that one is needed to undo that run")
 }
 
 pub(crate) fn save(path: &Path, receipt: &Receipt) -> io::Result<()> {
@@ -384,6 +444,63 @@ mod tests {
         assert_eq!(undo, ["b", "a"]);
         let other = Journal::open(path, blank("y", "3")).unwrap_err();
         assert_eq!(other.code(), Code::Usage);
+    }
+
+    #[test]
+    fn a_run_that_came_to_its_end_is_not_gone_on_with_by_another_release() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.json");
+        let of = |release: &str, job: &str| Receipt {
+            arguments: Map::from_iter([("release".to_owned(), release.into())]),
+            github: Some(BTreeMap::from([("GITHUB_RUN_ID".to_owned(), job.to_owned())])),
+            ..blank("x", "now")
+        };
+        let leave = |code: Option<u8>, state: ActionState| {
+            let verdict =
+                Verdict { code: 0, message: String::new(), causes: vec![], help: vec![], state: vec![] };
+            let mut earlier = of("v1", "7");
+            earlier.verdict = code.map(|code| Verdict { code, ..verdict });
+            earlier.actions = vec![record("a", "1", state)];
+            (earlier.account, earlier.region) = (Some("111".into()), Some("us-east-1".into()));
+            save(&path, &earlier).unwrap();
+        };
+        let open = |release: &str, job: &str| Journal::open(path.clone(), of(release, job));
+        leave(Some(0), ActionState::Done);
+        let why = |refused: Failure| {
+            assert_eq!(refused.code(), Code::Usage);
+            refused.chain().join(": ")
+        };
+        assert!(why(open("v2", "7").unwrap_err()).contains("with other arguments"));
+        assert!(why(open("v1", "8").unwrap_err()).contains("in another workflow run"));
+        let mut again = open("v1", "7").unwrap();
+        assert_eq!(again.receipt.actions.len(), 1);
+        let shown = |actions: usize| Shown {
+            plan: Value::Null,
+            actions: (0..actions).map(|_| crate::Action::new("a", "do a", "undo a")).collect(),
+            notes: Vec::new(),
+            unchanged: String::new(),
+        };
+        again.continues(&shown(1)).unwrap();
+        again.receipt.account = Some("111".into());
+        again.receipt.region = Some("eu-west-1".into());
+        assert!(why(again.continues(&shown(0)).unwrap_err()).contains("in account 111, region us-east-1"));
+        // At a terminal nothing tells a release from the next one: what ended is not gone on with.
+        let alone = Receipt { github: None, ..of("v1", "7") };
+        let mut earlier = alone.clone();
+        earlier.actions = vec![record("a", "1", ActionState::Done)];
+        earlier.verdict =
+            Some(Verdict { code: 0, message: String::new(), causes: vec![], help: vec![], state: vec![] });
+        save(&path, &earlier).unwrap();
+        let night = Journal::open(path.clone(), alone).unwrap();
+        night.continues(&shown(0)).unwrap();
+        assert!(why(night.continues(&shown(1)).unwrap_err()).contains("came to its end"));
+        // One that failed is gone on with, whatever argument lets it; and nothing is to be taken back of one that did nothing.
+        leave(Some(4), ActionState::Done);
+        assert_eq!(open("v2", "8").unwrap().receipt.actions.len(), 1);
+        leave(None, ActionState::Started);
+        assert_eq!(open("v2", "8").unwrap().receipt.actions.len(), 1);
+        leave(Some(0), ActionState::Undone);
+        open("v2", "8").unwrap();
     }
 
     #[test]
