@@ -37,7 +37,7 @@ pub(crate) const MEMORY: u64 = 32 << 20;
 pub(crate) struct Part {
     pub(crate) body: Bytes,
     pub(crate) last: Option<Sum>,
-    /// To be kept as long as the body.
+    /// To be kept as long as the body, and dropped after it.
     pub(crate) room: Room,
 }
 
@@ -45,13 +45,22 @@ pub(crate) struct Part {
 #[derive(Debug)]
 pub(crate) struct Room {
     bytes: u64,
-    back: std::sync::mpsc::Sender<u64>,
+    body: Bytes,
+    back: std::sync::mpsc::Sender<Freed>,
+}
+
+/// What a dropped part took, and its memory unless somebody else has it still. It is filled again: an allocator keeps what it was
+/// given for a while, and parts at the pace of a network would take more than they may.
+struct Freed {
+    bytes: u64,
+    buffer: Option<BytesMut>,
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.body).try_into_mut().ok();
         // Nobody waits for it after the last part.
-        let _ = self.back.send(self.bytes);
+        let _ = self.back.send(Freed { bytes: self.bytes, buffer });
     }
 }
 
@@ -151,14 +160,25 @@ struct Cutter {
     hasher: Hasher,
     /// How much the parts take that are not dropped yet, and where they say that they are.
     taken: u64,
-    freed: std::sync::mpsc::Receiver<u64>,
+    freed: std::sync::mpsc::Receiver<Freed>,
+    spare: Vec<BytesMut>,
 }
 
 impl Cutter {
     fn new(to: mpsc::Sender<io::Result<Part>>, sizes: PartSizes) -> Self {
         let (back, freed) = std::sync::mpsc::channel();
-        let room = Room { bytes: 0, back };
-        Self { to, sizes, number: 1, part: BytesMut::new(), room, hasher: Hasher::new(), taken: 0, freed }
+        let room = Room { bytes: 0, body: Bytes::new(), back };
+        Self {
+            to,
+            sizes,
+            number: 1,
+            part: BytesMut::new(),
+            room,
+            hasher: Hasher::new(),
+            taken: 0,
+            freed,
+            spare: Vec::new(),
+        }
     }
 
     fn size(&self) -> u64 {
@@ -168,22 +188,35 @@ impl Cutter {
     /// Waits until there is room for the next part.
     fn make_room(&mut self) {
         let size = self.size();
-        while self.taken + size > MEMORY.max(2 * size) {
-            // Whoever drops a part says so, in whichever way the stream ends.
-            self.taken -= self.freed.recv().unwrap_or(self.taken);
+        loop {
+            let freed = if self.taken + size > MEMORY.max(2 * size) {
+                // Whoever drops a part says so, in whichever way the stream ends.
+                self.freed.recv().ok()
+            } else if let Ok(freed) = self.freed.try_recv() {
+                Some(freed)
+            } else {
+                break;
+            };
+            let Some(Freed { bytes, buffer }) = freed else { break };
+            self.taken -= bytes;
+            self.spare.extend(buffer);
         }
         self.taken += size;
         self.room.bytes = size;
-        self.part.reserve(usize::try_from(size).unwrap_or(usize::MAX));
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        // Smaller ones are of parts before they grew.
+        self.spare.retain(|buffer| buffer.capacity() >= size);
+        self.part = self.spare.pop().unwrap_or_default();
+        self.part.clear();
+        self.part.reserve(size);
     }
 
     fn cut(&mut self) -> Part {
-        let room = Room { bytes: 0, back: self.room.back.clone() };
-        Part {
-            body: std::mem::take(&mut self.part).freeze(),
-            last: None,
-            room: std::mem::replace(&mut self.room, room),
-        }
+        let back = self.room.back.clone();
+        let body = std::mem::take(&mut self.part).freeze();
+        let mut room = std::mem::replace(&mut self.room, Room { bytes: 0, body: Bytes::new(), back });
+        room.body = body.clone();
+        Part { body, last: None, room }
     }
 
     /// What is left, which may be nothing.
@@ -357,10 +390,13 @@ mod tests {
         // Four of 8 MiB are all that fits: what is read beyond them is less than the pipe and one buffer hold.
         let more = tokio::time::timeout(std::time::Duration::from_millis(200), parts.next()).await;
         assert!(more.is_err() && parts.read() < (33 << 20), "{}", parts.read());
+        let places: Vec<*const u8> = kept.iter().map(|part| part.body.as_ptr()).collect();
         drop(kept);
         let mut rest = 0;
         while let Some(part) = parts.next().await {
-            rest += part.unwrap().body.len();
+            let part = part.unwrap();
+            assert!(places.contains(&part.body.as_ptr()), "a part lies elsewhere than those that are gone");
+            rest += part.body.len();
         }
         assert_eq!(rest, 68 << 20);
         writer.join().unwrap().unwrap();
