@@ -147,6 +147,9 @@ impl Copied<'_> {
     }
 }
 
+/// How far the clock of the machine that wrote a backup may be ahead of this one's.
+const SKEW: time::Duration = time::Duration::minutes(5);
+
 /// The newest backup by the time at which it was begun: its data are from no earlier than this.
 pub(crate) fn newest<'a>(
     place: &str,
@@ -182,6 +185,12 @@ pub(crate) fn newest<'a>(
                 newest.manifest, newest.told.kind
             ))
             .help("name the folder of the database's dumps with --from, or copy the folder of that backup with --tree"));
+    }
+    // What was begun in the future has no age, and would be the newest until then.
+    if newest.told.started > now + SKEW {
+        return Err(refused()
+            .because(format!("{} is from the future: it was begun at {}", newest.manifest, kit::minute(newest.told.started)))
+            .help("set the clock of the machine that wrote it, and look at that backup: name another with --from, without --latest"));
     }
     let old = Duration::try_from(now - newest.told.started).unwrap_or_default();
     if let Some(most) = conditions.max_age
@@ -282,6 +291,9 @@ mod tests {
         assert!(pick(&backups, 5000, 1).unwrap_err().contains("1 h 30 min old"));
         assert!(pick(&backups, 7200, 11).unwrap_err().contains("less than --min-size 11"));
         assert!(pick(&[], 7200, 1).unwrap_err().contains("no manifest"));
+        let ahead =
+            [backup("a", "2026-11-21T12:06:00Z", "rally"), backup("b", "2026-11-21T11:00:00Z", "rally")];
+        assert!(pick(&ahead, 7200, 1).unwrap_err().contains("from the future"));
         let several =
             [backup("b", "2026-11-21T09:00:00Z", "rally"), backup("a", "2026-11-21T10:00:00Z", "cutt")];
         assert!(pick(&several, 7200, 1).unwrap_err().contains("several databases"));

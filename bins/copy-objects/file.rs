@@ -66,8 +66,8 @@ impl Plan for FilePlan {
 /// Judges what is there: pure.
 fn plan(
     (from, to): (String, String),
-    bytes: u64,
-    both: Option<(&Sums, &(Object, String))>,
+    ours: &Sums,
+    there: Option<&(Object, String)>,
     wanted: &Wanted,
     replace: bool,
 ) -> Result<FilePlan, Failure> {
@@ -75,13 +75,13 @@ fn plan(
     let mut plan = FilePlan {
         from,
         to,
-        bytes,
+        bytes: ours.bytes,
         content_type: content_type.clone(),
         replaces: None,
         keep: false,
         notes: vec![Note::Info(format!("Content-Type: {content_type}"))],
     };
-    let Some((ours, (there, crc))) = both else { return Ok(plan) };
+    let Some((there, crc)) = there else { return Ok(plan) };
     let same = there.bytes == ours.bytes && *crc == ours.crc64nvme;
     let other = attributes(wanted, there);
     if same && other.is_empty() {
@@ -106,7 +106,7 @@ pub(crate) async fn run(
     cx: &Cx,
     aws: &Aws,
     args: &Args,
-    (path, expected): (&Path, u64),
+    path: &Path,
     (bucket, to): (Bucket, String),
 ) -> Result<Outcome, Failure> {
     let from = path.display().to_string();
@@ -120,12 +120,12 @@ pub(crate) async fn run(
     let attempt = format!("copy {from} to {uri}");
     let content_type = args.content_type.clone().unwrap_or_else(|| types::of(name).to_owned());
     let wanted = Wanted::of_file(content_type, args.kms_key.as_ref());
-    // Read ahead only where there is something to compare with.
-    let mut ours = None;
+    // Read ahead also where there is nothing to compare with: the receipt of a run that is killed while it writes has to tell its copy
+    // from another one.
+    let ours = sums(cx, path, false).await.map_err(|problem| problem.alone(&attempt))?;
     let there = match cx.or_cancelled(bucket.head(&key, None)).await?? {
         None => None,
         Some(there) => {
-            let ours = &*ours.insert(sums(cx, path, false).await.map_err(|problem| problem.alone(&attempt))?);
             let crc = match there.crc64nvme.clone() {
                 Some(crc) => crc,
                 None if there.bytes != ours.bytes => String::new(),
@@ -136,9 +136,8 @@ pub(crate) async fn run(
     };
     let unfinished = unfinished::of(cx, &bucket, &key).await?;
     let principal = cx.or_cancelled(unfinished::principal(aws)).await??;
-    let bytes = ours.as_ref().map_or(expected, |ours| ours.bytes);
-    let mut plan =
-        plan((from.clone(), uri.clone()), bytes, ours.as_ref().zip(there.as_ref()), &wanted, args.replace)?;
+    let bytes = ours.bytes;
+    let mut plan = plan((from.clone(), uri.clone()), &ours, there.as_ref(), &wanted, args.replace)?;
     plan.notes.extend(unfinished.iter().map(|upload| {
         Note::Info(format!(
             "an upload of it is unfinished (begun {} by {}): if it is this principal's, and the file is written in parts, it is put away",
@@ -168,7 +167,7 @@ pub(crate) async fn run(
             owner: bucket.owner.clone(),
             replaced: target.replaces.clone(),
             bytes,
-            crc64nvme: ours.as_ref().map(|ours| ours.crc64nvme.clone()),
+            crc64nvme: Some(ours.crc64nvme),
             etag: String::new(),
         };
         let payload = Payload::File(PathBuf::from(path));

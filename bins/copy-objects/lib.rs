@@ -318,7 +318,7 @@ async fn of_path(cx: &Cx, aws: &Aws, args: &Args, path: &Path) -> Result<Outcome
     }
     let fallback = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let destination = observe::destination(cx, aws, args, fallback).await?;
-    file::run(cx, aws, args, (path, facts.len()), destination).await
+    file::run(cx, aws, args, path, destination).await
 }
 
 /// Everything of the origin.

@@ -4,10 +4,12 @@ use aws::Aws;
 use kit::{Action, ActionRecord, Cx, Failure, Go, Note, Outcome, Plan, Receipt};
 use s3::{Bucket, Object};
 use serde::Serialize;
+use time::{Duration, OffsetDateTime};
 
 use crate::apply::{Inverse, Written};
 use crate::backup::WRITE_MANIFEST;
 use crate::plan::COPY;
+use crate::resume::Whose;
 use crate::tree::archive::WRITE_SUMS;
 use crate::tree::plan::COPY_TREE;
 use crate::tree::undo::Deletions;
@@ -44,7 +46,9 @@ enum What {
         version: Option<String>,
     },
     /// No object came to be, and what is left of its upload is to be aborted.
-    Upload,
+    Upload {
+        ids: Vec<String>,
+    },
 }
 
 impl Plan for UndoPlan {
@@ -59,7 +63,7 @@ impl Plan for UndoPlan {
                     format!("delete {}", deletion.uri),
                     "the copy is gone then; the source is as it was, and can be copied again",
                 ),
-                What::Upload => (
+                What::Upload { .. } => (
                     format!("abort the unfinished upload of {}", deletion.uri),
                     "its parts never became an object",
                 ),
@@ -119,13 +123,29 @@ pub(crate) async fn undo(cx: &Cx, aws: &Aws, receipt: &Receipt) -> Result<Outcom
                     .help("look who wrote it; delete it by hand if it is to go"));
             }
             None => {
-                let left = cx.or_cancelled(store.unfinished(&inverse.key)).await??;
-                if written.is_some() || !left.iter().any(|upload| upload.key == inverse.key) {
+                let left = match written {
+                    Some(_) => Vec::new(),
+                    None => crate::unfinished::begun(cx, aws, &store, &inverse.key).await?,
+                };
+                // Two clocks tell the times; of a run that this receipt continues, it has none.
+                let began =
+                    if record.run == receipt.run { receipt.started } else { OffsetDateTime::UNIX_EPOCH };
+                let since = began - Duration::minutes(5);
+                let (ours, theirs): (Vec<_>, Vec<_>) =
+                    left.into_iter().partition(|it| it.whose != Whose::Others && it.upload.begun >= since);
+                plan.notes.extend(theirs.iter().map(|it| {
+                    Note::Info(format!(
+                        "an unfinished upload of {uri} is not of that run (begun {} by {}): it stays",
+                        kit::minute(it.upload.begun),
+                        it.upload.by
+                    ))
+                }));
+                if ours.is_empty() {
                     plan.notes.push(Note::Info(format!("{uri} is not there")));
                     gone.push(record.clone());
                     continue;
                 }
-                What::Upload
+                What::Upload { ids: ours.into_iter().map(|it| it.upload.id).collect() }
             }
         };
         plan.deletions.push(Deletion {
@@ -186,7 +206,7 @@ fn is_copy(inverse: &Inverse, written: Option<&Written>, there: &Object) -> bool
 async fn delete(deletion: &Deletion) -> Result<(), Failure> {
     let (store, key) = (&deletion.store, &deletion.inverse.key);
     match &deletion.what {
-        What::Upload => store.abort_all(key).await,
+        What::Upload { ids } => store.abort_those(key, |upload| ids.contains(&upload.id)).await,
         What::Object { etag, version } => {
             store.delete(key, version.as_deref(), etag).await?;
             let there = store.head(key, None).await?;

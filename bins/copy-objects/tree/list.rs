@@ -1,10 +1,10 @@
 //! The lists of both sides, one page at a time and in the order of keys.
 
-use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, io};
 
 use aws_sdk_s3::types::EncodingType;
 use kit::Failure;
@@ -114,9 +114,8 @@ fn walk(
     to: &Sender<Result<Item, Failure>>,
     skipped: &Mutex<Skipped>,
 ) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| {
-        Failure::failed(format!("list the folder {}", folder.display())).because(error)
-    };
+    let failed =
+        |error: io::Error| Failure::failed(format!("list the folder {}", folder.display())).because(error);
     // Sorted as the keys will be: what is in a folder has a slash behind the folder's name.
     let mut found: Vec<(Vec<u8>, PathBuf, bool)> = Vec::new();
     let count = || skipped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,8 +145,7 @@ fn walk(
             walk(&path, &key, to, skipped)?;
             continue;
         }
-        // A file can go away between the two calls.
-        let Ok(facts) = fs::symlink_metadata(&path) else { continue };
+        let Some(facts) = facts(&path)? else { continue };
         let item = Item { key, bytes: facts.len(), modified: facts.mtime(), ..Item::default() };
         if to.blocking_send(Ok(item)).is_err() {
             return Ok(());
@@ -156,9 +154,33 @@ fn walk(
     Ok(())
 }
 
+/// A file's facts; none of one that went away since its folder was read. What can't be told is no reason to leave a file out: the copy
+/// would count as whole without it.
+fn facts(path: &Path) -> Result<Option<fs::Metadata>, Failure> {
+    match fs::symlink_metadata(path) {
+        Ok(facts) => Ok(Some(facts)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::failed(format!("look at {}", path.display()))
+            .because(error)
+            .help("let this account read every folder and file below, or copy what it may read by itself")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_left_out_only_where_it_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.log");
+        fs::write(&file, "a").unwrap();
+        assert!(facts(&file).unwrap().is_some());
+        assert!(facts(&dir.path().join("gone.log")).unwrap().is_none());
+        // What root, as who tests often run, is refused too: a file is no folder.
+        let refused = facts(&file.join("b.log")).unwrap_err();
+        assert!(refused.to_string().contains("b.log"), "{refused}");
+    }
 
     #[tokio::test]
     async fn a_folder_is_listed_in_the_order_of_keys_and_links_are_not_followed() {

@@ -75,6 +75,8 @@ pub(crate) struct Seen {
     pub(crate) skipped: Skipped,
     /// The destination has the list of sums that an archive gets last.
     pub(crate) has_sums: bool,
+    /// The source has a file of the name of that list.
+    pub(crate) own_sums: bool,
 }
 
 /// One that is written: where its line begins, its place in the order, and what it became.
@@ -179,6 +181,7 @@ impl Seen {
             }
             return false;
         }
+        self.own_sums |= item.key == SUMS;
         // `s3://bucket/` as a destination: an object can't have an empty key.
         if item.key.is_empty() {
             self.nameless += 1;

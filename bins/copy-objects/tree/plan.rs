@@ -99,6 +99,11 @@ pub(crate) fn plan(request: Request, seen: &Seen) -> Result<TreePlan, Failure> {
 /// An archive is made once: nothing is added to one, and nothing replaced.
 fn archive(request: Request, seen: &Seen) -> Result<(), Failure> {
     let refused = || Failure::refused(format!("archive {} at {}", seen.from, seen.to));
+    if seen.own_sums {
+        return Err(refused()
+            .because(format!("it has a file {SUMS}, which is what the list of its sums is called"))
+            .help("rename that file, or archive the folder above it"));
+    }
     if seen.has_sums && !request.same_sums {
         return Err(refused()
             .because(format!("there is a whole archive of other files already (it has {SUMS})"))

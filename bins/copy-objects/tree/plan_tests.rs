@@ -84,6 +84,7 @@ fn an_archive_is_made_once_and_of_something() {
     );
     refused(archive, &Seen { different: one, different_names: names(&["grown"]), ..seen() }, &["grown"]);
     refused(archive, &Seen { has_sums: true, ..seen() }, &["SHA256SUMS"]);
+    refused(archive, &Seen { own_sums: true, ..seen() }, &["has a file SHA256SUMS", "rename"]);
     let whole = Seen { has_sums: true, same: seen().listed, missing: Count::default(), ..seen() };
     refused(archive, &whole, &["SHA256SUMS"]);
     assert!(plan(Request { same_sums: true, ..archive }, &whole).unwrap().actions().is_empty());

@@ -311,9 +311,14 @@ impl Bucket {
     ///
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>
     pub async fn abort_all(&self, key: &str) -> Result<(), Failure> {
+        self.abort_those(key, |_| true).await
+    }
+
+    /// [`Self::abort_all`] of some of them.
+    pub async fn abort_those(&self, key: &str, which: impl Fn(&Unfinished) -> bool) -> Result<(), Failure> {
         for _ in 0..TRIES {
             let mut left = self.unfinished(key).await?;
-            left.retain(|upload| upload.key == key);
+            left.retain(|upload| upload.key == key && which(upload));
             if left.is_empty() {
                 return Ok(());
             }
@@ -326,7 +331,7 @@ impl Bucket {
             .help("the next run to the same place tries again"))
     }
 
-    /// Deletes a version, or the current object as long as it has this `ETag`.
+    /// Deletes a version, or the current object as long as it has this `ETag`. What is gone already is deleted.
     ///
     /// Source: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html>
     pub async fn delete(&self, key: &str, version: Option<&str>, etag: &str) -> Result<(), Failure> {
@@ -340,9 +345,15 @@ impl Bucket {
             Some(version) => (call.version_id(version), "s3:DeleteObjectVersion"),
             None => (call.if_match(etag), "s3:DeleteObject"),
         };
-        call.send().await.map(|_| ()).map_err(|error| {
-            aws::failure(format!("delete {}", self.uri(key)), permission, &self.arn(key), error)
-        })
+        let Err(error) = call.send().await else { return Ok(()) };
+        let status = error.raw_response().map(|answer| answer.status().as_u16());
+        let failed = aws::failure(format!("delete {}", self.uri(key)), permission, &self.arn(key), error);
+        // The condition does not hold, or there is nothing that it could hold of: also what the second try is told after a first one whose
+        // answer was lost.
+        if version.is_none() && matches!(status, Some(404 | 412)) && self.head(key, None).await?.is_none() {
+            return Ok(());
+        }
+        Err(failed)
     }
 }
 

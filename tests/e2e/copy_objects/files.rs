@@ -84,6 +84,24 @@ async fn a_large_file_goes_in_parts_and_leaves_nothing_when_it_fails_or_is_kille
 }
 
 #[tokio::test]
+async fn what_a_killed_run_wrote_is_known_and_taken_back() {
+    let stage = Stage::start().await;
+    stage.write(&[("page.html", b"<p>")]);
+    let hold = stage.front.hold("s3:PutObject", When::AfterEffect);
+    let to = stage.to("");
+    let mut command = stage.command(&["--from", "site/page.html", "--to", &to, "--receipt", "r.json"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    hold.arrived().await;
+    child.kill().await.unwrap();
+    drop(hold);
+    assert_eq!(stage.copy_of("page.html").await.unwrap(), b"<p>");
+    // The answer of the deletion is lost too: the second try is told that there is no such object.
+    stage.front.set_faults([Fault::new("s3:DeleteObject", Effect::Reset).after_effect().times(1)]);
+    run(stage.command(&["--undo", "r.json"])).await.expect(0);
+    assert_eq!(stage.copy_of("page.html").await, None);
+}
+
+#[tokio::test]
 async fn a_folder_is_copied_and_what_is_no_file_is_counted() {
     let stage = Stage::start().await;
     stage.write(&[("index.html", b"<p>"), ("js/app.js", b"1"), ("a b+%.txt", b"odd"), ("empty", b"")]);
