@@ -104,8 +104,12 @@ pub async fn look_for_service(
         answer.services().iter().filter(|seen| seen.service_name() == Some(service)).collect();
     let [found] = found.as_slice() else {
         // "MISSING" is all that ECS says of a service that it does not know.
-        let reasons: Vec<&str> =
-            answer.failures().iter().filter_map(|failure| failure.reason()).filter(|reason| *reason != "MISSING").collect();
+        let reasons: Vec<&str> = answer
+            .failures()
+            .iter()
+            .filter_map(|failure| failure.reason())
+            .filter(|reason| *reason != "MISSING")
+            .collect();
         return Ok(Err(if reasons.is_empty() {
             format!("cluster {cluster} of account {} in {} has no such service", aws.account, aws.region)
         } else {
