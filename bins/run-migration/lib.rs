@@ -105,11 +105,10 @@ pub const STEP: Step = Step {
     permissions: &[
         Permission { action: "s3:GetObject", resource: "arn:aws:s3:::BUCKET/KEY*", when: "--require-backup" },
         Permission {
-            action: "s3:GetObjectVersion",
-            resource: "arn:aws:s3:::BUCKET/KEY",
-            when: "--require-backup, in a bucket with versions",
+            action: "s3:ListBucket",
+            resource: "arn:aws:s3:::BUCKET",
+            when: "--require-backup, --chain",
         },
-        Permission { action: "s3:ListBucket", resource: "arn:aws:s3:::BUCKET", when: "--chain" },
         Permission { action: "s3:GetObject", resource: "arn:aws:s3:::BUCKET/PREFIX/*", when: "--chain" },
         Permission {
             action: "s3:PutObject",

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::Pin;
 
 use aws::Aws;
-use aws_sdk_s3::types::ChecksumMode;
 use kit::{Cx, Failure};
 use postgres::tokio_postgres::error::SqlState;
 use postgres::{Identity, Manifest, Session};
+use s3::Bucket;
 use serde::Serialize;
 
 use crate::files::Directory;
@@ -77,12 +78,6 @@ pub(crate) struct S3Uri {
 impl fmt::Display for S3Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "s3://{}/{}", self.bucket, self.key)
-    }
-}
-
-impl S3Uri {
-    fn arn(&self) -> String {
-        format!("arn:aws:s3:::{}/{}", self.bucket, self.key)
     }
 }
 
@@ -156,78 +151,57 @@ pub(crate) async fn ledger(
 }
 
 /// A manifest is a few kilobytes, with the row counts of many tables some hundred.
-const MANIFEST_LIMIT: i64 = 16 << 20;
+const MANIFEST_LIMIT: u64 = 16 << 20;
 
-/// Reads the manifest, and asks S3 for the object that it names.
-pub(crate) async fn backup(cx: &Cx, aws: &Aws, uri: &S3Uri) -> Result<SeenBackup, Failure> {
-    let s3 = aws_sdk_s3::Client::new(&aws.config);
-    let manifest = manifest(cx, &s3, uri).await?;
-    let object = match &manifest {
-        Ok(manifest) => object(cx, &s3, manifest).await?,
-        Err(_) => Err("not asked".to_owned()),
-    };
-    Ok(SeenBackup { uri: uri.to_string(), manifest, object })
+/// Reads the manifest, and asks S3 for the object that it names: the current one, which is what a restore takes.
+///
+/// In a box, for the stack of a run that has to do without: what the SDK's calls need is large.
+pub(crate) fn backup<'a>(
+    cx: &'a Cx,
+    aws: &'a Aws,
+    uri: &'a S3Uri,
+) -> Pin<Box<dyn Future<Output = Result<SeenBackup, Failure>> + Send + 'a>> {
+    Box::pin(async move {
+        let find = Bucket::find(aws, &uri.bucket, None, "--require-backup");
+        let bucket = cx.or_cancelled(find).await??;
+        let manifest = manifest(cx, &bucket, uri).await?;
+        let object = match &manifest {
+            Ok(manifest) if manifest.bucket == bucket.name => object(cx, &bucket, &manifest.key).await?,
+            Ok(manifest) => {
+                let find = Bucket::find(aws, &manifest.bucket, None, "the manifest");
+                object(cx, &cx.or_cancelled(find).await??, &manifest.key).await?
+            }
+            Err(_) => Err("not asked".to_owned()),
+        };
+        Ok(SeenBackup { uri: uri.to_string(), manifest, object })
+    })
 }
 
-async fn manifest(
-    cx: &Cx,
-    s3: &aws_sdk_s3::Client,
-    uri: &S3Uri,
-) -> Result<Result<Manifest, String>, Failure> {
-    let attempt = format!("read the backup's manifest {uri}");
-    let got = match cx.or_cancelled(s3.get_object().bucket(&uri.bucket).key(&uri.key).send()).await? {
-        Ok(got) => got,
-        Err(error)
-            if error
-                .as_service_error()
-                .is_some_and(aws_sdk_s3::operation::get_object::GetObjectError::is_no_such_key) =>
-        {
-            return Ok(Err("there is no such object".to_owned()));
-        }
-        Err(error) => return Err(aws::failure(attempt, "s3:GetObject", &uri.arn(), error)),
+async fn manifest(cx: &Cx, bucket: &Bucket, uri: &S3Uri) -> Result<Result<Manifest, String>, Failure> {
+    let Some(seen) = cx.or_cancelled(bucket.head(&uri.key, None)).await?? else {
+        return Ok(Err("there is no such object".to_owned()));
     };
-    if got.content_length().is_some_and(|bytes| bytes > MANIFEST_LIMIT) {
+    if seen.bytes > MANIFEST_LIMIT {
         return Ok(
             Err("it is too large for a manifest: give the URI that ends in .manifest.json".to_owned()),
         );
     }
-    let bytes = cx
-        .or_cancelled(got.body.collect())
-        .await?
-        .map_err(|error| Failure::failed(attempt).because(error).transient(true).untouched(true))?;
-    Ok(Manifest::parse(&bytes.into_bytes()))
+    let text = cx.or_cancelled(bucket.text(&uri.key)).await?.map_err(|failure| failure.untouched(true))?;
+    Ok(Manifest::parse(&text))
 }
 
-async fn object(
-    cx: &Cx,
-    s3: &aws_sdk_s3::Client,
-    manifest: &Manifest,
-) -> Result<Result<SeenObject, String>, Failure> {
-    let uri = S3Uri { bucket: manifest.bucket.clone(), key: manifest.key.clone() };
-    let call = s3
-        .head_object()
-        .bucket(&uri.bucket)
-        .key(&uri.key)
-        .set_version_id(manifest.version_id.clone())
-        .checksum_mode(ChecksumMode::Enabled);
-    match cx.or_cancelled(call.send()).await? {
-        Ok(head) => Ok(Ok(SeenObject {
-            bytes: head.content_length().unwrap_or_default(),
-            etag: head.e_tag().unwrap_or_default().to_owned(),
-            // A checksum of the parts' checksums ("...-3") says nothing of the bytes as a whole.
-            checksum_crc64nvme: head
-                .checksum_crc64_nvme()
-                .filter(|checksum| !checksum.contains('-'))
-                .map(str::to_owned),
-        })),
-        // HEAD has no body, so a missing object is known by its status alone.
-        Err(error) if error.raw_response().is_some_and(|raw| raw.status().as_u16() == 404) => {
-            Ok(Err("it is not there".to_owned()))
-        }
-        Err(error) => {
-            Err(aws::failure(format!("look at the backup {uri}"), "s3:GetObject", &uri.arn(), error))
-        }
-    }
+async fn object(cx: &Cx, bucket: &Bucket, key: &str) -> Result<Result<SeenObject, String>, Failure> {
+    let there = cx.or_cancelled(bucket.head(key, None)).await??;
+    Ok(there.map_or_else(
+        || Err("it is not there".to_owned()),
+        |there| {
+            Ok(SeenObject {
+                bytes: i64::try_from(there.bytes).unwrap_or(i64::MAX),
+                etag: there.etag,
+                checksum_crc64nvme: there.crc64nvme,
+            })
+        },
+    ))
 }
 
 /// Measures the tables that files name: as the role sees them, before anything is applied.

@@ -14,7 +14,7 @@ use crate::files::{Directory, File, Way};
 use crate::ledger::{Ledger, Line, rows};
 use crate::observe::{self, Row, SeenLedger, World};
 use crate::plan::MigrationPlan;
-use crate::sql::{Kind, Statement};
+use crate::sql::{Kind, PUBLISHER, Statement};
 
 /// One statement as it went.
 #[derive(Debug, Serialize)]
@@ -73,6 +73,12 @@ impl Trial<'_> {
         }
         let keeps = plan.files.iter().any(|item| item.alone);
         if keeps {
+            stays_within(
+                &attempt,
+                plan,
+                &world.directory,
+                same_server(&attempt, &session, self.session).await?,
+            )?;
             cx.report().say(&format!(
                 "a file is not run in one transaction, so {name} keeps what is done to it: drop it afterwards"
             ));
@@ -121,6 +127,51 @@ fn other(attempt: &str, session: &Session, world: &World) -> Result<(), Failure>
             .because("it has the name of the database to migrate, and can't be told apart from it: a server restored from a snapshot has the same system identifier too")
             .help("restore the backup into a database of another name, and name that")),
     }
+}
+
+/// Whether both are databases of one running server. Its identifier does not tell: a server restored from a snapshot has the same.
+async fn same_server(attempt: &str, scratch: &Session, own: &Session) -> Result<bool, Failure> {
+    let began = async |session: &Session| {
+        let answer = session.client.simple_query("SELECT pg_postmaster_start_time()").await;
+        answer
+            .map(|answer| rows(&answer).collect::<Vec<_>>())
+            .map_err(|error| session.failure(attempt, &error).untouched(true))
+    };
+    Ok(began(scratch).await? == began(own).await?)
+}
+
+/// What is kept there must not be kept elsewhere: roles, databases and settings are the whole server's, and a subscription's slot is
+/// another server's.
+fn stays_within(
+    attempt: &str,
+    plan: &MigrationPlan,
+    directory: &Directory,
+    same_server: bool,
+) -> Result<(), Failure> {
+    let files = plan.files.iter().filter_map(|item| {
+        let file = directory.files.iter().find(|file| file.version == item.version)?;
+        Some(match plan.way {
+            Way::Up => file,
+            Way::Down => file.down.as_deref().unwrap_or(file),
+        })
+    });
+    let statements = files.flat_map(|file| {
+        file.script.iter().flat_map(|script| &script.statements).map(move |one| (file, one))
+    });
+    let beyond: Vec<String> = statements
+        .filter(|(_, one)| one.beyond.is_some_and(|what| same_server || what == PUBLISHER))
+        .map(|(file, one)| {
+            format!("{}:{}: {} changes {}", file.name, one.line, one.head(), one.beyond.unwrap_or_default())
+        })
+        .collect();
+    if beyond.is_empty() {
+        return Ok(());
+    }
+    let refused = Failure::refused(attempt)
+        .because("a file is marked, so that what is run is kept, and some of it would reach beyond the scratch database")
+        .help("restore the backup on another server and name a database there, or leave --dry-run-into out")
+        .untouched(true);
+    Err(beyond.into_iter().fold(refused, Failure::state))
 }
 
 fn lines(seen: &SeenLedger) -> BTreeSet<(&str, &str, bool)> {

@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use kit::Failure;
+use tokio_postgres::error::SqlState;
 
 use super::remains::Settled;
 use super::{Patience, RESET, Stopped, Work};
@@ -203,6 +204,11 @@ impl Work<'_> {
         };
         if let Err(error) = committed {
             self.rollback().await;
+            // Some commands can't for certain objects only, which the server knows: REINDEX of a table with partitions, DROP
+            // SUBSCRIPTION of one with a slot.
+            if error.code() == Some(&SqlState::ACTIVE_SQL_TRANSACTION) {
+                return Box::pin(self.outside(running, n, statement, (&Probe::Unknown, false), at)).await;
+            }
             return Err(self.explain(running.item, running.of(n), statement, &error));
         }
         (at.done, at.stage, at.touched) = (n + 1, Stage::Ready, true);

@@ -271,6 +271,8 @@ impl Work<'_> {
                 .help("another session holds a lock that this statement needs: run again when it has ended, or raise --lock-timeout or --retry-for"),
             Some(&SqlState::QUERY_CANCELED) => failure
                 .help("it was cancelled by --statement-timeout or by an administrator: raise the one or ask the other"),
+            Some(&SqlState::ACTIVE_SQL_TRANSACTION) if item.alone => failure
+                .help("it is a function or block that calls what can't run in one: write the command itself into the file"),
             Some(&SqlState::ACTIVE_SQL_TRANSACTION) => failure
                 .help(format!("give the statement a file of its own whose first line is `{}`", crate::sql::MARK)),
             Some(_) => failure.help(format!("correct {} and run again", item.name)),

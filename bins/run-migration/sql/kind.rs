@@ -81,6 +81,30 @@ pub(super) fn is_copy_with_rows(tokens: &[Token]) -> bool {
     never(tokens).is_some_and(|(what, _)| what == COPY)
 }
 
+/// What a statement about a subscription changes: on the server that publishes, wherever the database is.
+pub(crate) const PUBLISHER: &str = "the slots of a publisher";
+
+/// What of a statement reaches beyond the database that it is run in: all databases of the server have it, or another server does.
+///
+/// Source: <https://www.postgresql.org/docs/current/manage-ag-overview.html>, and the pages of the commands.
+pub(super) fn beyond(tokens: &[Token]) -> Option<&'static str> {
+    Some(match *words(tokens).as_slice() {
+        ["CREATE" | "ALTER" | "DROP", "USER", "MAPPING", ..] => return None,
+        ["CREATE" | "ALTER" | "DROP", "ROLE" | "USER" | "GROUP", ..] => "roles",
+        ["GRANT" | "REVOKE", ..] if !has(tokens, "ON") => "the members of roles",
+        ["GRANT" | "REVOKE", ..] if has(tokens, "DATABASE") => "the rights of a database",
+        ["GRANT" | "REVOKE", ..] if has(tokens, "TABLESPACE") => "the rights of a tablespace",
+        ["GRANT" | "REVOKE", ..] if has(tokens, "PARAMETER") => "the rights of a setting",
+        ["REASSIGN" | "DROP", "OWNED", ..] => "what a role owns, databases too",
+        ["CREATE" | "ALTER" | "DROP", "DATABASE", ..] => "databases",
+        ["CREATE" | "ALTER" | "DROP", "TABLESPACE", ..] => "tablespaces",
+        ["COMMENT", "ON", "DATABASE" | "ROLE" | "TABLESPACE", ..] => "what all databases share",
+        ["ALTER", "SYSTEM", ..] => "the server's settings",
+        ["CREATE" | "ALTER" | "DROP", "SUBSCRIPTION", ..] => PUBLISHER,
+        _ => return None,
+    })
+}
+
 pub(super) fn kind(tokens: &[Token], text: &str) -> Kind {
     if let Some(alone) = alone(tokens, text) {
         return alone;

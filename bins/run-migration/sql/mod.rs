@@ -6,7 +6,7 @@ mod token;
 use serde::Serialize;
 use squawk_lexer::{TokenKind, tokenize};
 
-pub(crate) use self::kind::{Catalogue, Kind, Probe};
+pub(crate) use self::kind::{Catalogue, Kind, PUBLISHER, Probe};
 use self::token::{Shape, Token, unterminated};
 
 /// A file's statements and what stands against running them.
@@ -33,6 +33,8 @@ pub(crate) struct Statement {
     pub(crate) line: usize,
     /// How it can be run.
     pub(crate) kind: Kind,
+    /// What it changes beyond the database that it is run in, as far as its words tell.
+    pub(crate) beyond: Option<&'static str>,
     /// The data that it throws away, as far as its words tell.
     pub(crate) destroys: Option<Loss>,
     /// The table that it alters, indexes or rewrites, as the file writes it.
@@ -201,6 +203,7 @@ impl Open {
             start: first.start,
             line,
             kind: kind::kind(&tokens, text),
+            beyond: kind::beyond(&tokens),
             destroys: kind::destroys(&tokens, text),
             table: kind::table(&tokens, text),
         });

@@ -51,6 +51,23 @@ async fn a_marked_file_runs_statement_by_statement_and_leaves_no_trace_of_it() {
     assert_eq!(db.sql(LOG).await, "1 2");
 }
 
+/// <https://www.postgresql.org/docs/15/sql-reindex.html>: of a table with partitions, it can't run in a transaction.
+#[tokio::test]
+async fn what_only_the_server_knows_to_need_no_transaction_runs_in_a_marked_file() {
+    let db = Db::new().await;
+    db.write(
+        "1_parts.sql",
+        "CREATE TABLE p (a int) PARTITION BY RANGE (a);\nCREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9);\nCREATE INDEX ON p (a);",
+    );
+    db.write("2_rebuild.sql", "REINDEX TABLE p;");
+    db.migrate(&[]).await.expect(4).says(&["cannot run inside a transaction", "first line is"]);
+    db.write("2_rebuild.sql", &format!("{MARK}REINDEX TABLE p;"));
+    db.migrate(&[]).await.expect(0);
+    assert_eq!(db.ledger().await, "1 2");
+    db.write("3_hidden.sql", &format!("{MARK}DO $$ BEGIN REINDEX TABLE p; END $$;"));
+    db.migrate(&[]).await.expect(4).says(&["write the command itself into the file"]);
+}
+
 #[tokio::test]
 async fn killed_while_an_index_is_built_the_next_run_drops_what_is_left_and_builds_it() {
     let db = building().await;

@@ -46,6 +46,25 @@ async fn a_marked_file_is_kept_there_and_that_is_said() {
 }
 
 #[tokio::test]
+async fn what_the_server_itself_would_keep_is_not_tried_beside_production() {
+    let (db, scratch) = restored().await;
+    let role = format!("{}_reporting", db.name);
+    db.write("2_role.sql", &format!("CREATE ROLE {role};\nGRANT SELECT ON t TO {role};"));
+    let into = ["--dry-run", "--dry-run-into", &scratch];
+    // Rolled back, as nothing is marked.
+    db.migrate(&into).await.expect(0);
+    db.write("3_i.sql", "-- cutover:no-transaction\nCREATE INDEX CONCURRENTLY i ON t (a);");
+    db.migrate(&into).await.expect(3).says(&[
+        "2_role.sql:1: CREATE ROLE",
+        "changes roles",
+        "on another server",
+    ]);
+    assert_eq!(db.sql(&format!("SELECT count(*) FROM pg_roles WHERE rolname = '{role}'")).await, "0");
+    let tables = db.server.psql(&format!("\\c {scratch} \n{TABLES}")).await.unwrap();
+    assert_eq!(tables, "t");
+}
+
+#[tokio::test]
 async fn the_database_to_migrate_is_never_the_scratch_one() {
     let (db, scratch) = restored().await;
     db.write("2_u.sql", "CREATE TABLE u ();\nSELECT 1/0;");
