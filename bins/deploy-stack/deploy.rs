@@ -151,9 +151,13 @@ impl Deploy<'_> {
                     self.show(&mut review);
                     return Err(Failure::refused(format!("make stack {label} again"))
                         .because(
-                            "it was made anew since it was reviewed, and is not as the template and the parameters say",
+                            "it was deleted and made anew already, and is not as the template and the parameters say",
                         )
-                        .help("review it again: what was approved is gone"));
+                        .help("change it with --action update")
+                        .help(format!(
+                            "or review it again, when it is to be deleted once more: {}",
+                            self.args.review_command()
+                        )));
                 }
                 if self.args.action == Act::Create && review.state != State::NoChanges && is_there {
                     review.change_set = None;

@@ -81,13 +81,13 @@ fn one_that_is_of_no_use_is_named_with_its_place() {
             vec![("first".to_owned(), whole.clone()), (path.clone(), other.clone())],
             vec![(path.clone(), other)],
         ] {
-            let failure = newest_of("redis", &found).unwrap_err();
+            let failure = newest_of("redis", &found, |_| true).unwrap_err();
             assert!(failure.to_string().contains(&path), "{failure}");
             assert!(!format!("{failure:?}").contains(SECRET), "{failure:?}");
         }
     }
-    assert!(newest_of("redis", &[("a".to_owned(), whole.clone())]).unwrap().is_some());
-    assert!(newest_of("redis-two", &[("a".to_owned(), whole)]).unwrap().is_none());
+    assert!(newest_of("redis", &[("a".to_owned(), whole.clone())], |_| true).unwrap().is_some());
+    assert!(newest_of("redis-two", &[("a".to_owned(), whole)], |_| true).unwrap().is_none());
 }
 
 fn words() -> impl Strategy<Value = Value> {
@@ -222,7 +222,7 @@ proptest! {
         prop_assert_eq!(serde_json::to_value(&saved).unwrap(), document.clone());
         saved_holds(document.to_string().as_bytes());
         let stack = document["stack"].as_str().unwrap();
-        let found = newest_of(stack, &[("a".to_owned(), document.to_string().into_bytes())]).unwrap();
+        let found = newest_of(stack, &[("a".to_owned(), document.to_string().into_bytes())], |_| true).unwrap();
         prop_assert_eq!(found, Some(saved));
     }
 

@@ -27,7 +27,7 @@ use kit::{Code, Cx, ExitCode, Failure, Go, Image, Note, Outcome, Output, Permiss
 pub use crate::args::{Act, DeployArgs};
 use crate::deploy::Deploy;
 use crate::plan::{DeployPlan, Work};
-use crate::remove::{Found, removal_work};
+use crate::remove::{Found, Known, removal_work};
 use crate::reviewed::Reviewed;
 use crate::saved::Place;
 
@@ -250,7 +250,16 @@ fn stopped(deploy: &Deploy<'_>, at: usize, failure: Failure) -> Failure {
     }
     // What was refused is refused again.
     if labels.len() > 1 && !matches!(failure.code(), Code::Refused | Code::Usage | Code::Waiting) {
-        failure = failure.help("the same command goes on from here: stacks that are as wanted pass");
+        let mut goes_on = "the same command goes on from here: stacks that are as wanted pass".to_owned();
+        // Where no review names what was to go, what is saved alone tells that it is gone.
+        let is_told = |label: &&str| deploy.reviewed.recreated(label).is_some();
+        if deploy.args.action == Act::Recreate && !through.iter().all(is_told) {
+            goes_on.push_str(&format!(
+                ", and none is deleted a second time as long as {} has what was saved of it",
+                deploy.args.save_to.as_deref().unwrap_or_default()
+            ));
+        }
+        failure = failure.help(goes_on);
     }
     failure
 }
@@ -275,15 +284,22 @@ async fn remove(deploy: &Deploy<'_>, aws: &Aws) -> Result<Option<Vec<String>>, F
                 plan.notes.push(Note::Info(format!("{label} does not exist, so nothing is deleted")));
                 saved.as_deref()
             }
-            Found::Anew => {
-                plan.notes.push(Note::Info(format!(
-                    "{label} was deleted and made anew already: it is not deleted a second time"
-                )));
+            Found::Anew(known) => {
+                let told =
+                    format!("{label} was deleted and made anew already: it is not deleted a second time");
+                plan.notes.push(match known {
+                    Known::Seen => Note::Info(told),
+                    Known::Saved => Note::Warning(format!(
+                        "{told}, as {} has what was there before; where that is wanted, give a review that names it: {}",
+                        place.shown(),
+                        args.review_command()
+                    )),
+                });
                 plan.work.push(Work::Compare { label: label.clone(), stack: stack.clone() });
                 None
             }
         };
-        if again && !matches!(found, Found::Anew) {
+        if again && !matches!(found, Found::Anew(_)) {
             plan.work.push(Work::MakeAgain { label: label.clone(), stack: stack.clone() });
         }
         let policy = saved.filter(|_| again).and_then(|saved| saved.stack_policy.as_ref());
@@ -300,7 +316,7 @@ async fn remove(deploy: &Deploy<'_>, aws: &Aws) -> Result<Option<Vec<String>>, F
     }
     let going = |(arg, found): (&StackArg, &Found)| match found {
         Found::Going(going) => Some((arg.label.clone(), masked(&going.stack))),
-        Found::Gone(_) | Found::Anew => None,
+        Found::Gone(_) | Found::Anew(_) => None,
     };
     cx.observed(&deploy.call.stacks.iter().zip(&all).filter_map(going).collect::<BTreeMap<_, _>>());
     if let Go::Stop(_) = cx.show(&plan)? {
@@ -337,7 +353,7 @@ async fn one_removed(
         }
         Found::Gone(Some(saved)) if again => deploy.make_again(arg, &saved).await,
         Found::Gone(_) => Ok(false),
-        Found::Anew => deploy.compare(arg).await,
+        Found::Anew(_) => deploy.compare(arg).await,
     }
 }
 

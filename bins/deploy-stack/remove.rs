@@ -38,7 +38,16 @@ pub(crate) enum Found {
     /// It is gone; what was saved of it, when it is to be made again.
     Gone(Option<Box<Saved>>),
     /// It was deleted and made again already, since it was reviewed or by an earlier run that was cut off.
-    Anew,
+    Anew(Known),
+}
+
+/// By what it is known that a stack was made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Another stack was reviewed, or this run has seen how it was made.
+    Seen,
+    /// What is saved is of another stack of its name.
+    Saved,
 }
 
 /// What the plan says of it.
@@ -79,12 +88,11 @@ impl Deploy<'_> {
             return if again { self.gone(arg, place).await } else { Ok(Found::Gone(None)) };
         };
         // One that never came to work holds nothing, and is made room for as the one before it was.
-        if again
-            && worked(&stack.status)
-            && (running.as_deref() == Some("CREATE_IN_PROGRESS")
-                || self.reviewed.recreated(&arg.label).is_some_and(|reviewed| *reviewed != stack.id))
-        {
-            return Ok(Found::Anew);
+        if again && worked(&stack.status) {
+            let is_made = running.as_deref() == Some("CREATE_IN_PROGRESS");
+            if let Some(known) = self.anew(arg, &stack, is_made, place).await? {
+                return Ok(Found::Anew(known));
+            }
         }
         check_removable(cx, cfn, &arg.label, &stack, ahead).await?;
         let mut review = look_at_removal(cx, cfn, &arg.label, &stack, self.operation(), self.rules).await?;
@@ -93,7 +101,8 @@ impl Deploy<'_> {
             return Err(refused.help(format!("review it: {}", self.args.review_command())));
         }
         let saved = Saved::of(cx, cfn, &stack).await?;
-        let before = if again && !worked(&stack.status) { place.newest(cx, &arg.stack).await? } else { None };
+        let before =
+            if again && !worked(&stack.status) { place.newest(cx, cfn, &arg.stack).await? } else { None };
         let going = Going { stack, review, saved, before };
         if again {
             self.makeable(arg, &going.again().former()).await?;
@@ -101,9 +110,29 @@ impl Deploy<'_> {
         Ok(Found::Going(Box::new(going)))
     }
 
+    /// Whether a stack that works was made in the place of the one that is to go, and by what that is known. A review names the one that
+    /// is to go. Without one it is the one that is there, unless what is saved tells of another that was there before: a run that is
+    /// repeated can't be told from a new wish, and only one of the two deletes what was restored since.
+    async fn anew(
+        &self,
+        arg: &StackArg,
+        stack: &Stack,
+        is_made: bool,
+        place: &Place,
+    ) -> Result<Option<Known>, Failure> {
+        Ok(match self.reviewed.recreated(&arg.label) {
+            _ if is_made => Some(Known::Seen),
+            Some(reviewed) => (*reviewed != stack.id).then_some(Known::Seen),
+            None => {
+                let saved = place.newest(self.cx, self.cfn, &arg.stack).await?;
+                saved.filter(|saved| saved.stack_id != stack.id).map(|_| Known::Saved)
+            }
+        })
+    }
+
     /// A stack whose deletion an earlier run began: what it was is known from what was saved alone.
     async fn gone(&self, arg: &StackArg, place: &Place) -> Result<Found, Failure> {
-        let Some(saved) = place.newest(self.cx, &arg.stack).await? else {
+        let Some(saved) = place.newest(self.cx, self.cfn, &arg.stack).await? else {
             return Err(Failure::refused(format!("make stack {} again", arg.label))
                 .because(format!(
                     "there is no stack {}, and nothing of it is saved in {}",

@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 pub(crate) struct Saved {
     schema: String,
     pub(crate) stack: String,
-    stack_id: String,
+    pub(crate) stack_id: String,
     #[serde(with = "time::serde::rfc3339")]
     saved: OffsetDateTime,
     status: String,
@@ -79,6 +79,12 @@ impl Saved {
 
     fn worked(&self) -> bool {
         worked(&self.status)
+    }
+
+    /// Whether it is of an account and a region: one place can hold the stacks of several under the same names.
+    fn is_in(&self, account: &str, region: &str) -> bool {
+        let mut parts = self.stack_id.split(':').skip(3);
+        (parts.next(), parts.next()) == (Some(region), Some(account))
     }
 
     /// One stack has one place, whatever run saves it: the ARN's id is in the name, so that two stacks of one name have two.
@@ -154,8 +160,9 @@ impl Place {
         Ok(at)
     }
 
-    /// The newest that is kept of a stack of this name that worked, else of one that did not; none where nothing is.
-    pub(crate) async fn newest(&self, cx: &Cx, stack: &str) -> Result<Option<Saved>, Failure> {
+    /// The newest that is kept of a stack of this name, account and region that worked, else of one that did not; none where nothing
+    /// is.
+    pub(crate) async fn newest(&self, cx: &Cx, cfn: &Cfn, stack: &str) -> Result<Option<Saved>, Failure> {
         let attempt = || format!("look for what stack {stack} was");
         let mut found: Vec<(String, Vec<u8>)> = Vec::new();
         match self {
@@ -202,13 +209,17 @@ impl Place {
                 }
             }
         }
-        newest_of(stack, &found)
+        newest_of(stack, &found, |saved| saved.is_in(cfn.account(), cfn.region()))
     }
 }
 
-/// The newest of these documents, each with its place, that is of this stack. One that can't be read is no reason to go back to an
-/// older one in silence.
-pub(crate) fn newest_of(stack: &str, found: &[(String, Vec<u8>)]) -> Result<Option<Saved>, Failure> {
+/// The newest of these documents, each with its place, that is of this stack, here. One that can't be read is no reason to go back to
+/// an older one in silence.
+pub(crate) fn newest_of(
+    stack: &str,
+    found: &[(String, Vec<u8>)],
+    is_here: impl Fn(&Saved) -> bool,
+) -> Result<Option<Saved>, Failure> {
     let mut all: Vec<Saved> = Vec::new();
     for (place, text) in found {
         all.push(parse(text).map_err(|why| {
@@ -218,7 +229,7 @@ pub(crate) fn newest_of(stack: &str, found: &[(String, Vec<u8>)]) -> Result<Opti
         })?);
     }
     // One that never came to work is not what the stack was, when there is another.
-    let own = all.into_iter().filter(|saved| saved.stack == stack);
+    let own = all.into_iter().filter(|saved| saved.stack == stack && is_here(saved));
     Ok(own.max_by_key(|saved| (saved.worked(), saved.saved)))
 }
 
@@ -295,7 +306,7 @@ mod tests {
     }
 
     fn newest(documents: &[(String, Vec<u8>)]) -> String {
-        newest_of("redis", documents).unwrap().unwrap().parameters["When"].clone()
+        newest_of("redis", documents, |_| true).unwrap().unwrap().parameters["When"].clone()
     }
 
     #[test]
@@ -319,7 +330,18 @@ mod tests {
             document("redis-two", "2026-11-21T11:00:00Z", "UPDATE_COMPLETE"),
         ];
         assert_eq!(newest(&documents), "2026-11-21T09:00:00Z");
-        assert!(newest_of("redis", &documents[2..]).unwrap().is_none());
+        assert!(newest_of("redis", &documents[2..], |_| true).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_stack_of_another_account_or_region_is_another() {
+        let documents = [document("redis", "2026-11-21T09:00:00Z", "UPDATE_COMPLETE")];
+        let is_found = |account: &str, region: &str| {
+            newest_of("redis", &documents, |saved| saved.is_in(account, region)).unwrap().is_some()
+        };
+        assert!(is_found("123456789012", "us-east-1"));
+        assert!(!is_found("210987654321", "us-east-1"));
+        assert!(!is_found("123456789012", "us-east-2"));
     }
 
     #[test]
@@ -328,7 +350,7 @@ mod tests {
             document("redis", "2026-11-21T09:00:00Z", "UPDATE_COMPLETE"),
             ("x.stack.json".into(), "{".into()),
         ];
-        let error = newest_of("redis", &documents).unwrap_err();
+        let error = newest_of("redis", &documents, |_| true).unwrap_err();
         assert!(error.to_string().contains("x.stack.json"), "{error}");
     }
 }

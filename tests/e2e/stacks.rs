@@ -8,6 +8,7 @@ mod jenkins;
 mod keeps;
 mod live;
 mod mistakes;
+mod remade;
 mod removal;
 mod reviewed;
 
