@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws::AwsArgs;
 use changeset::approve::Approval;
-use changeset::request::{ParamArg, StackArg};
+use changeset::request::{ParamArg, ParamValue, StackArg};
 use clap::ValueEnum;
 use kit::Failure;
 
@@ -135,17 +135,39 @@ impl DeployArgs {
     /// The command that reviews the stacks of this call, so that this same call can be given the review: those that have run are
     /// without changes then.
     pub(crate) fn review_command(&self) -> String {
+        self.review_of(&self.stack)
+    }
+
+    /// The command that reviews a stack and those that come after it: of stacks that were made again a review would name the new
+    /// ones as those that are to go.
+    pub(crate) fn review_from(&self, label: &str) -> String {
+        let at = self.stack.iter().position(|stack| stack.label == label).unwrap_or_default();
+        self.review_of(self.stack.get(at..).unwrap_or_default())
+    }
+
+    fn review_of(&self, stacks: &[StackArg]) -> String {
         let mut command = "changeset-review".to_owned();
         let mut add = |flag: &str, value: &str| {
             command.push_str(&format!(" --{flag} {}", kit::shell_word(value)));
         };
-        for stack in &self.stack {
+        for stack in stacks {
             add("stack", &stack.to_string());
         }
-        for stack in self.stack.iter().filter(|_| self.action.removes()) {
+        for stack in stacks.iter().filter(|_| self.action.removes()) {
             add(self.action.word(), &stack.label);
         }
-        self.param.iter().for_each(|param| add("param", &param.to_string()));
+        let is_meant = |label: &str| stacks.iter().any(|stack| stack.label == label);
+        for param in self.param.iter().filter(|param| param.label.as_deref().is_none_or(is_meant)) {
+            let mut param = param.clone();
+            // A stack that is not of the call is known by its name.
+            if let ParamValue::Output { stack, .. } = &mut param.value
+                && !is_meant(stack)
+                && let Some(arg) = self.stack.iter().find(|arg| arg.label == *stack)
+            {
+                stack.clone_from(&arg.stack);
+            }
+            add("param", &param.to_string());
+        }
         self.capability.iter().for_each(|capability| add("capability", capability));
         self.template_bucket.iter().for_each(|bucket| add("template-bucket", bucket));
         add("report", "review.json");

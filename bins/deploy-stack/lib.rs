@@ -11,6 +11,7 @@ mod remove;
 mod repair;
 mod reviewed;
 mod saved;
+mod still;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -111,7 +112,7 @@ pub const STEP: Step = Step {
         },
         ExitCode {
             code: Code::Waiting,
-            meaning: "a stack must be reviewed now that those ahead of it have run",
+            meaning: "a stack must be reviewed now that those ahead of it have run, or was changed by others since it was looked at",
         },
     ],
     image: Image::Clients,

@@ -13,6 +13,7 @@ use crate::drain;
 use crate::plan::{Work, delete_id, removal_lines};
 use crate::protect::restore;
 use crate::saved::{Place, Saved, worked};
+use crate::still::{Sight, differences, moved};
 use crate::verify::{Wished, verify};
 
 /// A stack that is to go, looked at.
@@ -155,7 +156,7 @@ impl Deploy<'_> {
         }
     }
 
-    /// Saves what it was, checks that it is drained, and deletes it.
+    /// Saves what it was, checks that it is drained, looks once more whether it is still that, and deletes it.
     pub(crate) async fn remove(
         &self,
         arg: &StackArg,
@@ -169,8 +170,9 @@ impl Deploy<'_> {
         if let Some(program) = &self.args.drain_check {
             drain::check(cx, label, program).await?;
         }
-        cx.report().group(&format!("{label}: events"));
         let since = cfn.mark(cx, &going.stack.id).await?;
+        self.still(label, going).await?;
+        cx.report().group(&format!("{label}: events"));
         let token = format!("delete-{}", cx.run_id());
         let inverse = serde_json::json!({ "saved": at });
         cx.act(&delete_id(label), &inverse, cfn.delete_stack(&going.stack.id, &token)).await?;
@@ -179,6 +181,33 @@ impl Deploy<'_> {
         verify(arg, &ended, Wished::Deleted)?;
         self.tell(label, &ended);
         Ok(())
+    }
+
+    /// Refuses to delete what is not what was looked at and saved: other stacks of the call and the drain check can have taken hours.
+    async fn still(&self, label: &str, going: &Going) -> Result<(), Failure> {
+        let (cx, cfn) = (self.cx, self.cfn);
+        let now = cfn.observe_stack(cx, &going.stack.id).await?;
+        let lines = match (moved(&going.stack, now.as_ref()), &now) {
+            (Some(why), _) => vec![why],
+            (None, None) => Vec::new(),
+            (None, Some(now)) => {
+                let review = look_at_removal(cx, cfn, label, now, self.operation(), self.rules).await?;
+                let saved = Saved::of(cx, cfn, now).await?;
+                let then = Sight { stack: &going.stack, review: &going.review, saved: &going.saved };
+                differences(then, Sight { stack: now, review: &review, saved: &saved })
+            }
+        };
+        if lines.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::waiting(format!("delete stack {label}"))
+            .because(format!("others changed it since this run looked at it:\n{}", lines.join("\n")))
+            .help(format!(
+                "review what is left of this call, and run it with those stacks alone: {}",
+                self.args.review_from(label)
+            ))
+            .help("or run the same command again, when it is to go as it is now: what was not approved is refused")
+            .state(format!("nothing of stack {label} was deleted")))
     }
 
     /// Makes a deleted stack again, with what is saved of it for what is not given.

@@ -77,6 +77,29 @@ impl Saved {
         }
     }
 
+    /// What of the stack is another than in `then`, in words; when it was saved and its status are not among it. Values are not
+    /// told: secrets are among them.
+    pub(crate) fn differs_in(&self, then: &Self) -> Vec<&'static str> {
+        [
+            ("its template", self.template != then.template),
+            ("its parameters", self.parameters != then.parameters),
+            ("its tags", self.tags != then.tags),
+            ("its capabilities", self.capabilities != then.capabilities),
+            ("its service role", self.role_arn != then.role_arn),
+            ("its notification topics", self.notification_arns != then.notification_arns),
+            (
+                "its alarms",
+                (&self.rollback_triggers, self.monitoring_minutes)
+                    != (&then.rollback_triggers, then.monitoring_minutes),
+            ),
+            ("its stack policy", self.stack_policy != then.stack_policy),
+            ("its outputs", self.outputs != then.outputs),
+        ]
+        .into_iter()
+        .filter_map(|(what, differs)| differs.then_some(what))
+        .collect()
+    }
+
     fn worked(&self) -> bool {
         worked(&self.status)
     }

@@ -7,6 +7,7 @@ mod failing;
 mod jenkins;
 mod keeps;
 mod live;
+mod meanwhile;
 mod mistakes;
 mod remade;
 mod removal;
