@@ -3,7 +3,7 @@
 use changeset::judge::Rules;
 use changeset::live::{Cfn, Phase};
 use changeset::look::{check_removable, look_at_removal};
-use changeset::prepare::{Call, Former};
+use changeset::prepare::{Call, Former, Prepared};
 use changeset::request::StackArg;
 use changeset::review::{Operation, StackReview, State};
 use kit::{Cx, Failure};
@@ -39,10 +39,16 @@ pub(crate) async fn review(
     };
     check_removable(cx, cfn, &arg.label, &stack, before.deleted).await?;
     // What it is to be made of again must be there before it is approved to go.
+    let mut again = None;
     if operation == Operation::Recreate {
-        call.prepare_again(cx, cfn, arg, &Former::from(&stack), before.changing).await?;
+        let prepared = call.prepare_again(cx, cfn, arg, &Former::from(&stack), before.changing).await?;
+        again = match prepared {
+            Prepared::Ready(ready) => Some(ready),
+            // deploy-stack looks before it deletes whether what is kept is in the way.
+            Prepared::Provisional(_) => None,
+        };
     }
-    look_at_removal(cx, cfn, &arg.label, &stack, operation, rules).await
+    look_at_removal(cx, cfn, &arg.label, &stack, operation, rules, again.as_deref()).await
 }
 
 /// A stack that can't be planned yet.

@@ -2,7 +2,7 @@
 
 use changeset::live::{Phase, Stack};
 use changeset::look::{check_removable, look_at_removal};
-use changeset::prepare::{Former, Prepared};
+use changeset::prepare::{Former, Prepared, Ready};
 use changeset::request::StackArg;
 use changeset::review::{Operation, StackReview};
 use kit::Failure;
@@ -23,6 +23,8 @@ pub(crate) struct Going {
     pub(crate) saved: Saved,
     /// What is saved of the stack in whose place this one was to come, which itself never came to work.
     before: Option<Saved>,
+    /// What it is made of again, when it is.
+    next: Option<Box<Ready>>,
 }
 
 impl Going {
@@ -96,19 +98,22 @@ impl Deploy<'_> {
             }
         }
         check_removable(cx, cfn, &arg.label, &stack, ahead).await?;
-        let mut review = look_at_removal(cx, cfn, &arg.label, &stack, self.operation(), self.rules).await?;
+        let saved = Saved::of(cx, cfn, &stack).await?;
+        let before =
+            if again && !worked(&stack.status) { place.newest(cx, cfn, &arg.stack).await? } else { None };
+        let next = if again {
+            Some(self.makeable(arg, &before.as_ref().unwrap_or(&saved).former()).await?)
+        } else {
+            None
+        };
+        let (label, operation) = (&arg.label, self.operation());
+        let mut review =
+            look_at_removal(cx, cfn, label, &stack, operation, self.rules, next.as_deref()).await?;
         if let Err(refused) = self.admit(&mut review) {
             self.show(&mut review);
             return Err(refused.help(format!("review it: {}", self.args.review_command())));
         }
-        let saved = Saved::of(cx, cfn, &stack).await?;
-        let before =
-            if again && !worked(&stack.status) { place.newest(cx, cfn, &arg.stack).await? } else { None };
-        let going = Going { stack, review, saved, before };
-        if again {
-            self.makeable(arg, &going.again().former()).await?;
-        }
-        Ok(Found::Going(Box::new(going)))
+        Ok(Found::Going(Box::new(Going { stack, review, saved, before, next })))
     }
 
     /// Whether a stack that works was made in the place of the one that is to go, and by what that is known. A review names the one that
@@ -147,9 +152,9 @@ impl Deploy<'_> {
         Ok(Found::Gone(Some(Box::new(saved))))
     }
 
-    async fn makeable(&self, arg: &StackArg, former: &Former) -> Result<(), Failure> {
+    async fn makeable(&self, arg: &StackArg, former: &Former) -> Result<Box<Ready>, Failure> {
         match self.call.prepare_again(self.cx, self.cfn, arg, former, &[]).await? {
-            Prepared::Ready(_) => Ok(()),
+            Prepared::Ready(ready) => Ok(ready),
             Prepared::Provisional(why) => {
                 Err(Failure::refused(format!("make stack {} again", arg.label)).because(why))
             }
@@ -191,7 +196,8 @@ impl Deploy<'_> {
             (Some(why), _) => vec![why],
             (None, None) => Vec::new(),
             (None, Some(now)) => {
-                let review = look_at_removal(cx, cfn, label, now, self.operation(), self.rules).await?;
+                let (operation, next) = (self.operation(), going.next.as_deref());
+                let review = look_at_removal(cx, cfn, label, now, operation, self.rules, next).await?;
                 let saved = Saved::of(cx, cfn, now).await?;
                 let then = Sight { stack: &going.stack, review: &going.review, saved: &going.saved };
                 differences(then, Sight { stack: now, review: &review, saved: &saved })

@@ -9,6 +9,7 @@ mod keeps;
 mod live;
 mod meanwhile;
 mod mistakes;
+mod names;
 mod remade;
 mod removal;
 mod reviewed;

@@ -12,6 +12,7 @@ pub mod fate;
 mod foreign_tests;
 pub mod hints;
 pub mod judge;
+pub mod kept;
 pub mod live;
 pub mod look;
 pub mod prepare;

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use kit::{Cx, Failure};
 
 use crate::answer::{Action, Parameter, PolicyAction, ResourceChange};
-use crate::hints;
-use crate::judge::{Known, Rules, STACK, judge};
-use crate::live::{Cfn, Described, Kind, Made, Node, SetRef, Stack, StackNode};
+use crate::judge::{Hint, Known, Rules, STACK, judge};
+use crate::live::{Cfn, Described, Kind, Made, Node, ParameterValue, SetRef, Stack, StackNode};
 use crate::prepare::Ready;
 use crate::review::{Operation, Row, StackReview, State};
 use crate::set::{Set, assemble};
 use crate::template::{Policy, Pseudo, Resolved, Template};
+use crate::{hints, kept};
 
 /// What a change set turned out to be.
 #[derive(Clone, Debug)]
@@ -183,7 +183,7 @@ async fn contents(cx: &Cx, cfn: &Cfn, set: &Set, path: &str, known: &mut Known) 
 }
 
 /// What the deletion of a stack takes with it, from its resources and the policies in its template: CloudFormation has no
-/// change set for it.
+/// change set for it. `again` is what it is made of again: what is kept must not be in the way of that.
 pub async fn look_at_removal(
     cx: &Cx,
     cfn: &Cfn,
@@ -191,8 +191,11 @@ pub async fn look_at_removal(
     stack: &Stack,
     operation: Operation,
     rules: &Rules,
+    again: Option<&Ready>,
 ) -> Result<StackReview, Failure> {
     let nodes = cfn.family(cx, &stack.id).await?;
+    let next = again.map(|ready| next(cfn, ready));
+    let mut known = Known::default();
     let mut warnings = Vec::new();
     let mut sets: BTreeMap<Vec<String>, Set> = BTreeMap::new();
     for node in &nodes {
@@ -211,8 +214,16 @@ pub async fn look_at_removal(
                     .join("/")
             ));
         }
-        let resolved = template.map(|template| template.resolve(&parameters, &Pseudo::default()));
-        sets.insert(node.path.clone(), removed(node, resolved.as_ref()));
+        let resolved = template.as_ref().map(|template| template.resolve(&parameters, &Pseudo::default()));
+        let set = removed(node, resolved.as_ref());
+        if let (Some(next), Some(template)) = (&next, &template) {
+            let name = node.path.is_empty().then(|| stack.name.clone());
+            let before = template.resolve(&parameters, &Pseudo { stack_name: name, ..here(cfn) });
+            let path: Vec<&str> =
+                std::iter::once(label).chain(node.path.iter().map(String::as_str)).collect();
+            known.hints.insert(path.join("/"), in_the_way(&node.path, &set, &before, next.as_ref()));
+        }
+        sets.insert(node.path.clone(), set);
     }
     // The deepest first, so that each finds its parent still there.
     let mut paths: Vec<Vec<String>> = sets.keys().filter(|path| !path.is_empty()).cloned().collect();
@@ -225,7 +236,6 @@ pub async fn look_at_removal(
         }
     }
     let root = sets.remove(&Vec::new()).unwrap_or_default();
-    let mut known = Known::default();
     contents(cx, cfn, &root, label, &mut known).await?;
     Ok(StackReview {
         label: label.to_owned(),
@@ -237,6 +247,33 @@ pub async fn look_at_removal(
         rows: judge(&root, label, rules, &known),
         warnings,
     })
+}
+
+fn here(cfn: &Cfn) -> Pseudo {
+    Pseudo {
+        account: Some(cfn.account().to_owned()),
+        region: Some(cfn.region().to_owned()),
+        ..Pseudo::default()
+    }
+}
+
+/// What a stack is made of again; none where the template lies elsewhere.
+fn next(cfn: &Cfn, ready: &Ready) -> Option<Resolved> {
+    let template = ready.body.as_deref().and_then(|text| Template::parse(text).ok())?;
+    let values = ready.want.parameters.iter().filter_map(|(name, value)| match value {
+        ParameterValue::Given(text) => Some((name.clone(), text.clone())),
+        ParameterValue::Previous => None,
+    });
+    let pseudo = Pseudo { stack_name: Some(ready.want.stack.clone()), ..here(cfn) };
+    Some(template.resolve(&values.collect(), &pseudo))
+}
+
+/// What is kept of one stack of the family and is in the way of the next.
+fn in_the_way(path: &[String], set: &Set, before: &Resolved, next: Option<&Resolved>) -> Vec<Hint> {
+    let Some(outermost) = path.first() else { return kept::of_stack(set, before, next) };
+    let is_nested_again =
+        next.is_none_or(|next| next.resource(outermost).is_some_and(|new| new.resource_type == STACK));
+    if is_nested_again { kept::of_nested(set, before) } else { Vec::new() }
 }
 
 /// The resources of a stack, each as removed.
