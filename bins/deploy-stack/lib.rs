@@ -285,10 +285,10 @@ async fn remove(deploy: &Deploy<'_>, aws: &Aws) -> Result<Option<Vec<String>>, F
                 plan.notes.push(Note::Info(format!("{label} does not exist, so nothing is deleted")));
                 saved.as_deref()
             }
-            Found::Anew(known) => {
+            Found::Anew(anew) => {
                 let told =
                     format!("{label} was deleted and made anew already: it is not deleted a second time");
-                plan.notes.push(match known {
+                plan.notes.push(match anew.known {
                     Known::Seen => Note::Info(told),
                     Known::Saved => Note::Warning(format!(
                         "{told}, as {} has what was there before; where that is wanted, give a review that names it: {}",
@@ -296,20 +296,22 @@ async fn remove(deploy: &Deploy<'_>, aws: &Aws) -> Result<Option<Vec<String>>, F
                         args.review_command()
                     )),
                 });
-                plan.work.push(Work::Compare { label: label.clone(), stack: stack.clone() });
                 None
             }
         };
-        if again && !matches!(found, Found::Anew(_)) {
+        let had_policy = saved.filter(|_| again).is_some_and(|saved| saved.stack_policy.is_some());
+        let again_with = |policy: bool| {
+            let text = format!("give stack {stack} the policy that it had");
+            (policy && !args.protect).then(|| Work::Policy { label: label.clone(), text })
+        };
+        if let Found::Anew(anew) = &found {
+            plan.work.extend(again_with(anew.policy.is_some()));
+            plan.work.push(Work::Compare { label: label.clone(), stack: stack.clone() });
+        } else if again {
             plan.work.push(Work::MakeAgain { label: label.clone(), stack: stack.clone() });
         }
-        let policy = saved.filter(|_| again).and_then(|saved| saved.stack_policy.as_ref());
-        match policy {
-            Some(_) if !args.protect => plan
-                .work
-                .push(Work::Policy { label, text: format!("give stack {stack} the policy that it had") }),
-            _ => plan.work.extend(protection(args, arg).filter(|_| again)),
-        }
+        plan.work.extend(again_with(had_policy));
+        plan.work.extend(protection(args, arg).filter(|_| again));
         if !again {
             ahead.push(&arg.stack);
         }
@@ -354,7 +356,7 @@ async fn one_removed(
         }
         Found::Gone(Some(saved)) if again => deploy.make_again(arg, &saved).await,
         Found::Gone(_) => Ok(false),
-        Found::Anew(_) => deploy.compare(arg).await,
+        Found::Anew(anew) => deploy.compare(arg, &anew).await,
     }
 }
 

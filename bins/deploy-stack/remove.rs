@@ -41,7 +41,15 @@ pub(crate) enum Found {
     /// It is gone; what was saved of it, when it is to be made again.
     Gone(Option<Box<Saved>>),
     /// It was deleted and made again already, since it was reviewed or by an earlier run that was cut off.
-    Anew(Known),
+    Anew(Anew),
+}
+
+/// A stack that was made in the place of another.
+pub(crate) struct Anew {
+    stack_id: String,
+    pub(crate) known: Known,
+    /// What the one before had of a policy, which this one has not: the run that made it was cut off.
+    pub(crate) policy: Option<String>,
 }
 
 /// By what it is known that a stack was made anew.
@@ -93,8 +101,8 @@ impl Deploy<'_> {
         // One that never came to work holds nothing, and is made room for as the one before it was.
         if again && worked(&stack.status) {
             let is_made = running.as_deref() == Some("CREATE_IN_PROGRESS");
-            if let Some(known) = self.anew(arg, &stack, is_made, place).await? {
-                return Ok(Found::Anew(known));
+            if let Some(anew) = self.anew(arg, &stack, is_made, place).await? {
+                return Ok(Found::Anew(anew));
             }
         }
         check_removable(cx, cfn, &arg.label, &stack, ahead).await?;
@@ -125,15 +133,24 @@ impl Deploy<'_> {
         stack: &Stack,
         is_made: bool,
         place: &Place,
-    ) -> Result<Option<Known>, Failure> {
-        Ok(match self.reviewed.recreated(&arg.label) {
-            _ if is_made => Some(Known::Seen),
-            Some(reviewed) => (*reviewed != stack.id).then_some(Known::Seen),
-            None => {
-                let saved = place.newest(self.cx, self.cfn, &arg.stack).await?;
-                saved.filter(|saved| saved.stack_id != stack.id).map(|_| Known::Saved)
-            }
-        })
+    ) -> Result<Option<Anew>, Failure> {
+        let (cx, cfn) = (self.cx, self.cfn);
+        let reviewed = self.reviewed.recreated(&arg.label);
+        if !is_made && reviewed.is_some_and(|reviewed| *reviewed == stack.id) {
+            return Ok(None);
+        }
+        let saved = place.newest(cx, cfn, &arg.stack).await?.filter(|saved| saved.stack_id != stack.id);
+        let known = match (&saved, reviewed) {
+            _ if is_made => Known::Seen,
+            (_, Some(_)) => Known::Seen,
+            (Some(_), None) => Known::Saved,
+            (None, None) => return Ok(None),
+        };
+        let mut policy = saved.and_then(|saved| saved.stack_policy);
+        if policy.is_some() && cfn.stack_policy(cx, &stack.id).await?.is_some() {
+            policy = None;
+        }
+        Ok(Some(Anew { stack_id: stack.id.clone(), known, policy }))
     }
 
     /// A stack whose deletion an earlier run began: what it was is known from what was saved alone.
@@ -232,10 +249,14 @@ impl Deploy<'_> {
         Ok(made)
     }
 
-    /// A stack that was made again already is as it is to be, or the run ends.
-    pub(crate) async fn compare(&self, arg: &StackArg) -> Result<bool, Failure> {
+    /// A stack that was made again already gets the policy that the one before it had, and is as it is to be, or the run ends.
+    pub(crate) async fn compare(&self, arg: &StackArg, anew: &Anew) -> Result<bool, Failure> {
+        // First, as it guards what is in the stack by now, whatever the comparison comes to.
+        if let Some(policy) = &anew.policy {
+            restore(self.cx, self.cfn, &arg.label, &anew.stack_id, policy).await?;
+        }
         match self.call.prepare(self.cx, self.cfn, arg, &[]).await? {
-            Prepared::Ready(ready) => self.run(&ready).await,
+            Prepared::Ready(ready) => Ok(self.run(&ready).await? || anew.policy.is_some()),
             Prepared::Provisional(why) => {
                 Err(Failure::refused(format!("compare stack {}", arg.label)).because(why))
             }
