@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::args::{Act, DeployArgs};
 use crate::plan::{run_id, set_id};
 use crate::reviewed::Reviewed;
-use crate::verify::{Wished, verify};
+use crate::verify::{Wished, goes_on, verify};
 
 /// What all stacks of a call share.
 pub(crate) struct Deploy<'a> {
@@ -37,7 +37,7 @@ impl Deploy<'_> {
     /// The stack as it is, after whatever goes on there has come to its end.
     ///
     /// # Errors
-    /// That end is none that lets the run go on (exit 5).
+    /// That end is none that lets the run go on (exit 7): this run began nothing of it.
     pub(crate) async fn settled(&self, arg: &StackArg) -> Result<Option<Stack>, Failure> {
         let Some(stack) = self.cfn.observe_stack(self.cx, &arg.stack).await? else { return Ok(None) };
         if stack.phase() != Phase::InProgress {
@@ -51,8 +51,9 @@ impl Deploy<'_> {
         self.cx.report().group(&format!("{}: {} goes on, followed to its end", arg.label, stack.status));
         let ended = self.cfn.follow(self.cx, &stack.id, Since::from(&running)).await?;
         self.cx.report().end_group();
-        let wished = if stack.status.starts_with("DELETE_") { Wished::Deleted } else { Wished::Settled };
-        verify(arg, &ended, wished)?;
+        if let Some(told) = goes_on(arg, &stack.status, &ended, self.args.action)? {
+            self.cx.report().warn(&told);
+        }
         self.cfn.observe_stack(self.cx, &stack.id).await
     }
 

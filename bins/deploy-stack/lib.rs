@@ -112,7 +112,7 @@ pub const STEP: Step = Step {
         },
         ExitCode {
             code: Code::Waiting,
-            meaning: "a stack must be reviewed now that those ahead of it have run, or was changed by others since it was looked at",
+            meaning: "a stack must be reviewed now that those ahead of it have run, or was changed by others since it was looked at; an operation that this run did not begin failed",
         },
     ],
     image: Image::Clients,
