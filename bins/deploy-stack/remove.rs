@@ -140,11 +140,10 @@ impl Deploy<'_> {
             return Ok(None);
         }
         let saved = place.newest(cx, cfn, &arg.stack).await?.filter(|saved| saved.stack_id != stack.id);
-        let known = match (&saved, reviewed) {
-            _ if is_made => Known::Seen,
-            (_, Some(_)) => Known::Seen,
-            (Some(_), None) => Known::Saved,
-            (None, None) => return Ok(None),
+        let known = match &saved {
+            _ if is_made || reviewed.is_some() => Known::Seen,
+            Some(_) => Known::Saved,
+            None => return Ok(None),
         };
         let mut policy = saved.and_then(|saved| saved.stack_policy);
         if policy.is_some() && cfn.stack_policy(cx, &stack.id).await?.is_some() {

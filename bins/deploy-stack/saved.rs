@@ -368,6 +368,35 @@ mod tests {
     }
 
     #[test]
+    fn what_differs_is_told_by_its_kind_and_not_by_its_value() {
+        let (_, text) = document("redis", "2026-11-21T09:00:00Z", "UPDATE_COMPLETE");
+        let then = parse(&text).unwrap();
+        for (field, value, told) in [
+            ("template", json!("{}"), "its template"),
+            ("parameters", json!({"When": "hunter22"}), "its parameters"),
+            ("tags", json!({"team": "boss"}), "its tags"),
+            ("capabilities", json!(["CAPABILITY_IAM"]), "its capabilities"),
+            ("role-arn", json!("arn:aws:iam::123456789012:role/stacks"), "its service role"),
+            (
+                "notification-arns",
+                json!(["arn:aws:sns:us-east-1:123456789012:events"]),
+                "its notification topics",
+            ),
+            ("rollback-triggers", json!([{"arn": "a", "type": "AWS::CloudWatch::Alarm"}]), "its alarms"),
+            ("monitoring-minutes", json!(5), "its alarms"),
+            ("stack-policy", json!("{}"), "its stack policy"),
+            ("outputs", json!({"Stage": "prod"}), "its outputs"),
+        ] {
+            let mut now: Value = serde_json::from_slice(&text).unwrap();
+            now[field] = value;
+            now["saved"] = json!("2026-11-21T10:00:00Z");
+            let now = parse(now.to_string().as_bytes()).unwrap();
+            assert_eq!(now.differs_in(&then), [told], "{field}");
+            assert_eq!(now.differs_in(&now), Vec::<&str>::new());
+        }
+    }
+
+    #[test]
     fn one_that_can_not_be_read_is_told_and_not_passed_over() {
         let documents = [
             document("redis", "2026-11-21T09:00:00Z", "UPDATE_COMPLETE"),

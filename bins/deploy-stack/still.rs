@@ -1,7 +1,7 @@
 //! Whether a stack is still what was looked at, right before it is deleted: `DeleteStack` takes no condition, and an update leaves the
 //! stack's ARN as it is. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use changeset::live::{Phase, Stack};
 use changeset::review::{Row, StackReview};
@@ -46,9 +46,7 @@ pub(crate) fn differences(then: Sight<'_>, now: Sight<'_>) -> Vec<String> {
 fn rows(then: &[Row], now: &[Row]) -> Vec<String> {
     let by_name = |rows: &[Row]| -> BTreeMap<String, Row> {
         // What of it was approved is no part of what it is.
-        rows.iter()
-            .map(|row| (row.name(), Row { approved: std::collections::BTreeSet::new(), ..row.clone() }))
-            .collect()
+        rows.iter().map(|row| (row.name(), Row { approved: BTreeSet::new(), ..row.clone() })).collect()
     };
     let (then, now) = (by_name(then), by_name(now));
     let shown = |row: &Row| format!("{} ({})", row.name(), row.resource_type);
@@ -91,8 +89,8 @@ mod tests {
             tier: None,
             verdict: Verdict::Loss,
             needs: [Need::Fate(Fate::Remove(old))].into(),
-            approved: std::collections::BTreeSet::new(),
-            risks: std::collections::BTreeSet::new(),
+            approved: BTreeSet::new(),
+            risks: BTreeSet::new(),
             reasons: Vec::new(),
             properties: Vec::new(),
         }

@@ -40,6 +40,9 @@ async fn a_stack_is_not_deleted_whose_kept_table_has_the_name_that_the_next_need
     // Who has seen to it may approve that, too.
     let knowing = ["--allow", "api/TileTable:remove-retain,will-fail", "--dry-run"];
     stage.deploy("recreate", &[&args[..], &knowing].concat()).await.expect(0);
+    let review = [&args[..2], &["--recreate", "api"], &knowing[..2]].concat();
+    let (approved, _) = stage.reviewed("approved.json", &review, 0).await;
+    stage.deploy_as(&approved, "recreate", &[&args[..], &["--dry-run"]].concat()).await.expect(0);
     assert_eq!(stage.writes(), Vec::<String>::new());
     assert_eq!(stage.stack_id("Api").await, before);
 
