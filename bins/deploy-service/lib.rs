@@ -129,7 +129,7 @@ pub const STEP: Step = Step {
         Permission {
             action: "ecs:UntagResource",
             resource: "arn:aws:ecs:REGION:ACCOUNT:service/CLUSTER/SERVICE",
-            when: "for --scale restore",
+            when: "for --scale restore, forget",
         },
         Permission {
             action: "application-autoscaling:DescribeScalableTargets",
@@ -181,9 +181,13 @@ pub struct DeployArgs {
     task_definition: Option<String>,
 
     /// Change the number of tasks instead, or restore it: what was there is kept in a tag of the service, and Application Auto
-    /// Scaling is suspended until then
-    #[arg(long, value_name = "N|restore", value_parser = scale::parse_want, conflicts_with_all = ["task_definition"])]
+    /// Scaling is suspended until then; forget drops what is kept
+    #[arg(long, value_name = "N|restore|forget", value_parser = scale::parse_want, conflicts_with_all = ["task_definition"])]
     scale: Option<scale::Want>,
+
+    /// Whose change of the number it is [default: in a GitHub job its workflow run; elsewhere `a terminal`]
+    #[arg(long, value_name = "TEXT", value_parser = kit::parse_release)]
+    release: Option<String>,
 
     /// What to do with a deployment that fails and that ECS does not roll back
     #[arg(long, value_enum, default_value = "leave", value_name = "WHAT")]
@@ -232,7 +236,9 @@ async fn run(args: DeployArgs, cx: Cx) -> Result<Outcome, Failure> {
     let ecs = Ecs::new(&cx, aws, args.service.clone());
     if let Some(want) = args.scale {
         let waiting = scale::Waiting { interval: args.interval, fail_after: args.fail_after };
-        return scale::run(&cx, &ecs, want, &waiting).await;
+        let now = cx.now().replace_nanosecond(0).unwrap_or_else(|_| cx.now());
+        let wish = scale::Wish { want, by: cx.env().release(args.release.as_deref()), now };
+        return scale::run(&cx, &ecs, &wish, &waiting).await;
     }
     if let Some(receipt) = cx.undo() {
         return undo(&cx, &ecs, &args, receipt).await;

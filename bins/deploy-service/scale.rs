@@ -6,14 +6,16 @@
 
 mod apply;
 mod plan;
+mod saved;
+mod undo;
 
 use std::time::Duration;
 
 use kit::{Cx, Failure, Go, Outcome, Plan as _, Poll};
 
 use self::apply::{apply, observe, wait};
-use self::plan::{Change, plan, plan_undo};
-pub(crate) use self::plan::{Want, parse_want};
+use self::plan::{Change, plan};
+pub(crate) use self::plan::{Want, Wish, parse_want};
 use crate::observe::Ecs;
 
 /// The service's tag that says what was there before.
@@ -27,13 +29,16 @@ pub(crate) struct Waiting {
 }
 
 /// Changes the number of tasks, restores it, or takes a run that did either back.
-pub(crate) async fn run(cx: &Cx, ecs: &Ecs<'_>, want: Want, waiting: &Waiting) -> Result<Outcome, Failure> {
+pub(crate) async fn run(cx: &Cx, ecs: &Ecs<'_>, wish: &Wish, waiting: &Waiting) -> Result<Outcome, Failure> {
     let (service, observed) = observe(ecs).await?;
     cx.observed(&observed);
     let name = ecs.of.to_string();
     let plan = match cx.undo() {
-        Some(receipt) => plan_undo(receipt, &name, &observed)?,
-        None => plan(want, &name, &observed)?,
+        Some(receipt) => {
+            let inverses = receipt.inverses::<Change>()?.into_iter().map(|(_, change)| change).collect();
+            undo::plan(inverses, receipt.observed["saved"].as_str(), &name, &observed)?
+        }
+        None => plan(wish, &name, &observed)?,
     };
     let go = cx.show(&plan)?;
     cx.output("desired-count", plan.count.to_string());
@@ -47,8 +52,10 @@ pub(crate) async fn run(cx: &Cx, ecs: &Ecs<'_>, want: Want, waiting: &Waiting) -
             wait(cx, ecs, *to, waiting).await?;
         }
     }
-    // Also after a run that was killed while it waited.
-    wait(cx, ecs, plan.count, waiting).await?;
+    // Also after a run that was killed while it waited. To forget changes nothing of the tasks, whatever they do.
+    if wish.want != Want::Forget {
+        wait(cx, ecs, plan.count, waiting).await?;
+    }
     cx.read_back(async || {
         let (_, now) = observe(ecs).await?;
         let left = plan.changes.iter().find(|change| !change.in_effect(&now));

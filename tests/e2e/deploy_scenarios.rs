@@ -325,7 +325,7 @@ async fn the_number_of_tasks_is_set_and_restored_exactly_from_any_machine() {
         (&json!("0"), &json!("2"))
     );
     down.says(&[
-        "count=2 in=false out=false scheduled=true",
+        "count=2 in=false out=false scheduled=true left=0 since=",
         "scaling in, scaling out, scheduled scaling suspended",
         "put the maintenance page up before",
     ]);
@@ -355,6 +355,36 @@ async fn scaling_is_taken_back_with_its_receipt_and_only_from_what_it_left() {
     stage.cutover(&["--undo", "r.json"]).await.expect(0);
     assert!(stage.writes().is_empty());
     stage.is_played();
+}
+
+#[tokio::test]
+async fn what_another_release_has_scaled_is_left_alone() {
+    let stage = Stage::load("scale").await;
+    let scale = async |release: &str, to: &str, more: &[&str]| {
+        stage.cutover(&[&["--service", IN, "--release", release, "--scale", to], more].concat()).await
+    };
+    scale("v1.0.0", "0", &["--receipt", "first.json"]).await.expect(0);
+    stage.front.forget();
+    for to in ["0", "restore"] {
+        scale("v1.1.0", to, &[]).await.expect(3).says(&[
+            "v1.0.0, since ",
+            "has set it to 0 and kept that it was 2; it is 0",
+            "--scale restore --release 'v1.0.0'",
+        ]);
+    }
+    assert!(stage.writes().is_empty());
+    scale("v1.0.0", "restore", &[]).await.expect(0);
+    scale("v1.1.0", "0", &[]).await.expect(0);
+    stage.front.forget();
+    // The receipt of the first release, in the middle of the second one's maintenance: the number fits, and is not its own.
+    let undo = stage.cutover(&["--undo", "first.json"]).await.expect(3);
+    undo.says(&["is not what that run left: `count=2", "by=v1.1.0`"]);
+    assert!(stage.writes().is_empty());
+    scale("v1.1.0", "forget", &[]).await.expect(0).says(&["is suspended, and stays so"]);
+    assert_eq!(stage.writes(), ["ecs:UntagResource"]);
+    stage.front.forget();
+    stage.cutover(&["--undo", "first.json"]).await.expect(3).says(&["is gone"]);
+    assert!(stage.writes().is_empty());
 }
 
 /// From the poll that shows the terminal state to the exit.

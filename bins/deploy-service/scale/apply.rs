@@ -8,7 +8,8 @@ use aws_sdk_applicationautoscaling::types::{ScalableDimension, ServiceNamespace,
 use aws_sdk_ecs::types::Tag;
 use kit::{Cx, Failure, Poll, Wait};
 
-use super::plan::{Change, Observed, Suspended};
+use super::plan::{Change, Observed};
+use super::saved::Suspended;
 use super::{TAG, Waiting};
 use crate::observe::Ecs;
 use crate::service::Service;
@@ -75,7 +76,7 @@ async fn suspended(ecs: &Ecs<'_>) -> Result<Option<Suspended>, Failure> {
 /// Each of these calls sets a value, so the SDK may retry it.
 pub(super) async fn apply(ecs: &Ecs<'_>, service: &str, change: &Change) -> Result<(), Failure> {
     match change {
-        Change::Save { value } => {
+        Change::Save { value, .. } => {
             let tag = Tag::builder().key(TAG).value(value).build();
             let call = ecs.client.tag_resource().resource_arn(service).tags(tag).send();
             call.await

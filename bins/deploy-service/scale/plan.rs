@@ -1,36 +1,41 @@
 //! What is changed, in which order, and what takes it back. Pure.
 
-use kit::{Action, Failure, Note, Plan, Receipt};
+use kit::{Action, Failure, Note, Plan, clock};
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use super::TAG;
+use super::saved::{Mark, Saved, Suspended};
 
 /// What `--scale` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
     Count(i32),
     Restore,
+    Forget,
+}
+
+/// What is wanted, by which release, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) want: Want,
+    pub(crate) by: String,
+    pub(crate) now: OffsetDateTime,
 }
 
 pub(crate) fn parse_want(text: &str) -> Result<Want, String> {
-    if text == "restore" {
-        return Ok(Want::Restore);
-    }
-    match text.parse() {
-        Ok(count) if count >= 0 => Ok(Want::Count(count)),
-        _ => Err("write a number of tasks, or restore".to_owned()),
+    match (text, text.parse()) {
+        ("restore", _) => Ok(Want::Restore),
+        ("forget", _) => Ok(Want::Forget),
+        (_, Ok(count)) if count >= 0 => Ok(Want::Count(count)),
+        _ => Err("write a number of tasks, restore or forget".to_owned()),
     }
 }
 
-/// Which of the activities of Application Auto Scaling are suspended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Suspended {
-    pub(super) scale_in: bool,
-    pub(super) scale_out: bool,
-    pub(super) scheduled: bool,
-}
+/// Said where there is no scalable target to put back.
+pub(super) const GONE: &str = "the service is no scalable target any more; register it again";
 
-const ALL: Suspended = Suspended { scale_in: true, scale_out: true, scheduled: true };
+pub(super) const ALL: Suspended = Suspended { scale_in: true, scale_out: true, scheduled: true };
 
 /// What the decision needs.
 #[derive(Clone, Debug, Serialize)]
@@ -49,10 +54,23 @@ pub(crate) struct Observed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Change {
-    Save { value: String },
-    Forget { value: String },
-    Scaling { from: Suspended, to: Suspended },
-    Count { from: i32, to: i32 },
+    /// The tag gets this value in the place of `over`.
+    Save {
+        value: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over: Option<String>,
+    },
+    Forget {
+        value: String,
+    },
+    Scaling {
+        from: Suspended,
+        to: Suspended,
+    },
+    Count {
+        from: i32,
+        to: i32,
+    },
 }
 
 impl Change {
@@ -67,8 +85,9 @@ impl Change {
 
     pub(super) fn inverse(&self) -> Self {
         match self.clone() {
-            Self::Save { value } => Self::Forget { value },
-            Self::Forget { value } => Self::Save { value },
+            Self::Save { value, over: None } => Self::Forget { value },
+            Self::Save { value, over: Some(over) } => Self::Save { value: over, over: Some(value) },
+            Self::Forget { value } => Self::Save { value, over: None },
             Self::Scaling { from, to } => Self::Scaling { from: to, to: from },
             Self::Count { from, to } => Self::Count { from: to, to: from },
         }
@@ -76,7 +95,7 @@ impl Change {
 
     pub(super) fn in_effect(&self, observed: &Observed) -> bool {
         match self {
-            Self::Save { value } => observed.saved.as_ref() == Some(value),
+            Self::Save { value, .. } => observed.saved.as_ref() == Some(value),
             Self::Forget { .. } => observed.saved.is_none(),
             Self::Scaling { to, .. } => observed.suspended == Some(*to),
             Self::Count { to, .. } => observed.desired == *to,
@@ -85,7 +104,7 @@ impl Change {
 }
 
 impl Suspended {
-    fn words(self) -> String {
+    pub(super) fn words(self) -> String {
         let all = [
             (self.scale_in, "scaling in"),
             (self.scale_out, "scaling out"),
@@ -96,32 +115,6 @@ impl Suspended {
     }
 }
 
-/// The tag's value: `count=2 in=false out=false scheduled=true`, without the last three where there is no auto scaling.
-fn written(desired: i32, suspended: Option<Suspended>) -> String {
-    let more = suspended.map_or(String::new(), |suspended| {
-        format!(" in={} out={} scheduled={}", suspended.scale_in, suspended.scale_out, suspended.scheduled)
-    });
-    format!("count={desired}{more}")
-}
-
-fn read(value: &str) -> Option<(i32, Option<Suspended>)> {
-    let field = |name: &str| {
-        value
-            .split(' ')
-            .find_map(|pair| pair.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value))
-    };
-    let count = field("count")?.parse().ok().filter(|count| *count >= 0)?;
-    let flag = |name: &str| field(name)?.parse().ok();
-    // One of three alone is no auto scaling that was absent: to leave it as it is would leave it suspended.
-    let suspended = match [field("in"), field("out"), field("scheduled")] {
-        [None, None, None] => None,
-        _ => {
-            Some(Suspended { scale_in: flag("in")?, scale_out: flag("out")?, scheduled: flag("scheduled")? })
-        }
-    };
-    Some((count, suspended))
-}
-
 /// What will be done.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Scale {
@@ -130,19 +123,19 @@ pub(crate) struct Scale {
     pub(super) count: i32,
     /// The number before, also before a run that did not end.
     pub(super) before: i32,
-    service: String,
-    notes: Vec<Note>,
-    unchanged: String,
+    pub(super) service: String,
+    pub(super) notes: Vec<Note>,
+    pub(super) unchanged: String,
 }
 
 impl Plan for Scale {
     fn actions(&self) -> Vec<Action> {
         let Self { service, .. } = self;
         let actions = self.changes.iter().map(|change| match change {
-            Change::Save { value } => Action::new(
+            Change::Save { value, over } => Action::new(
                 change.id(),
-                format!("keep what is there in the tag {TAG} of {service}: {value}"),
-                "remove the tag",
+                format!("keep what was there in the tag {TAG} of {service}: {value}"),
+                over.as_ref().map_or("remove the tag".to_owned(), |over| format!("set it to {over}")),
             ),
             Change::Forget { value } => Action::new(
                 change.id(),
@@ -172,16 +165,101 @@ impl Plan for Scale {
     }
 }
 
-pub(super) fn plan(want: Want, service: &str, observed: &Observed) -> Result<Scale, Failure> {
+/// What is kept; a tag that can't be read is refused, since nothing could be restored from it.
+fn kept(service: &str, observed: &Observed) -> Result<Option<Saved>, Failure> {
+    let Some(tag) = &observed.saved else { return Ok(None) };
+    Saved::of(tag).map(Some).ok_or_else(|| {
+        Failure::refused(format!("read what is kept of the number of tasks of {service}"))
+            .because(format!("its tag {TAG} has the value `{tag}`, which this step did not write"))
+            .help("see whose tag that is and correct it; --scale forget removes it")
+    })
+}
+
+/// What another release has kept is not this one's to use: it may be from long ago.
+fn ours(wish: &Wish, service: &str, saved: &Saved, observed: &Observed) -> Result<(), Failure> {
+    let Some(Mark { left, since, by, .. }) = saved.mark.as_ref().filter(|mark| mark.by != wish.by) else {
+        return Ok(());
+    };
+    Err(Failure::refused(format!("change the number of tasks of {service} for {}", wish.by))
+        .because(format!(
+            "{by}, since {}, has set it to {left} and kept that it was {}; it is {}",
+            clock(*since),
+            saved.count,
+            observed.desired
+        ))
+        .help(format!("to put back what it was: --scale restore --release '{by}'"))
+        .help("to keep it as it is now: --scale forget"))
+}
+
+/// Whether the service is as the release left it, as it found it, or on the way from one to the other.
+///
+/// Of a tag without a mark it is not known what was left: `0` is taken for it, as for a maintenance, or any number while auto scaling
+/// is suspended.
+fn as_left(saved: &Saved, observed: &Observed) -> bool {
+    let number = observed.desired == saved.count
+        || match &saved.mark {
+            Some(mark) => observed.desired == mark.left || Some(observed.desired) == mark.over,
+            None => observed.desired == 0 || observed.suspended == Some(ALL),
+        };
+    let scaling = match (observed.suspended, saved.suspended) {
+        (Some(now), Some(was)) => now == ALL || now == was,
+        _ => true,
+    };
+    number && scaling
+}
+
+fn moved(attempt: String, saved: &Saved, observed: &Observed) -> Failure {
+    let words = |count: i32, suspended: Option<Suspended>| {
+        suspended.map_or(count.to_string(), |suspended| format!("{count} with {}", suspended.words()))
+    };
+    let left = saved.mark.as_ref().map_or(String::new(), |mark| {
+        format!("this release left it {}, and ", words(mark.left, saved.suspended.map(|_| ALL)))
+    });
+    Failure::refused(attempt)
+        .because(format!(
+            "somebody has changed it: it is {}; {left}before it was {}",
+            words(observed.desired, observed.suspended),
+            words(saved.count, saved.suspended)
+        ))
+        .help("--scale forget keeps it as it is; then --scale N sets another number")
+}
+
+/// What the tag has to say before the number is set to `count`.
+fn keeps(wish: &Wish, service: &str, observed: &Observed, count: i32) -> Result<Saved, Failure> {
+    let mark = |over| Mark { left: count, over, since: wish.now, by: wish.by.clone() };
+    let fresh = || Saved { count: observed.desired, suspended: observed.suspended, mark: Some(mark(None)) };
+    let Some(saved) = kept(service, observed)? else { return Ok(fresh()) };
+    ours(wish, service, &saved, observed)?;
+    if !as_left(&saved, observed) {
+        // Auto scaling goes on as before and has its own number: a run that was killed before it suspended that, or what a
+        // person put back by hand. What is there now is what was there before.
+        let goes_on = saved.suspended.is_some_and(|was| was != ALL && observed.suspended == Some(was));
+        if goes_on {
+            return Ok(fresh());
+        }
+        return Err(moved(format!("set the number of tasks of {service} to {count}"), &saved, observed));
+    }
+    let over = Some(observed.desired).filter(|now| *now != saved.count && *now != count);
+    let mark = match &saved.mark {
+        Some(there) if there.left == count => there.clone(),
+        Some(there) => Mark { since: there.since, ..mark(over) },
+        None => mark(over),
+    };
+    // Auto scaling that was set up meanwhile is suspended too, and has to come back.
+    Ok(Saved { suspended: saved.suspended.or(observed.suspended), mark: Some(mark), ..saved })
+}
+
+/// The changes that bring about the wish, in their order: the tag goes first and goes away last.
+pub(super) fn plan(wish: &Wish, service: &str, observed: &Observed) -> Result<Scale, Failure> {
+    let want = wish.want;
     let mut changes = Vec::new();
     let mut notes = Vec::new();
+    let mut before = observed.desired;
     let count = match want {
         Want::Count(count) => {
-            // What an earlier run kept is what was there before all of them.
-            if observed.saved.is_none() {
-                let value = written(observed.desired, observed.suspended);
-                changes.push(Change::Save { value });
-            }
+            let saved = keeps(wish, service, observed, count)?;
+            before = saved.count;
+            changes.push(Change::Save { value: saved.tag(), over: observed.saved.clone() });
             if let Some(from) = observed.suspended {
                 changes.push(Change::Scaling { from, to: ALL });
             }
@@ -193,176 +271,57 @@ pub(super) fn plan(want: Want, service: &str, observed: &Observed) -> Result<Sca
             }
             count
         }
-        Want::Restore => match &observed.saved {
-            None => observed.desired,
-            Some(value) => {
-                let Some((count, suspended)) = read(value) else {
-                    return Err(Failure::refused(format!("restore the number of tasks of {service}"))
-                        .because(format!(
-                            "its tag {TAG} has the value `{value}`, which this step did not write"
-                        ))
-                        .help("set the number with --scale N, and correct or remove the tag"));
-                };
-                changes.push(Change::Count { from: observed.desired, to: count });
-                match (observed.suspended, suspended) {
+        Want::Restore => match (kept(service, observed)?, &observed.saved) {
+            (Some(saved), Some(value)) => {
+                ours(wish, service, &saved, observed)?;
+                if !as_left(&saved, observed) {
+                    let attempt = format!("restore the number of tasks of {service}");
+                    return Err(moved(attempt, &saved, observed));
+                }
+                changes.push(Change::Count { from: observed.desired, to: saved.count });
+                match (observed.suspended, saved.suspended) {
                     (Some(from), Some(to)) => changes.push(Change::Scaling { from, to }),
                     (None, None) => {}
                     (Some(_), None) => notes.push(Note::Warning(
                         "auto scaling was set up since the number was changed; it is left as it is"
                             .to_owned(),
                     )),
-                    (None, Some(_)) => notes.push(Note::Warning(
-                        "the service is no scalable target any more; register it again".to_owned(),
-                    )),
+                    (None, Some(_)) => notes.push(Note::Warning(GONE.to_owned())),
                 }
                 changes.push(Change::Forget { value: value.clone() });
-                count
+                saved.count
             }
+            _ => observed.desired,
         },
+        Want::Forget => {
+            if let Some(value) = &observed.saved {
+                changes.push(Change::Forget { value: value.clone() });
+                if observed.suspended == Some(ALL) {
+                    notes.push(Note::Warning(format!(
+                        "Application Auto Scaling of {service} is suspended, and stays so: resume it by hand"
+                    )));
+                }
+            }
+            observed.desired
+        }
     };
     changes.retain(|change| !change.in_effect(observed));
     // Nothing but the tag: there is nothing to keep.
-    if matches!(want, Want::Count(_)) && matches!(changes.as_slice(), [Change::Save { .. }]) {
+    if matches!(changes.as_slice(), [Change::Save { over: None, .. }]) {
         changes.clear();
     }
     if observed.in_progress {
         notes.push(Note::Warning("a deployment of the service is in progress".to_owned()));
     }
-    let unchanged = if want == Want::Restore && observed.saved.is_none() {
-        format!("{service} wants {count} tasks, and there is nothing kept to restore")
-    } else {
-        format!("{service} wants {count} tasks")
+    let unchanged = match want {
+        Want::Restore if observed.saved.is_none() => {
+            format!("{service} wants {count} tasks, and there is nothing kept to restore")
+        }
+        _ => format!("{service} wants {count} tasks"),
     };
-    let kept = observed.saved.as_deref().filter(|_| want != Want::Restore).and_then(read);
-    let before = kept.map_or(observed.desired, |(count, _)| count);
     Ok(Scale { changes, count, before, service: service.to_owned(), notes, unchanged })
 }
 
-/// The inverses of what a run did, last first.
-pub(super) fn plan_undo(receipt: &Receipt, service: &str, observed: &Observed) -> Result<Scale, Failure> {
-    let mut changes: Vec<Change> = Vec::new();
-    for (_, change) in receipt.inverses::<Change>()? {
-        // Begun by a run that was killed, and done by the next: once, at the place of the first.
-        changes.retain(|later| *later != change);
-        changes.push(change);
-    }
-    for change in &changes {
-        if let Change::Count { from, to } = change
-            && ![*from, *to].contains(&observed.desired)
-        {
-            return Err(Failure::refused(format!("put the number of tasks of {service} back to {to}"))
-                .because(format!(
-                    "it is {}, which is neither what that run left ({from}) nor what it found ({to})",
-                    observed.desired
-                ))
-                .help("somebody changed it since; set the number you want with --scale N"));
-        }
-    }
-    changes.retain(|change| !change.in_effect(observed));
-    let count = changes.iter().find_map(|change| match change {
-        Change::Count { to, .. } => Some(*to),
-        _ => None,
-    });
-    let count = count.unwrap_or(observed.desired);
-    let unchanged = format!("{service} wants {count} tasks");
-    let before = observed.desired;
-    Ok(Scale { changes, count, before, service: service.to_owned(), notes: Vec::new(), unchanged })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use kit::Code;
-
-    fn observed(desired: i32, suspended: Option<Suspended>, saved: Option<&str>) -> Observed {
-        Observed {
-            desired,
-            running: desired,
-            pending: 0,
-            in_progress: false,
-            suspended,
-            saved: saved.map(str::to_owned),
-        }
-    }
-
-    const NONE: Suspended = Suspended { scale_in: false, scale_out: false, scheduled: false };
-    const IN: Suspended = Suspended { scale_in: true, scale_out: false, scheduled: false };
-
-    proptest::proptest! {
-        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
-
-        #[test]
-        fn a_tag_is_read_as_it_was_written(count in 0..i32::MAX, flags in proptest::option::of(proptest::prelude::any::<[bool; 3]>())) {
-            let suspended = flags.map(|[scale_in, scale_out, scheduled]| Suspended { scale_in, scale_out, scheduled });
-            proptest::prop_assert_eq!(read(&written(count, suspended)), Some((count, suspended)));
-        }
-
-        /// What it says is what is restored: nothing of it is left out, and a number that is none is not made one.
-        #[test]
-        fn a_tag_that_somebody_edited_is_read_or_refused(parts in proptest::collection::vec("(count|in|out|scheduled)=(true|false|-?[0-9]{1,11}|)", 0..5)) {
-            if let Some((count, suspended)) = read(&parts.join(" ")) {
-                proptest::prop_assert!(count >= 0);
-                let flags = parts.iter().any(|part| !part.starts_with("count="));
-                proptest::prop_assert_eq!(suspended.is_some(), flags);
-            }
-        }
-    }
-
-    fn ids(want: Want, seen: &Observed) -> Vec<&'static str> {
-        plan(want, "web", seen).unwrap().changes.iter().map(Change::id).collect()
-    }
-
-    #[test]
-    fn what_is_there_is_kept_before_it_is_changed() {
-        let seen = observed(2, Some(IN), None);
-        let changes = plan(Want::Count(0), "web", &seen).unwrap().changes;
-        assert_eq!(
-            changes,
-            [
-                Change::Save { value: "count=2 in=true out=false scheduled=false".into() },
-                Change::Scaling { from: IN, to: ALL },
-                Change::Count { from: 2, to: 0 },
-            ]
-        );
-        // Killed on the way: the rest, and never what the first half made of it.
-        let kept = Some("count=2 in=true out=false scheduled=false");
-        assert_eq!(ids(Want::Count(0), &observed(2, Some(ALL), kept)), ["set-count"]);
-        assert!(ids(Want::Count(0), &observed(0, Some(ALL), kept)).is_empty());
-        assert_eq!(ids(Want::Count(0), &observed(2, None, None)), ["save", "set-count"]);
-        assert!(ids(Want::Count(2), &observed(2, None, None)).is_empty());
-    }
-
-    #[test]
-    fn it_is_restored_exactly_and_auto_scaling_last() {
-        let seen = observed(0, Some(ALL), Some("count=2 in=true out=false scheduled=false"));
-        let changes = plan(Want::Restore, "web", &seen).unwrap().changes;
-        assert_eq!(changes[0], Change::Count { from: 0, to: 2 });
-        assert_eq!(changes[1], Change::Scaling { from: ALL, to: IN });
-        assert!(matches!(&changes[2], Change::Forget { .. }));
-        assert!(ids(Want::Restore, &observed(2, Some(NONE), None)).is_empty());
-        assert_eq!(ids(Want::Restore, &observed(0, None, Some("count=2"))), ["set-count", "forget"]);
-        let strange = plan(Want::Restore, "web", &observed(0, None, Some("two"))).unwrap_err();
-        assert_eq!(strange.code(), Code::Refused);
-    }
-
-    #[test]
-    fn a_change_is_the_inverse_of_its_inverse() {
-        for change in [
-            Change::Save { value: "count=1".into() },
-            Change::Scaling { from: NONE, to: ALL },
-            Change::Count { from: 2, to: 0 },
-        ] {
-            assert_eq!(change.inverse().inverse(), change);
-            let kept = serde_json::to_value(&change).unwrap();
-            assert_eq!(Change::deserialize(&kept).unwrap(), change);
-        }
-    }
-
-    #[test]
-    fn a_number_or_restore() {
-        assert_eq!(parse_want("0"), Ok(Want::Count(0)));
-        assert_eq!(parse_want("restore"), Ok(Want::Restore));
-        assert!(parse_want("-1").is_err());
-        assert!(parse_want("all").is_err());
-    }
-}
+#[path = "plan_tests.rs"]
+pub(super) mod tests;

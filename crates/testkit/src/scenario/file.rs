@@ -54,6 +54,8 @@ pub(super) struct Entry {
     pub(super) when: BTreeMap<String, States>,
     #[serde(default)]
     pub(super) set: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) keep: BTreeMap<String, String>,
     answer: Option<Value>,
     error: Option<Refusal>,
     /// The AWS page or the recording that the answer follows.

@@ -26,7 +26,8 @@
 //!   states) fit; then `set` takes effect. An `answer` is JSON, or text that is sent as XML.
 //! * A transition takes place before the call that comes after so many calls of that kind, or so much time, in its state.
 //! * `{"$document": NAME, ...}` is the named document with the other keys merged into it (RFC 7396), `{"$request": POINTER}` the
-//!   part of the request's content, null where there is none.
+//!   part of the request's content, null where there is none. An entry's `keep` (name to pointer) keeps such a part under a name,
+//!   and `{"$kept": NAME}` is it in a later answer.
 //! * With `account`, `sts:GetCallerIdentity` is answered for that account.
 //! * What no entry answers goes to the next service or the emulator; without one the front answers 400 and lists the call as
 //!   unmatched. Entries that never answered are told by [`Scenario::unused`]: a test asserts that both are empty.
@@ -66,6 +67,8 @@ struct Live {
     /// How many calls each entry's matcher fitted.
     matched: Vec<u64>,
     used: Vec<bool>,
+    /// What was kept of requests, by its name.
+    kept: BTreeMap<String, Value>,
 }
 
 struct State {
@@ -103,6 +106,7 @@ impl Scenario {
             resources: file.resources.iter().map(|(name, state)| (name.clone(), State::new(state))).collect(),
             matched: vec![0; file.answers.len()],
             used: vec![false; file.answers.len()],
+            kept: BTreeMap::new(),
         };
         Ok(Self { shared: Arc::new(Shared { file, live: Mutex::new(live) }) })
     }
@@ -165,9 +169,13 @@ impl Scenario {
         for (resource, state) in &entry.set {
             live.resources.insert(resource.clone(), State::new(state));
         }
+        let content = request.content();
+        for (name, pointer) in &entry.keep {
+            live.kept.insert(name.clone(), content.pointer(pointer).cloned().unwrap_or(Value::Null));
+        }
         Some(match entry.says()? {
             Says::Answer(Value::String(xml)) => Answer::xml(xml.clone()),
-            Says::Answer(value) => Answer::json(&file.rendered(value, &request.content())),
+            Says::Answer(value) => Answer::json(&file.rendered(value, &content, &live.kept)),
             Says::Error(Refusal { code, message, status }) => {
                 let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST);
                 request.error(status, code, message)
@@ -234,23 +242,26 @@ impl File {
     }
 
     /// The value with its references replaced.
-    fn rendered(&self, value: &Value, request: &Value) -> Value {
+    fn rendered(&self, value: &Value, request: &Value, kept: &BTreeMap<String, Value>) -> Value {
         match value {
             Value::Object(map) => {
                 if let Some(Value::String(pointer)) = map.get("$request") {
                     return request.pointer(pointer).cloned().unwrap_or(Value::Null);
                 }
+                if let Some(Value::String(name)) = map.get("$kept") {
+                    return kept.get(name).cloned().unwrap_or(Value::Null);
+                }
                 let own: Map<String, Value> = map
                     .iter()
                     .filter(|(key, _)| *key != "$document")
-                    .map(|(key, value)| (key.clone(), self.rendered(value, request)))
+                    .map(|(key, value)| (key.clone(), self.rendered(value, request, kept)))
                     .collect();
                 let Some(Value::String(name)) = map.get("$document") else { return Value::Object(own) };
-                let mut document = self.rendered(&self.documents[name.as_str()], request);
+                let mut document = self.rendered(&self.documents[name.as_str()], request, kept);
                 merge(&mut document, own);
                 document
             }
-            Value::Array(items) => items.iter().map(|item| self.rendered(item, request)).collect(),
+            Value::Array(items) => items.iter().map(|item| self.rendered(item, request, kept)).collect(),
             other => other.clone(),
         }
     }

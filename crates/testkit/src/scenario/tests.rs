@@ -129,3 +129,17 @@ fn a_name_that_leads_nowhere_is_refused() {
         assert!(error.contains(message), "{to}: {error}");
     }
 }
+
+#[tokio::test]
+async fn what_a_call_said_is_kept_for_a_later_answer() {
+    let scenario = Scenario::parse(
+        r#"{ "title": "a tag is read as it was written", "answers": [
+            { "call": "ecs:TagResource", "keep": { "tag": "/tags/0" }, "answer": {}, "source": "test" },
+            { "call": "ecs:ListTagsForResource", "answer": { "tags": [{ "$kept": "tag" }] }, "source": "test" }
+        ] }"#,
+    );
+    let world = World::start(&scenario.unwrap()).await;
+    let tags = json!({"tags": [{"key": "a", "value": "b"}]});
+    world.call("TagResource", tags.clone()).await;
+    assert_eq!(world.call("ListTagsForResource", json!({})).await.1, tags);
+}
