@@ -158,7 +158,7 @@ pub(crate) fn plan(request: &Request, observed: &Observed) -> Result<Deploy, Fai
     };
     let (call, previous) = if primary.task_definition != *target {
         if going_on {
-            return Err(in_progress(name, observed, primary));
+            return Err(in_progress(format!("deploy to {name}"), observed, primary));
         }
         (Call::Update, primary.task_definition.clone())
     } else if primary.rollout.as_deref() == Some("FAILED") {
@@ -231,7 +231,8 @@ pub(crate) fn going_on(observed: &Observed, primary: &Deployment) -> bool {
     primary.rollout.as_deref() == Some("IN_PROGRESS") || carried
 }
 
-fn in_progress(name: &ServiceRef, observed: &Observed, primary: &Deployment) -> Failure {
+/// Refuses the attempt: a deployment goes on that is somebody else's.
+pub(crate) fn in_progress(attempt: String, observed: &Observed, primary: &Deployment) -> Failure {
     let status = observed.rollout.as_ref().map_or(String::new(), |rollout| format!(" ({})", rollout.status));
     let brings = observed.rollout_brings.as_ref().unwrap_or(&primary.task_definition);
     let what = if *brings == primary.task_definition {
@@ -244,7 +245,7 @@ fn in_progress(name: &ServiceRef, observed: &Observed, primary: &Deployment) -> 
             short(&primary.task_definition)
         )
     };
-    Failure::refused(format!("deploy to {name}"))
+    Failure::refused(attempt)
         .because(what)
         .help("wait for it to end, or ask whoever began it; then run this again")
 }

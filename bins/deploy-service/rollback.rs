@@ -4,7 +4,7 @@ use ecs::short;
 use kit::{Failure, Note};
 
 use crate::observe::Observed;
-use crate::plan::{Call, Deploy, Request, going_on, others, primary};
+use crate::plan::{Call, Deploy, Request, going_on, in_progress, others, primary};
 use crate::rollout::{Newer, Past, Rollout};
 use crate::service::Deployment;
 use crate::settings::{check_kind, check_room};
@@ -35,6 +35,7 @@ pub(crate) fn roll_back(
     if let Some(rollout) = carried {
         return Ok(Way::Plan(Box::new(end(request, observed, primary, rollout))));
     }
+    let attempt = || format!("roll {name} back from {}", short(left));
     if primary.task_definition != *left {
         if going_on(observed, primary) {
             // What an earlier run of the same roll-back began, and was killed while it followed.
@@ -45,13 +46,7 @@ pub(crate) fn roll_back(
                 let plan = whole(observed, request, call, left, &primary.task_definition);
                 return Ok(Way::Plan(Box::new(plan)));
             }
-            return Err(Failure::refused(format!("roll {name} back from {}", short(left)))
-                .because(format!(
-                    "deployment {} to {} is in progress, which is not that revision's",
-                    primary.id,
-                    short(&primary.task_definition)
-                ))
-                .help("wait for it to end, or ask whoever began it"));
+            return Err(in_progress(attempt(), observed, primary));
         }
         let plan = whole(
             observed,
@@ -62,11 +57,15 @@ pub(crate) fn roll_back(
         );
         return Ok(Way::Plan(Box::new(plan)));
     }
+    // It serves, and somebody else's deployment goes on: ECS may be rolling that back to this very revision.
+    if observed.rollout.as_ref().is_some_and(Rollout::goes_on) {
+        return Err(in_progress(attempt(), observed, primary));
+    }
     let past = match history {
         Newer::There(past) => past,
         Newer::NotThere => Vec::new(),
         Newer::Unavailable(why) => {
-            return Err(Failure::refused(format!("roll {name} back from {}", short(left)))
+            return Err(Failure::refused(attempt())
                 .because(format!("{why}, so the last revision that was deployed successfully is not known"))
                 .help(
                     "allow ecs:ListServiceDeployments, ecs:DescribeServiceDeployments and ecs:DescribeServiceRevisions, or \
@@ -76,7 +75,7 @@ pub(crate) fn roll_back(
     };
     match last_good(&past, left) {
         Some(good) => Ok(Way::To(good.to_owned())),
-        None => Err(Failure::refused(format!("roll {name} back from {}", short(left)))
+        None => Err(Failure::refused(attempt())
             .because(if past.is_empty() {
                 "ECS remembers no deployment of the service (it keeps them for 90 days)".to_owned()
             } else {
@@ -283,6 +282,30 @@ mod tests {
         );
         let theirs = observed(vec![deployment("ecs-svc/9", "PRIMARY", 9, "IN_PROGRESS")]);
         assert_eq!(roll_back(&request(8), &theirs, history()).unwrap_err().code(), Code::Refused);
+    }
+
+    /// 8 serves, and ECS rolls somebody's 9 back to it: nothing that leaves 8 has a place in the middle of that.
+    #[test]
+    fn somebody_elses_roll_back_in_progress_is_not_deployed_over() {
+        let history = || {
+            Newer::There(vec![past(9, "ROLLBACK_IN_PROGRESS"), past(8, "SUCCESSFUL"), past(7, "SUCCESSFUL")])
+        };
+        for (status, primary) in [
+            ("ROLLBACK_IN_PROGRESS", deployment("ecs-svc/3", "PRIMARY", 8, "IN_PROGRESS")),
+            ("ROLLBACK_REQUESTED", deployment("ecs-svc/1", "PRIMARY", 8, "COMPLETED")),
+            ("IN_PROGRESS", deployment("ecs-svc/1", "PRIMARY", 8, "COMPLETED")),
+        ] {
+            let mut seen = observed(vec![primary, deployment("ecs-svc/2", "ACTIVE", 9, "FAILED")]);
+            seen.rollout = Some(Rollout { arn: "sd".into(), status: status.into(), ..Rollout::default() });
+            seen.rollout_brings = Some(arn(9));
+            let refused = roll_back(&request(8), &seen, history()).unwrap_err();
+            assert_eq!(refused.code(), Code::Refused);
+            let why = refused.chain().join(": ");
+            assert!(
+                why.contains("a deployment to rally-prod:9 is in progress") && why.contains(status),
+                "{why}"
+            );
+        }
     }
 
     #[test]
