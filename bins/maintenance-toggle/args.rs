@@ -139,6 +139,13 @@ pub(crate) struct Request {
     pub(crate) holder: String,
 }
 
+impl Request {
+    /// The same with another verb: an undo of `on` is judged as `off` is, and the other way round.
+    pub(crate) fn acting(&self, action: Act) -> Self {
+        Self { args: Args { action, ..self.args.clone() }, ..self.clone() }
+    }
+}
+
 impl Args {
     /// What can't work is found here, before any call.
     pub(crate) fn check(self, env: &Env) -> Result<Request, Failure> {

@@ -117,11 +117,11 @@ async fn run(args: Args, cx: Cx) -> Result<Outcome, Failure> {
     let world = World::connect(&cx, &request).await?;
     let balancers = aws_sdk_elasticloadbalancingv2::Client::new(&world.aws.config);
     if let Some(receipt) = cx.undo().filter(|receipt| listener::is_of(receipt)) {
-        return listener::take_back(&cx, &balancers, receipt).await;
+        return listener::take_back(&cx, &request, &balancers, receipt).await;
     }
     if let Some(receipt) = cx.undo() {
         let found = undo::of(receipt)?;
-        return take_back(&cx, &world, found).await;
+        return take_back(&cx, &world, &request, found).await;
     }
     if let Some(place) = &request.args.listener {
         return listener::run(&cx, &request, &balancers, place).await;
@@ -243,6 +243,7 @@ fn status(cx: &Cx, request: &Request, seen: &Seen) -> Result<Outcome, Failure> {
 async fn take_back(
     cx: &Cx,
     world: &World,
+    request: &Request,
     found: Option<(kit::ActionRecord, Inverse)>,
 ) -> Result<Outcome, Failure> {
     let Some((action, inverse)) = found else {
@@ -256,6 +257,17 @@ async fn take_back(
         there.extend(observe::marker(cx, world, &zone, &inverse.name).await?);
         return Err(undo::refuse(&inverse, &shown(&there)));
     }
+    // What `off`, or `on`, would look at.
+    let request = &request.acting(inverse.act());
+    if left && inverse.leads_elsewhere() && !request.args.no_fetch {
+        let to: Vec<_> = inverse.leading().cloned().collect();
+        is_served(cx, request, &to).await.map_err(|failure| match inverse.act() {
+            Act::Off => {
+                failure.help("--live-from goes with --action off, which ends the maintenance as --undo does")
+            }
+            _ => failure,
+        })?;
+    }
     let back = undo::Back {
         inverse: left.then(|| inverse.clone()),
         unchanged: format!("the record of {} is what it was before that run", inverse.name),
@@ -264,17 +276,35 @@ async fn take_back(
         return Ok(outcome);
     }
     if made {
+        // Perhaps by an undo that was killed before it was seen.
         cx.mark_undone(&action)?;
+        seen_back(cx, world, request, &zone, &inverse).await?;
         return Ok(Outcome::unchanged(back.unchanged));
     }
     let call = apply::switch(cx, world, &zone, &inverse.name, &inverse.batch);
     if let Some(change) = cx.act_undo(SWITCH, &action, call).await? {
         in_sync(cx, world, &change).await?;
     }
-    if !apply::is_made(cx, world, &zone, &inverse.name, &inverse.batch).await? {
+    seen_back(cx, world, request, &zone, &inverse).await?;
+    Ok(Outcome::changed(format!("{} leads to what it led to before that run", inverse.name)))
+}
+
+/// A fresh look at the zone, then at what the world gets, if that run had led the name elsewhere.
+async fn seen_back(
+    cx: &Cx,
+    world: &World,
+    request: &Request,
+    zone: &Zone,
+    inverse: &Inverse,
+) -> Result<(), Failure> {
+    if !apply::is_made(cx, world, zone, &inverse.name, &inverse.batch).await? {
         return Err(Failure::unverified(format!("put the record of {} back", inverse.name))
             .because("it is not what it was before")
             .help("see --action status"));
     }
-    Ok(Outcome::changed(format!("{} leads to what it led to before that run", inverse.name)))
+    if !inverse.leads_elsewhere() {
+        return Ok(());
+    }
+    let sets: Vec<_> = inverse.leading().cloned().collect();
+    Check { cx, world, request, zone, sets: &sets }.all().await
 }

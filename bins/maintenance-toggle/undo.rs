@@ -3,6 +3,7 @@
 use kit::{Action, ActionRecord, Failure, Plan, Receipt};
 use serde::{Deserialize, Serialize};
 
+use crate::args::Act;
 use crate::plan::{Batch, SWITCH, Zone};
 use crate::record_set::RecordSet;
 
@@ -13,6 +14,23 @@ pub(crate) struct Inverse {
     pub(crate) name: String,
     /// What takes the change back.
     pub(crate) batch: Batch,
+}
+
+impl Inverse {
+    /// Where the name leads then.
+    pub(crate) fn leading(&self) -> impl Iterator<Item = &RecordSet> {
+        self.batch.create.iter().filter(|set| set.leads())
+    }
+
+    /// Whether the name leads anywhere else then. The saved state alone may have been changed.
+    pub(crate) fn leads_elsewhere(&self) -> bool {
+        self.leading().next().is_some()
+    }
+
+    /// What it comes to: the saved state is there exactly while the page is on.
+    pub(crate) fn act(&self) -> Act {
+        if self.batch.create.iter().any(|set| !set.leads()) { Act::On } else { Act::Off }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

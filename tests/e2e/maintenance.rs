@@ -254,9 +254,14 @@ async fn undo_puts_back_what_was_there_before_that_run() {
     stage.on(&["--receipt", &receipt("on.json")]).await.expect(0);
     let on = stage.records().await;
     stage.off(&["--receipt", &receipt("off.json")]).await.expect(0);
-    stage.off(&["--undo", &receipt("off.json")]).await.expect(0);
+    // Seen by whoever asks, as after `on` and `off`.
+    let seen = [
+        "the zone's name servers answer as they should (1 of 1)",
+        "the resolvers answer as they should (1 of 1)",
+    ];
+    stage.off(&["--undo", &receipt("off.json")]).await.expect(0).says(&seen);
     assert_eq!(stage.records().await, on);
-    stage.on(&["--undo", &receipt("on.json")]).await.expect(0);
+    stage.on(&["--undo", &receipt("on.json")]).await.expect(0).says(&seen);
     assert_eq!(stage.records().await, before);
     stage.world.front.forget();
     let again = stage.on(&["--undo", &receipt("on.json")]).await.expect(0);

@@ -1,13 +1,16 @@
 //! Takes a run back, last call first, where what it left is still there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_elasticloadbalancingv2::Client;
-use kit::{Action, ActionRecord, Cx, Failure, Go, Outcome, Plan, Receipt};
+use kit::{Action, ActionRecord, Cx, Failure, Go, Outcome, Plan, Poll, Receipt};
 use serde::Serialize;
 
 use super::plan::{Change, Priorities, Rule};
+use super::saved::Saved;
 use super::{Inverse, apply, observe};
+use crate::args::{Act, Request};
+use crate::check::answers_at;
 
 /// What is to be done about one record.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +28,28 @@ struct Back {
     name: String,
     #[serde(skip)]
     steps: Vec<(ActionRecord, Inverse, Way)>,
+}
+
+impl Back {
+    /// The ARNs of the rules that the receipt's runs, or taking them back, changed.
+    fn touched(&self, made: Option<&(String, String)>) -> BTreeSet<String> {
+        let mut arns = BTreeSet::new();
+        for (_, inverse, way) in &self.steps {
+            match (&inverse.change, way) {
+                (Change::Move { from, .. }, _) => arns.extend(from.keys().cloned()),
+                (Change::Delete { arn, .. }, _) | (Change::Create { .. }, Way::Delete(arn)) => {
+                    arns.insert(arn.clone());
+                }
+                (Change::Create { .. }, _) => {}
+            }
+        }
+        if let Some((old, new)) = made
+            && arns.remove(old)
+        {
+            arns.insert(new.clone());
+        }
+        arns
+    }
 }
 
 impl Plan for Back {
@@ -48,7 +73,12 @@ impl Plan for Back {
     }
 }
 
-pub(crate) async fn take_back(cx: &Cx, client: &Client, receipt: &Receipt) -> Result<Outcome, Failure> {
+pub(crate) async fn take_back(
+    cx: &Cx,
+    request: &Request,
+    client: &Client,
+    receipt: &Receipt,
+) -> Result<Outcome, Failure> {
     let records = receipt.inverses::<Inverse>()?;
     let Some((_, first)) = records.first() else {
         return Ok(Outcome::unchanged("nothing to take back: that run changed nothing"));
@@ -85,8 +115,41 @@ pub(crate) async fn take_back(cx: &Cx, client: &Client, receipt: &Receipt) -> Re
         }
         changed |= !matches!(way, Way::Settled);
     }
+    // A rule that is made again has another ARN.
+    if let Some((old, new)) = &made
+        && let Some(rule) = rules.iter_mut().find(|rule| rule.arn == *old)
+    {
+        rule.arn.clone_from(new);
+    }
+    let touched = back.touched(made.as_ref());
+    let mut now = Vec::new();
+    cx.read_back(async || {
+        now = observe::rules(cx, client, &listener).await?;
+        Ok(unlike(&touched, &rules, &now).map_or(Poll::Ready(()), Poll::Pending))
+    })
+    .await?;
+    if let Some(place) = request.args.listener.as_ref().filter(|_| !request.args.no_fetch) {
+        let on = now.iter().any(|rule| Saved::is_for(&rule.tags, &back.name));
+        let request = request.acting(if on { Act::On } else { Act::Off });
+        let dns = observe::listener(cx, client, place).await?.dns;
+        answers_at(cx, &request, &BTreeSet::new(), std::slice::from_ref(&dns)).await?;
+    }
     let headline = back.unchanged();
     Ok(if changed { Outcome::changed(headline) } else { Outcome::unchanged(headline) })
+}
+
+/// What of the rules is not as it is to be; those that no run of the receipt touched may be as they like.
+fn unlike(touched: &BTreeSet<String>, wanted: &[Rule], now: &[Rule]) -> Option<String> {
+    let priority = |rules: &[Rule], arn: &str| {
+        rules
+            .iter()
+            .find(|rule| rule.arn == arn)
+            .map_or_else(|| "not there".to_owned(), |rule| format!("at {}", rule.priority))
+    };
+    touched.iter().find_map(|arn| {
+        let (wanted, now) = (priority(wanted, arn), priority(now, arn));
+        (wanted != now).then(|| format!("the rule {arn} is {now} and not {wanted}"))
+    })
 }
 
 fn renamed(priorities: &Priorities, old: &str, new: &str) -> Priorities {

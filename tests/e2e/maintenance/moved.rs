@@ -40,14 +40,13 @@ async fn nobody_is_led_back_to_where_the_service_is_not() {
     let stage = Stage::empty().await;
     stage.create(&stage.cname("gone.test.", 300)).await;
     let before = stage.records().await;
-    stage.on(&[]).await.expect(0);
+    let on = stage.world.path("on.json").to_str().unwrap().to_owned();
+    stage.on(&["--receipt", &on]).await.expect(0);
     let closed = stage.records().await;
     stage.world.front.forget();
-    stage.off(&[]).await.expect(3).says(&[
-        "the service is not served there",
-        "has no address",
-        "--live-from",
-    ]);
+    for ran in [stage.off(&[]).await, stage.on(&["--undo", &on]).await] {
+        ran.expect(3).says(&["the service is not served there", "has no address", "--live-from"]);
+    }
     assert_eq!(stage.world.writes(), [""; 0]);
     assert_eq!(stage.records().await, closed);
 
