@@ -13,6 +13,9 @@ use crate::record_set::{RecordSet, same};
 
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
+/// Before each look after a call without an answer. AWS may still be at work on it, or show it late: a single look at once would take
+/// a change that comes a moment later for none, and the receipt would say that nothing was changed.
+pub(crate) const LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(2)];
 
 /// What Route 53 calls the change; none where its answer was lost and the change was found made.
 pub(crate) type ChangeId = Option<String>;
@@ -31,6 +34,16 @@ pub(crate) async fn switch(
     let attempt = format!("change the record of {name} in the zone {}", zone.name);
     let built = build(batch).map_err(|error| Failure::failed(&attempt).because(error).untouched(true))?;
     let mut tries = 0;
+    // Whether one of the tries may have taken effect all the same.
+    let mut doubt = false;
+    let left = |failure: Failure, doubt: bool| {
+        let failure = failure.untouched(!doubt);
+        if doubt {
+            failure.state(format!("whether the record of {name} was changed is not known"))
+        } else {
+            failure
+        }
+    };
     loop {
         tries += 1;
         let call = world.route53.change_resource_record_sets().hosted_zone_id(&zone.id);
@@ -45,26 +58,24 @@ pub(crate) async fn switch(
         let code = error.as_service_error().and_then(|error| error.code()).map(str::to_owned);
         let arn = format!("arn:aws:route53:::hostedzone/{}", zone.id);
         let failed = failure(&attempt, "route53:ChangeResourceRecordSets", &arn, error);
-        if code.as_deref() == Some("InvalidChangeBatch") {
-            // Either somebody was faster, or it was this very change, whose answer was lost.
-            if tries > 1 && is_made(cx, world, zone, name, batch).await? {
+        doubt |= !failed.is_untouched();
+        for pause in LOOKS.into_iter().filter(|_| doubt) {
+            cx.or_cancelled(cx.pause(pause)).await.map_err(|cancelled| left(cancelled, doubt))?;
+            if is_made(cx, world, zone, name, batch).await.map_err(|failed| left(failed, doubt))? {
                 return Ok(None);
             }
-            return Err(Failure::waiting(attempt)
+        }
+        if code.as_deref() == Some("InvalidChangeBatch") {
+            // Somebody was faster: it is not this very change, whose answer was lost.
+            let failed = Failure::waiting(attempt)
                 .because(failed.chain().join(": "))
-                .help("somebody has changed it meanwhile: run the same command again, which looks anew")
-                .untouched(true));
+                .help("somebody has changed it meanwhile: run the same command again, which looks anew");
+            return Err(left(failed, doubt));
         }
-        if !failed.is_transient() {
-            return Err(failed);
+        if !failed.is_transient() || tries == TRIES {
+            return Err(left(failed, doubt));
         }
-        if is_made(cx, world, zone, name, batch).await? {
-            return Ok(None);
-        }
-        if tries == TRIES {
-            return Err(failed.untouched(true));
-        }
-        cx.or_cancelled(cx.pause(PAUSE)).await.map_err(|cancelled| cancelled.untouched(true))?;
+        cx.or_cancelled(cx.pause(PAUSE)).await.map_err(|cancelled| left(cancelled, doubt))?;
     }
 }
 

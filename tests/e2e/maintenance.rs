@@ -246,6 +246,37 @@ async fn a_lost_answer_is_looked_up_and_throttling_waited_out() {
     stage.on(&[]).await.expect(1).says(&["allow `route53:ChangeResourceRecordSets`", "nothing was changed"]);
 }
 
+/// Neither takes what comes a moment later for nothing, nor says that nothing was changed where that is not known.
+#[tokio::test]
+async fn a_change_without_an_answer_that_is_seen_late_is_not_taken_for_none() {
+    let stage = Stage::start().await;
+    let before = stage.records().await;
+    let receipt = stage.world.path("on.json").to_str().unwrap().to_owned();
+    let lost = || Fault::error(CHANGE, 500, "InternalError", "").after_effect();
+    stage.world.front.set_faults([lost(), Fault::lag(CHANGE, 0)]);
+    stage.on(&[]).await.expect(0);
+    assert_eq!(stage.world.writes(), [CHANGE]);
+    stage.world.front.set_faults([]);
+    stage.off(&[]).await.expect(0);
+
+    // Not seen in any look, and then the second try is refused.
+    let denied = Fault::access_denied(&*format!("{CHANGE}#2"));
+    let late = Fault::lag(&*format!("{CHANGE}#1"), 60_000);
+    stage.world.front.forget();
+    stage.world.front.set_faults([
+        Fault::error(&*format!("{CHANGE}#1"), 500, "InternalError", "").after_effect(),
+        late,
+        denied,
+    ]);
+    let ran = stage.on(&["--receipt", &receipt]).await.expect(4);
+    assert!(!ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
+    ran.says(&["whether the record of", "is not known"]);
+    stage.world.front.set_faults([]);
+    assert_ne!(stage.records().await, before);
+    stage.on(&["--undo", &receipt]).await.expect(0);
+    assert_eq!(stage.records().await, before);
+}
+
 #[tokio::test]
 async fn undo_puts_back_what_was_there_before_that_run() {
     let stage = Stage::start().await;

@@ -15,6 +15,7 @@ use kit::{Cx, Failure};
 use super::observe::rules;
 use super::plan::{Page, Priorities};
 use super::saved::Saved;
+use crate::apply::LOOKS;
 
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
@@ -46,6 +47,16 @@ pub(crate) async fn create(
     let tags = saved.tags().into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
     let tags: Vec<Tag> = tags.collect();
     let mut tries = 0;
+    // Whether one of the tries may have taken effect all the same.
+    let mut doubt = false;
+    let left = |failure: Failure, doubt: bool| {
+        let failure = failure.untouched(!doubt);
+        if doubt {
+            failure.state(format!("whether the rule for {} was added is not known", saved.name))
+        } else {
+            failure
+        }
+    };
     loop {
         tries += 1;
         let sent = client
@@ -72,23 +83,21 @@ pub(crate) async fn create(
         };
         let taken = error.as_service_error().is_some_and(CreateRuleError::is_priority_in_use_exception);
         let failed = failure(&attempt, "elasticloadbalancing:CreateRule", listener, error);
-        let there = || async {
-            let all = rules(cx, client, listener).await?;
-            let ours = all.into_iter().find(|rule| rule.tags == saved.tags());
-            Ok::<_, Failure>(ours.map(|rule| rule.arn))
-        };
-        if (taken || failed.is_transient())
-            && let Some(arn) = there().await?
-        {
-            return Ok(arn);
+        doubt |= !failed.is_untouched();
+        for pause in LOOKS.into_iter().filter(|_| doubt) {
+            cx.or_cancelled(cx.pause(pause)).await.map_err(|cancelled| left(cancelled, doubt))?;
+            let all = rules(cx, client, listener).await.map_err(|failed| left(failed, doubt))?;
+            if let Some(ours) = all.into_iter().find(|rule| rule.tags == saved.tags()) {
+                return Ok(ours.arn);
+            }
         }
         if taken {
-            return Err(in_between(&attempt, &failed));
+            return Err(left(in_between(&attempt, &failed), doubt));
         }
         if !failed.is_transient() || tries == TRIES {
-            return Err(failed.untouched(true));
+            return Err(left(failed, doubt));
         }
-        cx.or_cancelled(cx.pause(PAUSE)).await.map_err(|cancelled| cancelled.untouched(true))?;
+        cx.or_cancelled(cx.pause(PAUSE)).await.map_err(|cancelled| left(cancelled, doubt))?;
     }
 }
 

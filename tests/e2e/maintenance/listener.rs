@@ -223,6 +223,29 @@ async fn rules_that_are_read_as_they_were_are_read_again() {
 }
 
 #[tokio::test]
+async fn a_rule_without_an_answer_that_is_seen_late_is_not_taken_for_none() {
+    let balancer = Balancer::with(&[(1, "")]).await;
+    let before = balancer.rules().await;
+    let first = || format!("{CREATE}#1");
+    let faults = |lag| {
+        let lost = Fault::error(&*first(), 500, "InternalFailure", "").after_effect();
+        [lost, Fault::lag(&*first(), lag), Fault::access_denied(&*format!("{CREATE}#2"))]
+    };
+    balancer.world.front.set_faults(faults(0));
+    balancer.on(&[]).await.expect(0);
+    balancer.world.front.set_faults([]);
+    balancer.off(&[]).await.expect(0);
+    balancer.world.front.forget();
+    balancer.world.front.set_faults(faults(60_000));
+    let ran = balancer.on(&["--receipt", "on.json"]).await.expect(4);
+    assert!(!ran.stderr.contains("nothing was changed"), "{}", ran.stderr);
+    ran.says(&["whether the rule for", "is not known"]);
+    balancer.world.front.set_faults([]);
+    run(balancer.world.command(&["maintenance-toggle", "--undo", "on.json"])).await.expect(0);
+    assert_eq!(balancer.rules().await, before);
+}
+
+#[tokio::test]
 async fn a_run_of_a_listener_is_taken_back() {
     let balancer = Balancer::with(&[(1, ""), (2, "")]).await;
     let before = balancer.rules().await;
