@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::args::Request;
 use crate::check;
+use crate::edit::servers;
 use crate::lock::{Found, Lock};
 use crate::observe::{complaint, sum, test, workers};
 use crate::plan::{LOCK, Switch, Target, Work, held};
@@ -60,7 +61,9 @@ impl<'a> Switching<'a> {
         }
         match self.forward().await {
             Ok(()) => {
-                self.unlock_all().await;
+                if self.finish_all().await {
+                    self.unlock_all().await;
+                }
                 Ok(())
             }
             Err(failure) => Err(self.back(failure).await),
@@ -95,6 +98,7 @@ impl<'a> Switching<'a> {
             before: sum(&target.before),
             after: sum(&target.after),
             expires: 0,
+            done: false,
         };
         let script = self
             .script(Kind::Lock, target)
@@ -126,6 +130,27 @@ impl<'a> Switching<'a> {
         Script::new(kind).with("FILE", &target.proxy.path).with("RUN", &self.cx.run_id())
     }
 
+    /// Writes into all locks that the run has ended well, before the first of them goes; says whether all have it. One lock that
+    /// outlived the run would else be taken for that of an unfinished one, and its file alone be put back when a later run fails.
+    /// Where one could not be written, all stay: the others tell of it.
+    async fn finish_all(&self) -> bool {
+        let working: Vec<_> = self.working().map(|(target, _)| target).collect();
+        let answers = working.iter().map(|target| self.of_lock(Kind::Finish, target));
+        let mut all = true;
+        for (target, answer) in working.iter().zip(join_all(answers).await) {
+            if let Err(why) = answer {
+                self.still_there(target, &why);
+                all = false;
+            }
+        }
+        if !all {
+            self.cx
+                .report()
+                .warn("so the locks are left on all proxies: the same command again takes them away");
+        }
+        all
+    }
+
     /// Whether all of them are gone; the warning says which are not.
     async fn unlock_all(&self) -> bool {
         let locked = self.working().filter(|(_, reached)| reached.locked.get());
@@ -142,17 +167,24 @@ impl<'a> Switching<'a> {
     }
 
     async fn unlock(&self, target: &Target) -> bool {
-        let script = self.script(Kind::Unlock, target);
-        let why = match self.request.reach.run(self.cx, &target.proxy, &script).await {
-            Ok(answer) if answer.outcome() == "done" => return true,
-            Ok(answer) => answer.why(),
-            Err(failure) => failure.chain().join(": "),
-        };
+        let answer = self.of_lock(Kind::Unlock, target).await;
+        answer.inspect_err(|why| self.still_there(target, why)).is_ok()
+    }
+
+    /// What is done to a lock that is this run's; or why it is not.
+    async fn of_lock(&self, kind: Kind, target: &Target) -> Result<(), String> {
+        match self.request.reach.run(self.cx, &target.proxy, &self.script(kind, target)).await {
+            Ok(answer) if answer.outcome() == "done" => Ok(()),
+            Ok(answer) => Err(answer.why()),
+            Err(failure) => Err(failure.chain().join(": ")),
+        }
+    }
+
+    fn still_there(&self, target: &Target, why: &str) {
         self.cx.report().warn(&format!(
             "the lock beside {} is still there ({why}): this release may go on in its place, others once it is over",
             target.proxy
         ));
-        false
     }
 
     async fn forward(&self) -> Result<(), Failure> {
@@ -334,6 +366,12 @@ impl<'a> Switching<'a> {
         }
         if left.is_empty() {
             self.give_up_locks().await;
+        }
+        if !todo.is_empty() {
+            for target in self.switch.targets.iter().filter(|target| !target.reloads()) {
+                let leads = servers(&target.after, &self.request.swaps).join(", ");
+                states.push(format!("{}: nothing was done there: {leads}", target.proxy));
+            }
         }
         let code = match (left.is_empty(), reloaded) {
             (false, _) => Code::Partial,

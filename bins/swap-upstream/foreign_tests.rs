@@ -84,7 +84,7 @@ proptest! {
     fn a_lock_is_read_as_it_was_written(
         release in "[A-Za-z0-9 ._:/+-]{1,30}", run in "[0-9a-f-]{1,36}", before in "[0-9a-f]{64}", after in "[0-9a-f]{64}", expires in any::<i64>(),
     ) {
-        let lock = Lock { release, run, before, after, expires };
+        let lock = Lock { release, run, before, after, expires, done: false };
         let text = format!("{}expires: {expires}\n", lock.lines());
         prop_assert_eq!(Lock::read(&text), Some(lock.clone()));
         // Lines of tomorrow change nothing.
@@ -95,7 +95,7 @@ proptest! {
     /// Whoever holds it: a part of it, or one with a line twice, is nobody's, and is over for nobody.
     #[test]
     fn a_lock_that_is_cut_off_is_not_over(expires in 1_000_000_000..9_999_999_999_i64, at in any::<proptest::sample::Index>(), twice in 1..6_usize) {
-        let lock = Lock { release: "v37".into(), run: "r".into(), before: "b".into(), after: "a".into(), expires };
+        let lock = Lock { release: "v37".into(), run: "r".into(), before: "b".into(), after: "a".into(), expires, done: false };
         let text = format!("{}expires: {expires}\n", lock.lines());
         let part = &text[..at.index(text.len())];
         let line = text.lines().nth(twice).map(|line| format!("{line}\n")).unwrap_or_default();

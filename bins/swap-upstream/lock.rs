@@ -14,6 +14,8 @@ pub(crate) struct Lock {
     pub(crate) after: String,
     /// Seconds since 1970, by the proxy's own clock.
     pub(crate) expires: i64,
+    /// Whether that run has ended well, on all proxies: what it edited is not put back any more.
+    pub(crate) done: bool,
 }
 
 /// What was found in the place of the lock.
@@ -30,7 +32,7 @@ pub(crate) struct Found {
 const FIRST: &str = "cutover-lock/1";
 
 impl Lock {
-    /// All but its last line, which the proxy adds.
+    /// All but its last line, which the proxy adds, as it does the line `done: yes` at the end.
     pub(crate) fn lines(&self) -> String {
         let Self { release, run, before, after, .. } = self;
         format!("{FIRST}\nrelease: {release}\nrun: {run}\nbefore: {before}\nafter: {after}\n")
@@ -55,6 +57,7 @@ impl Lock {
             before: field("before")?,
             after: field("after")?,
             expires: field("expires")?.parse().ok()?,
+            done: fields.get("done").is_some_and(|done| *done == "yes"),
         })
     }
 }
@@ -77,13 +80,22 @@ mod tests {
     use super::*;
 
     fn lock() -> Lock {
-        Lock { release: "v37".into(), run: "r".into(), before: "b".into(), after: "a".into(), expires: 100 }
+        Lock {
+            release: "v37".into(),
+            run: "r".into(),
+            before: "b".into(),
+            after: "a".into(),
+            expires: 100,
+            done: false,
+        }
     }
 
     #[test]
     fn a_lock_is_read_as_it_was_written() {
         let text = format!("{}expires: 100\n", lock().lines());
         assert_eq!(Lock::read(&text), Some(lock()));
+        let done = text.replacen("release", "done: yes\nrelease", 1);
+        assert_eq!(Lock::read(&done), Some(Lock { done: true, ..lock() }));
         assert_eq!(Lock::read(&lock().lines()), None);
         assert_eq!(Lock::read("something else\n"), None);
     }

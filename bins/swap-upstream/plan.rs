@@ -1,5 +1,7 @@
 //! What is done on each proxy, or why nothing is done on any. Pure.
 
+use std::collections::BTreeSet;
+
 use kit::{Action, Failure, Note, Plan};
 use serde::{Deserialize, Serialize};
 use similar::TextDiff;
@@ -180,9 +182,15 @@ pub(crate) fn difference(before: &[u8], after: &[u8], path: &str) -> String {
     text.lines().map(kit::one_line).collect::<Vec<_>>().join("\n")
 }
 
+/// The runs that have ended well, by whichever of their locks says so: it is written into all before the first of them goes.
+pub(crate) fn finished(seen: &[Seen]) -> BTreeSet<String> {
+    let locks = seen.iter().filter_map(|seen| seen.lock.as_ref()?.lock.as_ref());
+    locks.filter(|lock| lock.done).map(|lock| lock.run.clone()).collect()
+}
+
 /// The text that an unfinished run began with, where the lock and the copy beside it tell.
-pub(crate) fn unfinished(seen: &Seen) -> Option<&Vec<u8>> {
-    let lock = seen.lock.as_ref()?.lock.as_ref()?;
+pub(crate) fn unfinished<'a>(seen: &'a Seen, finished: &BTreeSet<String>) -> Option<&'a Vec<u8>> {
+    let lock = seen.lock.as_ref()?.lock.as_ref().filter(|lock| !finished.contains(&lock.run))?;
     let kept = seen.kept.as_ref()?;
     (lock.after == seen.sum && lock.before == sum(kept) && lock.before != lock.after).then_some(kept)
 }
@@ -265,10 +273,11 @@ pub(crate) fn plan(wish: &Wish, seen: &[Seen]) -> Result<Switch, Failure> {
     let mut problems = Vec::new();
     let mut helps: Vec<&str> = Vec::new();
     let mut targets = Vec::new();
+    let finished = finished(seen);
     for one in seen {
         let name = &one.proxy.name;
         let mut why = unsound(one, &wish.release);
-        match decide(one, &wish.swaps) {
+        match decide(one, &wish.swaps, &finished) {
             Ok(target) => {
                 if target.work == Work::Edit || target.work == Work::GoOn {
                     let stuck = fixed(one);
@@ -345,7 +354,7 @@ fn help(unfit: &Unfit) -> &'static str {
     }
 }
 
-fn decide(seen: &Seen, swaps: &[Swap]) -> Result<Target, Unfit> {
+fn decide(seen: &Seen, swaps: &[Swap], finished: &BTreeSet<String>) -> Result<Target, Unfit> {
     let of = |work: Work, before: &[u8], edited: Edited| Target {
         proxy: seen.proxy.clone(),
         real: seen.real.clone(),
@@ -363,7 +372,7 @@ fn decide(seen: &Seen, swaps: &[Swap]) -> Result<Target, Unfit> {
     if !edited.replaced.is_empty() {
         return Ok(of(Work::Edit, &seen.content, edited));
     }
-    if let Some(kept) = unfinished(seen)
+    if let Some(kept) = unfinished(seen, finished)
         && let Ok(begun) = edit(kept, swaps)
         && begun.text == seen.content
     {
@@ -376,9 +385,16 @@ fn decide(seen: &Seen, swaps: &[Swap]) -> Result<Target, Unfit> {
 /// What a reader should know beside the actions.
 fn notes(seen: &[Seen], targets: &[Target]) -> Vec<Note> {
     let mut notes = Vec::new();
+    let ended = finished(seen);
     for (one, target) in seen.iter().zip(targets) {
         let name = &one.proxy.name;
         match (&one.lock, target.work) {
+            (Some(Found { lock: Some(lock), .. }), _) if ended.contains(&lock.run) => {
+                notes.push(Note::Info(format!(
+                    "{name}: a run of the release {:?} ended well, and its lock is still there; it is taken away",
+                    kit::one_line(&lock.release)
+                )));
+            }
             (Some(Found { lock: Some(lock), .. }), work) if work != Work::Nothing => {
                 notes.push(Note::Info(format!(
                     "{name}: a run of the release {:?} did not end; its lock is taken over",

@@ -52,6 +52,7 @@ fn locked(name: &str, text: &str, release: &str, left: i64, kept: &str, after: &
         before: sum(kept.as_bytes()),
         after: sum(after.as_bytes()),
         expires: 0,
+        done: false,
     };
     let found = Found { lock: Some(lock), sum: "s".into(), left };
     Seen { lock: Some(found), kept: Some(kept.into()), ..seen(name, text) }
@@ -105,6 +106,32 @@ fn a_file_that_is_younger_than_a_worker_is_loaded() {
     // The ages are whole seconds: a worker that is started right after the edit may seem a little older.
     assert_eq!(aged(100, 102), [Work::Nothing]);
     assert_eq!(aged(100, 99), [Work::Nothing]);
+}
+
+/// One lock that says so is enough: it is written into all of them before the first goes.
+#[test]
+fn what_a_run_that_ended_well_has_edited_is_not_put_back() {
+    let ended = |name: &str, text: &str, before: &str| {
+        let mut seen = locked(name, text, "v37", 60, before, text);
+        seen.lock.as_mut().unwrap().lock.as_mut().unwrap().done = true;
+        seen
+    };
+    let works = |seen: &[Seen]| -> Vec<Work> {
+        plan(&wish(), seen).unwrap().targets.iter().map(|target| target.work).collect()
+    };
+    assert_eq!(works(&[seen("x", NEW), ended("y", NEW, OLD)]), [Work::Nothing, Work::Reload]);
+    let untold = || locked("x", NEW, "v37", 60, OLD, NEW);
+    assert_eq!(works(&[untold(), ended("y", NEW, OLD)]), [Work::Reload, Work::Reload]);
+    // Of another run nothing is told.
+    let mut other = untold();
+    other.lock.as_mut().unwrap().lock.as_mut().unwrap().run = "other".into();
+    assert_eq!(works(&[other, ended("y", NEW, OLD)]), [Work::GoOn, Work::Reload]);
+    let left = left(vec![record("x", "v31", "v37"), record("y", "v31", "v37")]);
+    let undone = undo::plan("v37", &left, &[ended("x", OLD, NEW), seen("y", OLD)]).unwrap();
+    assert_eq!(
+        undone.targets.iter().map(|target| target.work).collect::<Vec<_>>(),
+        [Work::Reload, Work::Nothing]
+    );
 }
 
 #[test]

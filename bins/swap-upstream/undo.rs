@@ -1,12 +1,14 @@
 //! Takes a run back: each file gets its former bytes again, where it still has those that the run left. Pure.
 
+use std::collections::BTreeSet;
+
 use kit::{ActionRecord, Failure, Receipt};
 
 use crate::edit::revert;
 use crate::lock::Found;
 use crate::observe::{Seen, sum};
 use crate::place::Proxy;
-use crate::plan::{Inverse, Switch, Target, Work, fixed, refuse, unfinished, unread, unsound};
+use crate::plan::{Inverse, Switch, Target, Work, finished, fixed, refuse, unfinished, unread, unsound};
 
 /// What the receipt says of one proxy, last first.
 #[derive(Clone, Debug)]
@@ -45,9 +47,10 @@ pub(crate) fn of(receipt: &Receipt) -> Result<Vec<Left>, Failure> {
 /// Decides for all proxies at once; `seen` is in the order of `left`.
 pub(crate) fn plan(release: &str, left: &[Left], seen: &[Seen]) -> Result<Switch, Failure> {
     let (mut problems, mut targets) = (Vec::new(), Vec::new());
+    let finished = finished(seen);
     for (left, seen) in left.iter().zip(seen) {
         let mut why = unsound(seen, release);
-        match decide(left, seen) {
+        match decide(left, seen, &finished) {
             Ok(target) => {
                 if target.edits() {
                     why.extend(fixed(seen));
@@ -68,7 +71,7 @@ pub(crate) fn plan(release: &str, left: &[Left], seen: &[Seen]) -> Result<Switch
     Ok(Switch { targets, notes: Vec::new(), unchanged, undo: true })
 }
 
-fn decide(left: &Left, seen: &Seen) -> Result<Target, String> {
+fn decide(left: &Left, seen: &Seen, finished: &BTreeSet<String>) -> Result<Target, String> {
     let of = |work: Work, before: Vec<u8>, after: Vec<u8>| Target {
         proxy: left.proxy.clone(),
         real: seen.real.clone(),
@@ -113,7 +116,7 @@ fn decide(left: &Left, seen: &Seen) -> Result<Target, String> {
     }
     // An undo that did not end has put it back already.
     let after = |kept: &Vec<u8>| left.records.iter().any(|(_, inverse)| inverse.after == sum(kept));
-    if let Some(kept) = unfinished(seen).filter(|kept| after(kept)) {
+    if let Some(kept) = unfinished(seen, finished).filter(|kept| after(kept)) {
         return Ok(of(Work::GoOn, kept.clone(), text));
     }
     let work = if unread(seen) { Work::Reload } else { Work::Nothing };

@@ -141,6 +141,48 @@ async fn what_a_killed_run_began_is_put_back_with_the_rest() {
     assert_eq!(world.proxies[0].files(), [".nginx.conf.cutover-before"]);
 }
 
+/// A lock that outlived a run that ended well, since the machine could not be reached at the very end (the last command), or not
+/// to be told that all is well (the last but two): a later run that fails puts neither back, or both.
+#[tokio::test]
+async fn what_ended_well_is_not_put_back_on_one_alone() {
+    let Some(world) = World::start(&[false, false]).await else { return };
+    let switchman = Switchman::new(&world);
+    fs::write(switchman.folder.join("edit"), "exit 1\n").unwrap();
+    let before = world.texts();
+    let wanted: Vec<String> = before.iter().map(|text| world.swapped(text)).collect();
+    for from_last in [0, 2] {
+        // How often the workers are looked at varies from run to run.
+        let mut tries = 0;
+        let ran = loop {
+            tries += 1;
+            let (_, commands) = switchman.run(&world, &world.args(), "never").await;
+            reset(&world, &before).await;
+            let when = format!("edit {}", commands - from_last);
+            let (ran, _) = switchman.run(&world, &world.args(), &when).await;
+            if tries == 10 || ran.stderr.contains("is still there") {
+                break ran;
+            }
+            reset(&world, &before).await;
+        };
+        ran.expect(0).says(&["is still there", "this release may go on in its place"]);
+        let locked = world.proxies.iter().filter(|proxy| proxy.beside(".nginx.conf.cutover-lock").exists());
+        assert_eq!(locked.count(), 1 + usize::from(from_last > 0));
+        let mut args = world.args();
+        args.extend(["--url=http://www.encode.test/fixed", "--settle=1s"].map(str::to_owned));
+        let failed = world.cutover(&args, &[]).await.expect(5);
+        let failed =
+            failed.says(&["ended well, and its lock is still there", "with the file as it was found"]);
+        if from_last == 0 {
+            failed.says(&["nothing was done there: production="]);
+        }
+        assert_eq!(world.texts(), wanted);
+        assert_eq!(world.versions().await, ["v37", "v37"]);
+        world.cutover(&world.args(), &[]).await.expect(0);
+        assert!(world.proxies.iter().all(|proxy| proxy.files() == [".nginx.conf.cutover-before"]));
+        reset(&world, &before).await;
+    }
+}
+
 /// Another release may not go on where one is at work, until its time is over.
 #[tokio::test]
 async fn the_lock_of_a_killed_run_keeps_other_releases_out_until_it_is_over() {
