@@ -68,7 +68,8 @@ impl Reader {
     }
 }
 
-/// Reads an archive to its end.
+/// Reads an archive to its end. The folder that it is unpacked into must be there: one that somebody removes meanwhile is not made
+/// anew, with half of the files.
 pub(super) fn read(source: impl Read, into: Option<&Path>) -> Result<Archive, Trouble> {
     let broken = |error: io::Error| Trouble::Archive(format!("the archive can't be read: {error}"));
     let mut tar = tar::Archive::new(source);
@@ -79,11 +80,11 @@ pub(super) fn read(source: impl Read, into: Option<&Path>) -> Result<Archive, Tr
         let path = path(&entry.path_bytes()).map_err(Trouble::Archive)?;
         let shown = String::from_utf8_lossy(&path).into_owned();
         let unwritten = |error: io::Error| Trouble::Disk(format!("{shown} can't be unpacked: {error}"));
-        let to = into.map(|folder| folder.join(std::ffi::OsStr::from_bytes(&path)));
+        let inner = Path::new(std::ffi::OsStr::from_bytes(&path));
         match entry.header().entry_type() {
             EntryType::Directory => {
-                if let Some(to) = to {
-                    folder(&to).map_err(unwritten)?;
+                if let Some(into) = into {
+                    folder(into, inner).map_err(unwritten)?;
                 }
                 continue;
             }
@@ -92,7 +93,7 @@ pub(super) fn read(source: impl Read, into: Option<&Path>) -> Result<Archive, Tr
                 return Err(Trouble::Archive(format!("{shown} in the archive is no file but {other:?}")));
             }
         }
-        let mut file = to.map(|to| make(&to)).transpose().map_err(unwritten)?;
+        let mut file = into.map(|into| make(into, inner)).transpose().map_err(unwritten)?;
         let mut content = Content::of(&path);
         loop {
             let length = entry.read(&mut buffer).map_err(broken)?;
@@ -138,16 +139,29 @@ fn path(written: &[u8]) -> Result<Vec<u8>, String> {
     Ok(plain.into_os_string().into_encoded_bytes())
 }
 
-/// A folder that only its owner may enter, as PostgreSQL asks for.
-fn folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+/// Makes a folder that only its owner may enter, as PostgreSQL asks for.
+pub(super) fn private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
 }
 
-fn make(path: &Path) -> io::Result<File> {
-    if let Some(parent) = path.parent() {
-        folder(parent)?;
+/// The same for each part of a path below a folder that is there.
+fn folder(into: &Path, inner: &Path) -> io::Result<()> {
+    let mut path = into.to_path_buf();
+    for part in inner.components() {
+        path.push(part);
+        match private(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            made => made?,
+        }
     }
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    Ok(())
+}
+
+fn make(into: &Path, inner: &Path) -> io::Result<File> {
+    if let Some(parent) = inner.parent() {
+        folder(into, parent)?;
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(into.join(inner))
 }
 
 /// Makes the names of what was unpacked durable too.
@@ -300,5 +314,8 @@ mod tests {
         assert_eq!(fs::read(folder.path().join("base/1/2662")).unwrap(), b"abc");
         let again = read(&*tar, Some(folder.path())).unwrap_err();
         assert!(matches!(again, Trouble::Disk(why) if why.contains("base/1/2662 can't be unpacked")));
+        let gone = folder.path().join("gone");
+        let trouble = read(&*tar, Some(&gone)).unwrap_err();
+        assert!(matches!(trouble, Trouble::Disk(_)) && !gone.exists(), "what was removed is not made anew");
     }
 }

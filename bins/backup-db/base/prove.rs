@@ -3,6 +3,7 @@
 use kit::{Cx, Failure};
 use s3::Bucket;
 
+use super::archive::private;
 use super::check::read_back;
 use super::plan::Server;
 use crate::catalogue::column;
@@ -22,6 +23,9 @@ pub(super) async fn started(
 ) -> Result<Result<String, String>, Failure> {
     let system = server.system_identifier.as_deref();
     let unpack = async |data: std::path::PathBuf| {
+        private(&data).map_err(|error| {
+            Failure::failed(format!("make the folder {}", data.display())).because(error).untouched(true)
+        })?;
         Ok(Box::pin(read_back(cx, store, archive, Some(sent), system, Some(data))).await?.map(drop))
     };
     let scratch = match Scratch::of_files(cx, runner, place, (&server.role, database), unpack).await? {

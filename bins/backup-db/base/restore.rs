@@ -3,19 +3,20 @@
 //! It is unpacked beside the folder and gets its name when every file was compared with PostgreSQL's manifest, so that a folder
 //! of that name is never half a server.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kit::{Action, Cx, Failure, Go, Note, Outcome, Plan};
 use postgres::{Manifest, Rung};
-use rustix::fs::statvfs;
+use rustix::fs::{FlockOperation, flock, statvfs};
 use s3::{Bucket, Object};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::archive::sync;
+use super::archive::{private, sync};
 use super::check::read_back;
 use crate::args::Args;
 use crate::dump::rfc3339;
@@ -43,6 +44,8 @@ struct Folder {
     interim: PathBuf,
     /// What of a run that was killed is there, and is removed.
     left: bool,
+    /// Whether a living run unpacks there.
+    busy: bool,
     /// Why it can't be used.
     trouble: Option<String>,
     /// Bytes that are free where it is.
@@ -131,7 +134,11 @@ pub(crate) async fn restore(
     }
     cx.output("manifest-uri", store.uri(&key));
     if plan.remove_left {
-        let removed = async { fs::remove_dir_all(&plan.interim).map_err(|error| unwritten(&plan, &error)) };
+        let removed = async {
+            // Held while it is removed: whoever made it a moment ago and takes its lock now learns of it.
+            let _lock = claim(&plan.interim).map_err(|error| unclaimed(&plan, &error))?;
+            fs::remove_dir_all(&plan.interim).map_err(|error| unwritten(&plan, &error))
+        };
         cx.act(REMOVE, &serde_json::Value::Null, removed).await?;
     }
     let unpacked = Box::pin(unpack(cx, store, &world.manifest, object, &plan));
@@ -145,8 +152,42 @@ pub(crate) async fn restore(
     )))
 }
 
-fn unwritten(plan: &RestorePlan, error: &std::io::Error) -> Failure {
+fn unwritten(plan: &RestorePlan, error: &io::Error) -> Failure {
     Failure::failed(format!("unpack into {}", plan.into.display())).because(error.to_string())
+}
+
+const UNDER_WAY: &str = "another restore into this folder is under way";
+const WAIT: &str = "wait for it to end, or name another folder with --into-dir";
+
+fn unclaimed(plan: &RestorePlan, error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::WouldBlock {
+        return Failure::refused(format!("restore {}", plan.uri))
+            .because(format!("{UNDER_WAY}: it holds {}", plan.interim.display()))
+            .help(WAIT)
+            .untouched(true);
+    }
+    unwritten(plan, error).untouched(true)
+}
+
+/// Takes the lock of a folder, which ends with this process however that ends. `WouldBlock` says that a living run has it, or
+/// removed the folder.
+fn claim(folder: &Path) -> io::Result<File> {
+    let lock = File::open(folder)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    let (held, named) = (lock.metadata()?, fs::symlink_metadata(folder));
+    if named.is_ok_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino())) {
+        return Ok(lock);
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// Makes the folder of this run alone.
+fn begin(folder: &Path) -> io::Result<File> {
+    private(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => io::ErrorKind::WouldBlock.into(),
+        _ => error,
+    })?;
+    claim(folder)
 }
 
 fn look(path: &Path) -> Result<Folder, Failure> {
@@ -159,7 +200,7 @@ fn look(path: &Path) -> Result<Folder, Failure> {
         attempt().because(format!("{}: {error}", parent.display())).help("make that folder first")
     })?;
     let trouble = match fs::symlink_metadata(&absolute) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => Some(error.to_string()),
         Ok(meta) if !meta.is_dir() => Some("it is there, and is no folder".to_owned()),
         // The last act is to give it its name, which can't be done over a mount.
@@ -176,6 +217,7 @@ fn look(path: &Path) -> Result<Folder, Failure> {
         statvfs(parent).map_err(|error| attempt().because(format!("{}: {error}", parent.display())))?;
     let interim = parent.join(format!(".{}.cutover-unpacking", name.to_string_lossy()));
     Ok(Folder {
+        busy: claim(&interim).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock),
         left: fs::symlink_metadata(&interim).is_ok(),
         interim,
         trouble,
@@ -213,6 +255,9 @@ fn decide<'a>(request: &Request, world: &'a World) -> Result<(RestorePlan, &'a O
     if let Some(trouble) = &folder.trouble {
         return Err(refused(format!("{}: {trouble}", folder.path.display()))
             .help("name a folder that is empty or not there yet"));
+    }
+    if folder.busy {
+        return Err(refused(format!("{UNDER_WAY}: it holds {}", folder.interim.display())).help(WAIT));
     }
     let bytes = manifest.base.as_ref().map_or(manifest.bytes, |base| base.unpacked_bytes);
     if folder.free < bytes.saturating_add(MORE) {
@@ -258,6 +303,8 @@ async fn unpack(
     object: &Object,
     plan: &RestorePlan,
 ) -> Result<(), Failure> {
+    // Held until it has its name, and gone with this process.
+    let _lock = begin(&plan.interim).map_err(|error| unclaimed(plan, &error))?;
     let archive = Stored { key: &manifest.key, object };
     let system = manifest.system_identifier.as_deref();
     let read =
@@ -272,7 +319,7 @@ async fn unpack(
     let Err(failure) = done else { return Ok(()) };
     match fs::remove_dir_all(&plan.interim) {
         Ok(()) => Err(failure.untouched(true)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(failure.untouched(true)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(failure.untouched(true)),
         Err(error) => Err(failure.untouched(false).state(format!(
             "{} is left half unpacked ({error}); running again removes it",
             plan.interim.display()

@@ -1,6 +1,7 @@
 //! `--mode base` beside dumps of the same server: each is told from the other wherever backups are chosen or counted.
 
 use serde_json::json;
+use testkit::front::When;
 
 use super::{Stage, output};
 use crate::world::run;
@@ -88,4 +89,29 @@ async fn a_dry_run_writes_nothing_neither_here_nor_there() {
     assert!(ran.json()["headline"].as_str().unwrap().contains("2 changes would be made"), "{ran:?}");
     assert!(stage.world.writes().is_empty() && stage.keys().await.is_empty());
     assert_eq!(stage.sql("SELECT count(*) FROM pg_replication_slots").await, "0");
+}
+
+#[tokio::test]
+async fn a_second_restore_into_the_folder_of_a_living_one_is_refused_and_takes_nothing_from_it() {
+    let stage = Stage::start().await;
+    let uri = output(&stage.backup_db(&["--mode", "base"]).await.expect(0), "manifest-uri");
+    let into = stage.world.path("new").display().to_string();
+    let restore = ["--mode", "base", "--action", "restore", "--backup", &uri, "--into-dir", &into];
+    let hold = stage.world.front.hold("s3:GetObject#2", When::BeforeForward);
+    let first = tokio::spawn(run(stage.command(&restore)));
+    hold.arrived().await;
+    // As the operator whose connection broke types it once more.
+    for more in [&["--dry-run"][..], &[]] {
+        stage
+            .backup_db(&[&restore[..], more].concat())
+            .await
+            .expect(3)
+            .says(&["another restore into this folder is under way", "nothing was changed"]);
+    }
+    drop(hold);
+    first.await.unwrap().expect(0);
+    let mut verify = tokio::process::Command::new(stage.postgres.bin_dir.join("pg_verifybackup"));
+    verify.arg(&into);
+    run(verify).await.expect(0);
+    assert!(!stage.world.path(".new.cutover-unpacking").exists());
 }
