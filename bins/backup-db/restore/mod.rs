@@ -6,6 +6,7 @@
 mod observe;
 mod plan;
 mod undo;
+mod writes;
 
 use kit::{Cx, Failure, Go, Outcome};
 use postgres::Session;
@@ -21,6 +22,7 @@ use crate::sql::{identifier, literal};
 use observe::{Scene, observe};
 use plan::{DROP, RESTORE, Work, plan};
 pub(crate) use undo::undo;
+use writes::Writes;
 
 /// What takes a restored database back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +42,9 @@ struct Inverse {
 struct Restored {
     oid: String,
     verified: String,
+    /// What the server had counted of it when it was verified.
+    #[serde(default)]
+    writes: Option<Writes>,
 }
 
 pub(crate) async fn restore(
@@ -148,6 +153,12 @@ async fn filled(
         let held = assertions.hold(cx, &target).await?.map_err(unverified)?;
         verified = format!("{verified}; {held}");
     }
+    // The restore is good without: what takes it back has less to go by then.
+    let writes =
+        match writes::seen(cx, &target, manifest.rows.iter().flatten().map(|(_, rows)| rows).sum()).await {
+            Ok(seen) => seen.writes,
+            Err(_) => cx.or_cancelled(std::future::ready(None)).await?,
+        };
     let number = oid(session, &plan.interim).await?.unwrap_or_default();
     let name = identifier(&plan.interim);
     run(session, "mark the database", &format!("COMMENT ON DATABASE {name} IS {}", literal(&plan.mark)))
@@ -157,7 +168,7 @@ async fn filled(
     if oid(session, &plan.into).await?.as_ref() != Some(&number) {
         return Err(unverified(format!("the server renamed it, and {} is another database", plan.into)));
     }
-    Ok(Restored { oid: number, verified })
+    Ok(Restored { oid: number, verified, writes })
 }
 
 async fn run(session: &Session, attempt: &str, sql: &str) -> Result<(), Failure> {

@@ -92,15 +92,7 @@ pub(crate) async fn observe(cx: &Cx, args: &Args, store: &Bucket, source: Source
     let may_create =
         value(&session, attempt, "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")
             .await?;
-    let busy = value(
-        &session,
-        attempt,
-        &format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = {} AND pid <> pg_backend_pid()",
-            literal(&interim)
-        ),
-    )
-    .await?;
+    let busy = busy(&session, &interim).await?;
     let world = World {
         now: cx.now(),
         server: target.server(),
@@ -112,7 +104,7 @@ pub(crate) async fn observe(cx: &Cx, args: &Args, store: &Bucket, source: Source
         roles_of_others: not_ours(&session, manifest.roles.as_deref().unwrap_or_default()).await?,
         present: present(&session, &into).await?,
         left: present(&session, &interim).await?.is_some(),
-        busy: busy.as_deref() != Some("0"),
+        busy,
         interim,
         tools,
     };
@@ -195,6 +187,15 @@ pub(crate) async fn read(cx: &Cx, store: &Bucket, key: &str, kind: Kind) -> Resu
 
 /// A database and the mark in its comment.
 async fn present(session: &Session, name: &str) -> Result<Option<Present>, Failure> {
+/// Whether a living run works on the interim database: its sessions have its name.
+pub(super) async fn busy(session: &Session, interim: &str) -> Result<bool, Failure> {
+    let query = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = {} AND pid <> pg_backend_pid()",
+        literal(interim)
+    );
+    Ok(value(session, "look for another restore into this name", &query).await?.as_deref() != Some("0"))
+}
+
     let rows = crate::catalogue::all(
         session,
         "look whether the database is there",

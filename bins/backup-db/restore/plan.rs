@@ -96,7 +96,7 @@ impl Plan for RestorePlan {
                 RESTORE,
                 &self.does,
                 format!(
-                    "drop the database {}, if it still has the rows and objects that were restored",
+                    "drop the database {}, if nobody wrote to it and nobody is connected to it",
                     self.into
                 ),
             )

@@ -37,10 +37,69 @@ async fn a_backup_becomes_a_new_database_and_is_taken_back_while_it_is_what_it_w
         .backup_db(&["--undo", &receipt])
         .await
         .expect(3)
-        .says(&["public.survey had 1000 rows and has 1001", "nothing was changed"]);
+        .says(&["written to since it was restored (rows: 1 inserted)", "nothing was changed"]);
+    // One that has as many rows again was written to all the same.
     stage.sql_in(name, "DELETE FROM survey WHERE title = 'x'").await;
-    stage.backup_db(&["--undo", &receipt]).await.expect(0).says(&["drop the database rally; \"2\""]);
-    assert_eq!(stage.databases().await, before);
+    stage
+        .backup_db(&["--undo", &receipt])
+        .await
+        .expect(3)
+        .says(&["1 inserted, 1 deleted", "nothing was changed"]);
+    assert!(stage.databases().await.contains(name));
+    let receipt = stage.world.path("another.json").display().to_string();
+    let another = ["--action", "restore", "--backup", &manifest, "--into", "another", "--receipt", &receipt];
+    stage.backup_db(&another).await.expect(0);
+    stage.backup_db(&["--undo", &receipt]).await.expect(0).says(&["drop the database another"]);
+    assert!(!stage.databases().await.contains("another"));
+}
+
+#[tokio::test]
+async fn a_restored_database_that_somebody_writes_to_or_is_connected_to_is_not_dropped() {
+    let stage = Stage::full().await;
+    let restored = async |name: &str, more: &[&str]| {
+        let manifest = output(&stage.backup_db(more).await.expect(0), "manifest-uri");
+        let receipt = stage.world.path(&format!("{name}.json")).display().to_string();
+        let restore = ["--action", "restore", "--backup", &manifest, "--into", name, "--receipt", &receipt];
+        stage.backup_db(&restore).await.expect(0);
+        receipt
+    };
+    // A table above the limit is not counted, and no count sees an update.
+    let receipt = restored("live", &["--count-limit", "500"]).await;
+    let undo = async || stage.backup_db(&["--undo", &receipt]).await;
+    let script = "SELECT pg_sleep(600)";
+    let mut command = tokio::process::Command::new(stage.postgres.bin_dir.join("psql"));
+    stage
+        .connected(command.args(["-X", "-c", script]))
+        .env("PGDATABASE", "live")
+        .env("PGAPPNAME", "rally-web");
+    let mut app = command.kill_on_drop(true).spawn().unwrap();
+    let connected = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rally-web'";
+    while stage.sql(connected).await != "1" {
+        tokio::task::yield_now().await;
+    }
+    undo()
+        .await
+        .expect(3)
+        .says(&["somebody is connected to it: rally-web as postgres", "nothing was changed"]);
+    assert_eq!(stage.sql(connected).await, "1", "nobody's session is ended");
+    stage
+        .sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rally-web'")
+        .await;
+    app.wait().await.unwrap();
+    stage.sql_in("live", "UPDATE survey SET title = 'answered' WHERE id <= 3").await;
+    undo()
+        .await
+        .expect(3)
+        .says(&["written to since it was restored (rows: 3 updated)", "nothing was changed"]);
+    stage.sql_in("live", "SELECT pg_stat_reset()").await;
+    undo().await.expect(3).says(&["can't be told", "counters were reset"]);
+    assert!(stage.databases().await.contains("live"));
+
+    // Nothing was counted: there is nothing to compare it with.
+    let bare = restored("bare", &["--count-limit", "0", "--backup-id", "bare"]).await;
+    stage.backup_db(&["--undo", &bare]).await.expect(3).says(&["no counts to compare it with"]);
+    let large = restored("large", &["--count-limit", "500", "--backup-id", "large"]).await;
+    stage.backup_db(&["--undo", &large]).await.expect(0).says(&["drop the database large"]);
 }
 
 #[tokio::test]
