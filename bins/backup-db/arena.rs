@@ -6,7 +6,7 @@ use kit::{Cx, Env, Failure};
 use postgres::{Locale, PgArgs, Session, Target};
 use serde::Serialize;
 
-use crate::catalogue::{column, value};
+use crate::catalogue::{column, stay, value};
 use crate::globals;
 use crate::place::{self, Place};
 use crate::refill::{create, lacking};
@@ -127,6 +127,7 @@ impl Arena {
             }
             Site::Named(named) => {
                 let session = postgres::connect(cx, &named.target).await?;
+                stay(&session).await?;
                 Ok(Self::Named(Box::new(session), named.version.clone()))
             }
         }

@@ -42,6 +42,19 @@ pub(crate) async fn value(session: &Session, attempt: &str, query: &str) -> Resu
         .flatten())
 }
 
+/// Keeps the server from ending a session that is idle while programs work for hours: it holds a lock, or has the last word.
+/// `idle_session_timeout` is there from 14 on
+/// (<https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-IDLE-SESSION-TIMEOUT>).
+pub(crate) async fn stay(session: &Session) -> Result<(), Failure> {
+    column(
+        session,
+        "keep the session open",
+        "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'statement_timeout')",
+    )
+    .await
+    .map(drop)
+}
+
 /// One value of a row.
 pub(crate) fn text(row: &[Option<String>], column: usize) -> Option<&str> {
     row.get(column)?.as_deref()

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::check::read_back;
 use super::plan::{Origin, Request, Server, Unproven, World};
-use crate::catalogue::{all, column, text};
+use crate::catalogue::{all, column, stay, text};
 use crate::dump::ORIGIN;
 use crate::earlier::{latest, same};
 use crate::key::Names;
@@ -46,12 +46,7 @@ pub(super) async fn observe(
     let target = Target { application_name: SESSION.to_owned(), ..target.clone() };
     let session = postgres::connect(cx, &target).await?;
     // It is idle for as long as the backup takes.
-    column(
-        &session,
-        "open the session of the backup",
-        "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_session_timeout', 'statement_timeout')",
-    )
-    .await?;
+    stay(&session).await?;
     let server = cx.or_cancelled(server(&session)).await??;
     let connection = Target { application_name: "pg_basebackup".to_owned(), ..target.clone() };
     let runner = Runner::new(cx.env(), Some(connection.child_env()));

@@ -6,7 +6,7 @@ use s3::{Bucket, Hasher, Object};
 
 use super::plan::{Present, Request, World};
 use crate::args::Args;
-use crate::catalogue::{text, value};
+use crate::catalogue::{stay, text, value};
 use crate::globals::{missing, not_ours};
 use crate::key::{Destination, Kind, folder};
 use crate::refill::lacking;
@@ -88,6 +88,7 @@ pub(crate) async fn observe(cx: &Cx, args: &Args, store: &Bucket, source: Source
     let target = Target { application_name: interim.clone(), ..target };
     let session = cx.or_cancelled(postgres::connect(cx, &target)).await??;
     let extensions = manifest.extensions.clone().unwrap_or_default();
+    cx.or_cancelled(stay(&session)).await??;
     let attempt = "look at the server";
     let may_create =
         value(&session, attempt, "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")

@@ -319,6 +319,7 @@ impl Work<'_> {
         if self.main.is_closed() {
             let database = self.main.identity.database.clone();
             self.main = self.reopen(&database).await?;
+            super::stay(&self.main).await?;
             ledger::lock(self.cx, &self.main, self.ledger).await?;
         }
         self.main

@@ -203,6 +203,15 @@ fn chosen(server: &Server, only: &[String], notes: &mut Vec<Note>) -> Result<Vec
     Ok(open.into_iter().map(|listed| listed.name.clone()).collect())
 }
 
+/// Keeps the server from ending the session that holds the ledger's lock, which is idle while others rebuild for hours.
+/// `idle_session_timeout` is there from 14 on
+/// (<https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-IDLE-SESSION-TIMEOUT>).
+async fn stay(session: &Session) -> Result<(), Failure> {
+    let query = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
+    let set = session.client.simple_query(query).await;
+    set.map(drop).map_err(|error| session.failure("keep the session open", &error).untouched(true))
+}
+
 /// Runs the verb.
 pub(crate) async fn run(cx: &Cx, args: &MigrateArgs, manner: Manner) -> Result<Outcome, Failure> {
     let place = Place { cx, pg: &args.pg, manner };
@@ -278,6 +287,7 @@ async fn run_reindex(
     let (mut plan, mut databases) = judge().await?;
     if !plan.is_empty() && !cx.dry_run() {
         // Another run may have been at work until the lock was ours.
+        stay(&session).await?;
         crate::ledger::lock(cx, &session, ledger).await?;
         (plan, databases) = judge().await?;
     }

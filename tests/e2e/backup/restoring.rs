@@ -200,6 +200,22 @@ async fn a_restore_that_fails_or_is_cancelled_leaves_no_database() {
 }
 
 #[tokio::test]
+async fn a_restore_outlasts_the_time_that_the_server_gives_idle_sessions() {
+    let stage = Stage::full().await;
+    let manifest = output(&stage.backup_db(&[]).await.expect(0), "manifest-uri");
+    // There from 14 on; the oldest that is tested with is newer.
+    stage.sql("ALTER SYSTEM SET idle_session_timeout = '500ms'").await;
+    stage.sql("SELECT pg_reload_conf()").await;
+    let dump = stand_in(&stage, "pg_dump", "exec \"$REAL\" \"$@\"");
+    stand_in(&stage, "pg_restore", "case \"$*\" in *--dbname*) sleep 2;; esac; exec \"$REAL\" \"$@\"");
+    stage
+        .backup_db(&["--action", "restore", "--backup", &manifest, "--into", "slow", "--pg-dump", &dump])
+        .await
+        .expect(0);
+    assert_eq!(stage.databases().await, "postgres rally slow");
+}
+
+#[tokio::test]
 async fn roles_that_are_missing_are_named_before_anything_is_made() {
     let stage = Stage::full().await;
     let manifest = output(&stage.backup_db(&[]).await.expect(0), "manifest-uri");
