@@ -18,6 +18,8 @@ use crate::verify::{self, Proof, Tables};
 pub(crate) struct Read {
     /// Of all that was read.
     pub(crate) sum: Sum,
+    /// Whether what came could be decompressed, where it is.
+    pub(crate) unpacked: Result<(), String>,
     /// How the reader ended: `Err` says why it was not content.
     pub(crate) reader: Result<(), String>,
     /// What it said beside.
@@ -48,10 +50,21 @@ pub(crate) struct Proven {
     pub(crate) sum: Sum,
 }
 
+/// What became of verifying a stored dump.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    Whole(Proven),
+    /// It is not what was sent, or not a dump of this database: why.
+    Damaged(String),
+    /// Its bytes are those that were sent, and `pg_restore` failed on them: why. A program is killed where memory is short, can be
+    /// too old or lack a library; that says nothing of the dump.
+    Unread(String),
+}
+
 /// Verifies a stored dump up to `rung`. `sent` is what was uploaded; where that is not known, because another run did it,
 /// everything is read and S3's own checksum is what it is compared with.
 ///
-/// The inner result is the judgement; the outer one says that it could not be made.
+/// An error says that it could not be read.
 pub(crate) async fn prove(
     cx: &Cx,
     store: &Bucket,
@@ -59,45 +72,48 @@ pub(crate) async fn prove(
     dump: Stored<'_>,
     (tables, sent): (&Tables, Option<&Sum>),
     rung: Rung,
-) -> Result<Result<Proven, String>, Failure> {
+) -> Result<Verdict, Failure> {
     let rung = if sent.is_none() { Rung::ReadBack } else { rung };
     let mut by = String::new();
     if let Some(sent) = sent {
         match verify::present(sent, dump.object) {
             Ok(how) => by.push_str(how),
-            Err(why) => return Ok(Err(why)),
+            Err(why) => return Ok(Verdict::Damaged(why)),
         }
         if rung == Rung::Present {
-            return Ok(Ok(Proven { proof: Proof { rung, by }, sum: sent.clone() }));
+            return Ok(Verdict::Whole(Proven { proof: Proof { rung, by }, sum: sent.clone() }));
         }
     }
     let mut list = runner.command(&tools.pg_restore);
     list.arg("--list");
     let listed = through(cx, store, dump, list, Extent::AsNeeded).await?;
-    if let Err(why) = verify::contents(tables, &listed) {
-        return Ok(Err(why));
+    let contents = verify::contents(tables, &listed);
+    // Where nothing could be listed, the sums of all that is there tell whether that is the dump's fault.
+    if let (Err(why), Ok(())) = (&contents, &listed.reader) {
+        return Ok(Verdict::Damaged(why.clone()));
     }
-    if let (Rung::Contents, Some(sent)) = (rung, sent) {
+    if let (Rung::Contents, Some(sent), Ok(())) = (rung, sent, &contents) {
         by.push_str(&format!("; {} tables in its table of contents", tables.count));
-        return Ok(Ok(Proven { proof: Proof { rung, by }, sum: sent.clone() }));
+        return Ok(Verdict::Whole(Proven { proof: Proof { rung, by }, sum: sent.clone() }));
     }
     let mut restore = runner.command(&tools.pg_restore);
     restore.args(["--file", "/dev/null"]);
     let read = through(cx, store, dump, restore, Extent::Whole).await?;
-    let judged = match sent {
+    let same = match sent {
         Some(sent) => verify::read_back(sent, &read),
-        None => verify::present(&read.sum, dump.object)
-            .map(|how| by.push_str(how))
-            .and_then(|()| read.reader.clone()),
+        None => verify::present(&read.sum, dump.object).map(|how| by.push_str(how)),
     };
-    if let Err(why) = judged {
-        return Ok(Err(why));
+    if let Err(why) = same.and(read.unpacked) {
+        return Ok(Verdict::Damaged(why));
+    }
+    if let Err(why) = contents.and(read.reader) {
+        return Ok(Verdict::Unread(why));
     }
     by.push_str(&format!(
         "; {} tables in its table of contents; read back with the same SHA-256 and through pg_restore to its end",
         tables.count
     ));
-    Ok(Ok(Proven { proof: Proof { rung, by }, sum: read.sum }))
+    Ok(Verdict::Whole(Proven { proof: Proof { rung, by }, sum: read.sum }))
 }
 
 /// How much of the object is read.
@@ -146,7 +162,8 @@ pub(crate) async fn through(
     let printed = printed.await.unwrap_or_default();
     let reader = if status.success() { Ok(()) } else { Err(child.reason(status, &said)) };
     // What can't be decompressed is why the reader found it short.
-    Ok(Read { sum: hasher.finish(), reader: unpacked.and(reader), said, printed })
+    let reader = unpacked.clone().and(reader);
+    Ok(Read { sum: hasher.finish(), unpacked, reader, said, printed })
 }
 
 /// Reads the object into the feed, until that wants no more.

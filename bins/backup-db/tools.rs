@@ -69,10 +69,26 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
+    /// Refuses a `pg_restore` that can't read what this `pg_dump` writes: where there is none beside it, that of `PATH` is used.
+    pub(crate) async fn fit(&self, runner: &Runner) -> Result<(), Failure> {
+        let restore = candidate(runner, &self.pg_restore, "pg_restore").await?;
+        fitting(&self.version, &restore.version, &self.pg_restore)
+    }
+
     /// Another program of the same installation.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         sibling(&self.pg_dump, name)
     }
+}
+
+/// See [`Tools::fit`].
+fn fitting(dump: &Version, restore: &Version, path: &Path) -> Result<(), Failure> {
+    if restore.major >= dump.major {
+        return Ok(());
+    }
+    Err(Failure::refused(format!("use {} as pg_restore", path.display()))
+        .because(format!("it is version {restore}, and can't read what pg_dump {dump} writes"))
+        .help("name a pg_dump with --pg-dump that has its pg_restore beside it"))
 }
 
 /// A `pg_dump` that was found.
@@ -91,7 +107,7 @@ impl Tools {
         server: &Version,
     ) -> Result<Self, Failure> {
         let candidates = match named {
-            Some(path) => vec![candidate(runner, path).await?],
+            Some(path) => vec![candidate(runner, path, "pg_dump").await?],
             None => installed(runner).await,
         };
         let chosen = choose(candidates, server)?;
@@ -185,7 +201,7 @@ async fn installed(runner: &Runner) -> Vec<Candidate> {
         std::env::split_paths(runner.path()).map(|folder| folder.join("pg_dump")).find(|file| file.is_file());
     let mut found = Vec::new();
     if let Some(path) = on_path
-        && let Ok(candidate) = candidate(runner, &path).await
+        && let Ok(candidate) = candidate(runner, &path, "pg_dump").await
     {
         found.push(candidate);
     }
@@ -193,7 +209,7 @@ async fn installed(runner: &Runner) -> Vec<Candidate> {
     for entry in std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {
         let path = entry.path().join("bin/pg_dump");
         if path.is_file()
-            && let Ok(candidate) = candidate(runner, &path).await
+            && let Ok(candidate) = candidate(runner, &path, "pg_dump").await
         {
             below.push(candidate);
         }
@@ -215,9 +231,9 @@ async fn knows_zstd(runner: &Runner, pg_dump: &Path) -> bool {
     }
 }
 
-async fn candidate(runner: &Runner, path: &Path) -> Result<Candidate, Failure> {
+async fn candidate(runner: &Runner, path: &Path, what: &str) -> Result<Candidate, Failure> {
     let name = path.display();
-    let attempt = || Failure::refused(format!("use {name} as pg_dump"));
+    let attempt = || Failure::refused(format!("use {name} as {what}"));
     let help = "name a pg_dump with --pg-dump";
     // With the connection in its environment: Debian's wrapper chooses the version by it.
     let run = async { runner.command(path).arg("--version").output().await };
@@ -283,6 +299,17 @@ mod tests {
             said.contains("17.5") && said.contains("15.18") && said.contains("/usr/bin/pg_dump"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_pg_restore_that_is_older_than_pg_dump_is_refused() {
+        let version = |text: &str| Version::parse(text).unwrap();
+        let path = Path::new("pg_restore");
+        assert!(fitting(&version("17.2"), &version("17.0"), path).is_ok());
+        assert!(fitting(&version("16.4"), &version("18.0"), path).is_ok());
+        let refused = fitting(&version("17.2"), &version("15.18"), path).unwrap_err();
+        assert_eq!(refused.code(), Code::Refused);
+        assert!(refused.chain()[0].contains("15.18") && refused.chain()[0].contains("pg_dump 17.2"));
     }
 
     #[test]

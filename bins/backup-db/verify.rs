@@ -78,7 +78,7 @@ pub(crate) fn contents(tables: &Tables, read: &Read) -> Result<(), String> {
     }
 }
 
-/// Whether what was read back is what was sent, and `pg_restore` read it to its end.
+/// Whether what was read back is what was sent.
 pub(crate) fn read_back(sent: &Sum, read: &Read) -> Result<(), String> {
     if read.sum.bytes != sent.bytes {
         return Err(format!("{} bytes were sent, and {} came back", sent.bytes, read.sum.bytes));
@@ -89,7 +89,7 @@ pub(crate) fn read_back(sent: &Sum, read: &Read) -> Result<(), String> {
             sent.sha256, read.sum.sha256
         ));
     }
-    read.reader.clone()
+    Ok(())
 }
 
 #[cfg(test)]
@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn read(sum: Sum, reader: Result<(), String>, printed: &str) -> Read {
-        Read { sum, reader, said: crate::child::Said::default(), printed: printed.into() }
+        Read { sum, unpacked: Ok(()), reader, said: crate::child::Said::default(), printed: printed.into() }
     }
 
     #[test]
@@ -154,6 +154,5 @@ mod tests {
         assert_eq!(read_back(&sent, &read(sum(9, "aa"), Ok(()), "")), Ok(()));
         assert!(read_back(&sent, &read(sum(8, "aa"), Ok(()), "")).unwrap_err().contains("8 came back"));
         assert!(read_back(&sent, &read(sum(9, "ab"), Ok(()), "")).unwrap_err().contains("SHA-256"));
-        assert!(read_back(&sent, &read(sum(9, "aa"), Err("unexpected end of file".into()), "")).is_err());
     }
 }

@@ -80,7 +80,9 @@ pub(crate) fn plan(request: &Request, world: &World) -> Result<BackupPlan, Failu
             None => notes.push(Note::Warning(format!(
                 "{} has no manifest: the run that wrote it died, {}; nothing relies on it",
                 uri(&unproven.key),
-                if request.rung == Rung::Restored {
+                if let Some(why) = &unproven.unread {
+                    why
+                } else if request.rung == Rung::Restored {
                     "and the rows that it had counted are lost with it"
                 } else {
                     "and it is older than --max-age"

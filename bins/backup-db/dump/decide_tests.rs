@@ -85,6 +85,7 @@ fn unproven(proof: Option<Result<Sum, String>>) -> Unproven {
         },
         globals_key: Some("rally/left.dump.globals.sql".into()),
         proof,
+        unread: None,
     }
 }
 
@@ -162,6 +163,10 @@ fn what_a_dead_run_left_is_finished_or_removed_or_named() {
     let old = plan(&request(), &with(None)).unwrap();
     assert_eq!(ids(&old), ["upload-dump", "write-globals", "write-manifest"]);
     assert!(all_notes(&old).contains("s3://b/rally/left.dump has no manifest"));
+    let unread = Unproven { unread: Some("pg_dump 17.2 wrote it".into()), ..unproven(None) };
+    let kept = plan(&request(), &World { unproven: vec![unread], ..world() }).unwrap();
+    assert_eq!(ids(&kept), ["upload-dump", "write-globals", "write-manifest"]);
+    assert!(all_notes(&kept).contains("died, pg_dump 17.2 wrote it;"), "{}", all_notes(&kept));
 }
 
 #[test]

@@ -11,11 +11,11 @@ use time::OffsetDateTime;
 use super::plan::{Database, Origin, Request, Unproven, World};
 use crate::arena::{self, Site};
 use crate::args::Compression;
-use crate::catalogue::{column, facts};
+use crate::catalogue::{all, column, facts, stay, text};
 use crate::earlier::{latest, same};
 use crate::globals::{self, Globals};
 use crate::key::{Names, globals_of};
-use crate::readback::{Stored, prove};
+use crate::readback::{Stored, Verdict, prove};
 use crate::tools::{Runner, Tools, Version};
 
 /// The user metadata that carries an [`Origin`].
@@ -54,6 +54,8 @@ pub(crate) async fn observe(
     let version = Version::of_server(identity.server_version.0);
     let runner = Runner::new(cx.env(), Some(target.child_env()));
     let tools = cx.or_cancelled(Tools::find(&runner, wanted.pg_dump, &version)).await??;
+    cx.or_cancelled(tools.fit(&runner)).await??;
+    stay(&session).await?;
     let alone = lock(cx, &session).await?;
     let bytes =
         column(&session, "ask for the database's size", "SELECT pg_database_size(current_database())")
@@ -185,7 +187,10 @@ async fn unproven(
     let origin = stored.metadata.get(ORIGIN).and_then(|text| serde_json::from_str::<Origin>(text).ok());
     let Some(origin) = origin.filter(|origin| origin.backup_id == request.backup_id) else { return Ok(None) };
     // The rows that its run had counted are lost, and with them what a restored database would be compared with.
-    let proof = if now - origin.started <= request.max_age && request.rung < Rung::Restored {
+    let proof = if let Some(by) = newer {
+        unread = Some(format!("pg_dump {by} wrote it, which pg_restore {} can't read", tools.version));
+        None
+    } else if now - origin.started <= request.max_age && request.rung < Rung::Restored {
         cx.report()
             .say(&format!("an earlier run left {} without a manifest: reading it back", store.uri(key)));
         let proven = prove(
@@ -197,9 +202,18 @@ async fn unproven(
             Rung::ReadBack,
         )
         .await?;
-        Some(proven.map(|proven| proven.sum))
+        match proven {
+            Verdict::Whole(proven) => Some(Ok(proven.sum)),
+            Verdict::Damaged(why) => Some(Err(why)),
+            Verdict::Unread(why) => {
+                unread = Some(why);
+                None
+            }
+        }
     } else {
         None
     };
-    Ok(Some(Unproven { key: key.to_owned(), stored, origin, globals_key, proof }))
+    Ok(Some(Unproven { key: key.to_owned(), stored, origin, globals_key, proof, unread }))
+    let mut unread = None;
+    let newer = Version::parse(&origin.client_version).filter(|by| by.major > tools.version.major);
 }

@@ -77,8 +77,11 @@ pub(crate) struct Unproven {
     pub(crate) origin: Origin,
     /// The key of its globals, if they are there.
     pub(crate) globals_key: Option<String>,
-    /// What reading it back said: its sums, or what is wrong with it; `None` where it is too old to be of use.
+    /// What reading it back said: its sums, or what is wrong with it; `None` where it is too old to be of use, or can't be read
+    /// here.
     pub(crate) proof: Option<Result<Sum, String>>,
+    /// Why it can't be read here, which says nothing of the dump.
+    pub(crate) unread: Option<String>,
 }
 
 /// What the dump's own metadata say about its making, for the manifest of a run that finishes another's work.

@@ -17,7 +17,7 @@ use super::plan::{Dump, Finish, Method, Origin, Request};
 use crate::catalogue::{self, column};
 use crate::earlier::shrunk;
 use crate::pipe::{Packing, threads};
-use crate::readback::{Stored, prove};
+use crate::readback::{Stored, Verdict, prove};
 use crate::rows::{self, Rows, Table};
 use crate::upload::Upload;
 use crate::verify::Proof;
@@ -168,7 +168,7 @@ pub(crate) async fn take(
         ))
     })?;
     match judged {
-        Ok(proven) => Ok(Taken {
+        Verdict::Whole(proven) => Ok(Taken {
             written: Written::of(&stored),
             stored,
             origin,
@@ -177,7 +177,16 @@ pub(crate) async fn take(
             crc64nvme: sum.crc64nvme,
             proof: proven.proof,
         }),
-        Err(why) => {
+        Verdict::Unread(why) => Err(Failure::unverified(format!("verify {}", store.uri(&dump.key)))
+            .because(why)
+            .state(format!(
+                "{} is there, and its bytes are those that pg_dump wrote; it is no backup until it is verified, which the next \
+                 run with the same --backup-id ({}) does",
+                store.uri(&dump.key),
+                request.backup_id
+            ))
+            .help("look why pg_restore failed: a short memory, or another version than pg_dump's, says nothing of the dump")),
+        Verdict::Damaged(why) => {
             let failure = Failure::unverified(format!("verify {}", store.uri(&dump.key))).because(why);
             match store.delete(&dump.key, None, &stored.etag).await {
                 Ok(()) => Err(failure.help("run again; nothing of this dump was kept").untouched(true)),

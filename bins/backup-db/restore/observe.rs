@@ -84,11 +84,12 @@ pub(crate) async fn observe(cx: &Cx, args: &Args, store: &Bucket, source: Source
     let runner = Runner::new(cx.env(), Some(target.child_env()));
     let client = Version::parse(&manifest.client_version).unwrap_or_else(|| Version::of_server(0));
     let tools = cx.or_cancelled(Tools::find(&runner, args.pg_dump.as_deref(), &client)).await??;
+    cx.or_cancelled(tools.fit(&runner)).await??;
     // By this name it is known that the interim database is being worked on.
     let target = Target { application_name: interim.clone(), ..target };
     let session = cx.or_cancelled(postgres::connect(cx, &target)).await??;
-    let extensions = manifest.extensions.clone().unwrap_or_default();
     cx.or_cancelled(stay(&session)).await??;
+    let extensions = manifest.extensions.clone().unwrap_or_default();
     let attempt = "look at the server";
     let may_create =
         value(&session, attempt, "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")
@@ -186,8 +187,6 @@ pub(crate) async fn read(cx: &Cx, store: &Bucket, key: &str, kind: Kind) -> Resu
     Ok(manifest)
 }
 
-/// A database and the mark in its comment.
-async fn present(session: &Session, name: &str) -> Result<Option<Present>, Failure> {
 /// Whether a living run works on the interim database: its sessions have its name.
 pub(super) async fn busy(session: &Session, interim: &str) -> Result<bool, Failure> {
     let query = format!(
@@ -197,6 +196,8 @@ pub(super) async fn busy(session: &Session, interim: &str) -> Result<bool, Failu
     Ok(value(session, "look for another restore into this name", &query).await?.as_deref() != Some("0"))
 }
 
+/// A database and the mark in its comment.
+async fn present(session: &Session, name: &str) -> Result<Option<Present>, Failure> {
     let rows = crate::catalogue::all(
         session,
         "look whether the database is there",

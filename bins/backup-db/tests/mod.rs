@@ -246,6 +246,11 @@ fn fake_pg_dump(folder: &Path, version: &str, body: &str) -> PathBuf {
         format!("if [ \"$1\" = --version ]; then echo 'pg_dump (PostgreSQL) {version}'; exit 0; fi");
     std::fs::write(&path, format!("#!/bin/sh\n{version}\n{body}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // Of its own version beside it, as in an installation; it reads what the machine's own reads.
+    let restore = folder.join("pg_restore");
+    let script = version.replace("pg_dump", "pg_restore");
+    std::fs::write(&restore, format!("#!/bin/sh\n{script}\nexec pg_restore \"$@\"\n")).unwrap();
+    std::fs::set_permissions(&restore, std::fs::Permissions::from_mode(0o755)).unwrap();
     path
 }
 

@@ -89,6 +89,7 @@ async fn a_pg_dump_that_knows_zstd_is_told_to_use_it_and_one_that_does_not_is_no
     let path = stage.world.path("pg_dump");
     let fake = path.display().to_string();
     for (refusal, argument) in [
+    executable(&stage.world.path("pg_restore"), "#!/bin/sh\necho 'pg_restore (PostgreSQL) 99.1'\n");
         ("could not open output file \\\"/dev/null/x\\\": Not a directory", "--compress=zstd:3"),
         (
             "invalid compression specification: this build does not support compression with ZSTD",
