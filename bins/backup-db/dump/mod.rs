@@ -24,7 +24,7 @@ use crate::args::{Args, Compression, Verify};
 use crate::globals::recipients;
 use crate::key::Destination;
 use crate::refill::Assertions;
-use observe::{Wanted, observe};
+use observe::{Wanted, observe, unlock};
 use plan::{Request, Work};
 
 /// Tables with more rows are not counted where `--count-limit` does not say so: 10 million rows are counted within seconds.
@@ -67,9 +67,10 @@ pub(crate) async fn back_up(
     if let Go::Stop(outcome) = cx.show(&plan)? {
         return Ok((None, Ok(outcome)));
     }
-    let (manifest, unproven) =
-        Box::pin(apply::apply(cx, store, &scene, &request, assertions.as_ref(), &plan)).await?;
+    let applied = Box::pin(apply::apply(cx, store, &scene, &request, assertions.as_ref(), &plan)).await;
+    unlock(&scene.session).await;
     scene.session.close().await;
+    let (manifest, unproven) = applied?;
     let headline = format!(
         "{} ({}) is a backup of {}, verified: {}",
         manifest.uri(),

@@ -145,7 +145,12 @@ pub(crate) async fn observe(
 async fn lock(cx: &Cx, session: &Session) -> Result<bool, Failure> {
     let attempt = "take the lock of this database's backups";
     let what = format!("another backup of {} to end", session.identity.database);
-    let query = format!("SELECT pg_try_advisory_lock({LOCK})");
+    let pid = session.identity.backend_pid;
+    // Only in the process that answered first: behind a pooler that gives a connection another one for each transaction, the lock
+    // would stay with one that nobody ends.
+    let query = format!(
+        "SELECT CASE pg_backend_pid() WHEN {pid} THEN pg_try_advisory_lock({LOCK}) END, pg_backend_pid()"
+    );
     let holder = format!(
         "SELECT 'process ' || pid || ' on the server' || coalesce(', connected since ' || backend_start::timestamptz(0), '') \
          FROM pg_locks LEFT JOIN pg_stat_activity USING (pid) \
@@ -155,8 +160,14 @@ async fn lock(cx: &Cx, session: &Session) -> Result<bool, Failure> {
         LOCK & 0xffff_ffff
     );
     cx.wait(Wait::until(&what, Duration::from_secs(2)), async || {
-        let taken = column(session, attempt, &query).await?;
-        if taken.first().is_some_and(|taken| taken == "t") {
+        let answer = all(session, attempt, &query).await?;
+        let row = answer.first().map(Vec::as_slice).unwrap_or_default();
+        if text(row, 1) != Some(pid.to_string().as_str()) {
+            return Err(Failure::refused(attempt)
+                .because("two statements of this connection were answered by two server processes: a pooler is between")
+                .help("connect to the server itself, or to a pool in session mode"));
+        }
+        if text(row, 0) == Some("t") {
             return Ok(Poll::Ready(true));
         }
         if cx.dry_run() {
@@ -166,6 +177,13 @@ async fn lock(cx: &Cx, session: &Session) -> Result<bool, Failure> {
         Ok(Poll::Pending(held.first().map_or_else(|| "held".to_owned(), |held| format!("held by {held}"))))
     })
     .await
+}
+
+/// Gives the lock back. The end of a session does that too, but not behind a pooler, which keeps its server process.
+pub(super) async fn unlock(session: &Session) {
+    let query = format!("SELECT pg_advisory_unlock({LOCK})");
+    // A server that does not answer any more must not hold up the end.
+    let _ = tokio::time::timeout(Duration::from_secs(2), column(session, "give the lock back", &query)).await;
 }
 
 pub(crate) async fn read_manifest(store: &Bucket, key: &str) -> Result<Result<Manifest, String>, Failure> {
@@ -186,6 +204,8 @@ async fn unproven(
     let Some(stored) = cx.or_cancelled(store.head(key, None)).await?? else { return Ok(None) };
     let origin = stored.metadata.get(ORIGIN).and_then(|text| serde_json::from_str::<Origin>(text).ok());
     let Some(origin) = origin.filter(|origin| origin.backup_id == request.backup_id) else { return Ok(None) };
+    let mut unread = None;
+    let newer = Version::parse(&origin.client_version).filter(|by| by.major > tools.version.major);
     // The rows that its run had counted are lost, and with them what a restored database would be compared with.
     let proof = if let Some(by) = newer {
         unread = Some(format!("pg_dump {by} wrote it, which pg_restore {} can't read", tools.version));
@@ -214,6 +234,4 @@ async fn unproven(
         None
     };
     Ok(Some(Unproven { key: key.to_owned(), stored, origin, globals_key, proof, unread }))
-    let mut unread = None;
-    let newer = Version::parse(&origin.client_version).filter(|by| by.major > tools.version.major);
 }
