@@ -5,6 +5,7 @@ use s3::Bucket;
 use serde::Serialize;
 
 use crate::dump::{Inverse, PROVE, Written};
+use crate::key::{archive_of, is_archive, manifest_of};
 
 #[derive(Serialize)]
 struct UndoPlan {
@@ -52,9 +53,37 @@ impl Plan for UndoPlan {
     }
 }
 
+/// The archive that an object of a backup belongs to, or is.
+fn archive(key: &str) -> Option<&str> {
+    if is_archive(key) { Some(key) } else { archive_of(key) }
+}
+
+/// Refuses to delete a dump, or what lies beside it, that another run verified and gave its manifest: this one was killed before.
+async fn nobody_elses(cx: &Cx, store: &Bucket, key: &str, own: &[String]) -> Result<(), Failure> {
+    let Some(manifest) = archive(key).map(manifest_of).filter(|manifest| !own.contains(manifest)) else {
+        return Ok(());
+    };
+    match cx.or_cancelled(store.head(&manifest, None)).await?? {
+        None => Ok(()),
+        Some(_) => Err(Failure::refused(format!("delete {}", store.uri(key)))
+            .because(format!(
+                "another run finished this backup: {} is not of the run that is undone",
+                store.uri(&manifest)
+            ))
+            .help("undo with the receipt of the run that finished it, if the backup is to go")),
+    }
+}
+
 pub(crate) async fn undo(cx: &Cx, store: &Bucket, receipt: &Receipt) -> Result<Outcome, Failure> {
     let mut plan = UndoPlan { deletions: Vec::new(), notes: Vec::new() };
     let mut gone = Vec::new();
+    // What this receipt wrote and nobody took back; the manifest is gone where it was taken back.
+    let own: Vec<String> = receipt
+        .undoable()
+        .into_iter()
+        .filter_map(|record| serde_json::from_value::<Inverse>(record.inverse.clone()).ok())
+        .map(|inverse| inverse.key)
+        .collect();
     for record in receipt.undoable().into_iter().filter(|record| record.reversible) {
         if record.id == PROVE {
             plan.notes.push(Note::Info(
@@ -85,6 +114,7 @@ pub(crate) async fn undo(cx: &Cx, store: &Bucket, receipt: &Receipt) -> Result<O
                     .because("the object that is there now is not the one that the run wrote")
                     .help("look who wrote it; delete it by hand if it is to go"));
             }
+            nobody_elses(cx, store, &key, &own).await?;
             Some(stored.etag)
         } else {
             let left = cx.or_cancelled(store.unfinished(&key)).await??;

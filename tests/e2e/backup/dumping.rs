@@ -3,6 +3,7 @@
 use serde_json::json;
 use testkit::front::{Fault, When};
 use testkit::postgres::{Options, Postgres};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Stage, executable, output, stand_in};
 use crate::world::run;
@@ -88,8 +89,8 @@ async fn a_pg_dump_that_knows_zstd_is_told_to_use_it_and_one_that_does_not_is_no
     };
     let path = stage.world.path("pg_dump");
     let fake = path.display().to_string();
-    for (refusal, argument) in [
     executable(&stage.world.path("pg_restore"), "#!/bin/sh\necho 'pg_restore (PostgreSQL) 99.1'\n");
+    for (refusal, argument) in [
         ("could not open output file \\\"/dev/null/x\\\": Not a directory", "--compress=zstd:3"),
         (
             "invalid compression specification: this build does not support compression with ZSTD",
@@ -284,6 +285,114 @@ async fn a_denied_manifest_leaves_a_dump_that_the_next_run_finishes() {
     assert_eq!(stage.keys().await.len(), 3);
     let again = stage.backup_db(&id).await.expect(0);
     assert_eq!(output(&again, "changed"), "false");
+}
+
+#[tokio::test]
+async fn a_dump_whose_reader_was_killed_is_kept_and_finished_by_the_next_run() {
+    let stage = Stage::full().await;
+    let dump = stand_in(&stage, "pg_dump", "exec \"$REAL\" \"$@\"");
+    let id = ["--backup-id", "release-8", "--no-globals", "--pg-dump", &dump];
+    // As where memory is short: while it lists, and while it reads all.
+    for when in ["--list", "--file"] {
+        let script = format!("case \"$*\" in *{when}*) kill -9 $$;; esac; exec \"$REAL\" \"$@\"");
+        stand_in(&stage, "pg_restore", &script);
+        let mut args = id;
+        let own = format!("killed-at{when}");
+        args[1] = &own;
+        stage
+            .backup_db(&args)
+            .await
+            .expect(5)
+            .says(&["killed by signal 9", "is no backup until it is verified"]);
+        let left = stage.keys().await.into_iter().find(|key| key.contains(&own)).expect("the dump is kept");
+        // The next run that can't read it either makes another, and leaves it. A key has the second in it.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        let again = stage.backup_db(&args).await.expect(5).says(&["has no manifest"]);
+        assert!(stage.keys().await.contains(&left), "{again:?}");
+        stand_in(&stage, "pg_restore", "exec \"$REAL\" \"$@\"");
+        let before = stage.keys().await.len();
+        let ran = stage.backup_db(&args).await.expect(0);
+        assert_eq!(output(&ran, "rung"), "read-back");
+        assert_eq!(stage.keys().await.len(), before + 1, "the manifest, and no other dump");
+    }
+}
+
+#[tokio::test]
+async fn a_pg_restore_that_is_too_old_for_pg_dump_is_refused_before_anything() {
+    let stage = Stage::start().await;
+    let dump = stage.world.path("pg_dump");
+    executable(&dump, "#!/bin/sh\necho 'pg_dump (PostgreSQL) 99.0'\n");
+    let dump = dump.display().to_string();
+    stage.backup_db(&["--no-globals", "--pg-dump", &dump]).await.expect(3).says(&[
+        "can't read what pg_dump 99.0 writes",
+        "--pg-dump",
+        "nothing was changed",
+    ]);
+    assert_eq!(stage.keys().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn undoing_a_killed_run_leaves_what_another_run_finished() {
+    let stage = Stage::full().await;
+    let path = |name: &str| stage.world.path(name).display().to_string();
+    let (first, second) = (path("first.json"), path("second.json"));
+    let id = ["--backup-id", "release-9", "--no-globals", "--receipt"];
+    stage.world.front.set_faults([Fault::access_denied("s3:PutObject").times(10)]);
+    stage.backup_db(&[&id[..], &[&first]].concat()).await.expect(4);
+    stage.world.front.set_faults([]);
+    stage.backup_db(&[&id[..], &[&second]].concat()).await.expect(0);
+    let keys = stage.keys().await;
+    stage
+        .backup_db(&["--undo", &first])
+        .await
+        .expect(3)
+        .says(&["another run finished this backup", "nothing was changed"]);
+    assert_eq!(stage.keys().await, keys);
+    // Without its manifest it is nobody's backup any more.
+    stage.backup_db(&["--undo", &second]).await.expect(0);
+    stage.backup_db(&["--undo", &first]).await.expect(0);
+    assert_eq!(stage.keys().await, Vec::<String>::new());
+}
+
+/// Passes connections on, and keeps those to the server when a client has said goodbye, as a pooler does.
+async fn keeping(port: u16) -> u16 {
+    const GOODBYE: [u8; 5] = [b'X', 0, 0, 0, 4];
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((client, _)) = listener.accept().await {
+            let server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let ((mut from, mut back), (mut answers, mut to)) = (client.into_split(), server.into_split());
+            kept.push(tokio::spawn(async move {
+                let mut buffer = vec![0; 65536];
+                while let Ok(length @ 1..) = from.read(&mut buffer).await {
+                    let said = &buffer[..length];
+                    if to.write_all(said.strip_suffix(&GOODBYE).unwrap_or(said)).await.is_err() {
+                        break;
+                    }
+                }
+                std::future::pending::<()>().await;
+            }));
+            kept.push(tokio::spawn(async move {
+                let _ = tokio::io::copy(&mut answers, &mut back).await;
+                std::future::pending::<()>().await;
+            }));
+        }
+    });
+    own
+}
+
+#[tokio::test]
+async fn the_lock_is_given_back_where_a_pooler_keeps_the_connection() {
+    let stage = Stage::full().await;
+    let port = keeping(stage.postgres.port).await;
+    let mut command = stage.command(&[]);
+    command.env("PGPORT", port.to_string());
+    run(command).await.expect(0);
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    assert_eq!(stage.sql(locks).await, "0", "nobody is left to give it back");
+    stage.backup_db(&["--timeout", "20s"]).await.expect(0);
 }
 
 #[tokio::test]
