@@ -258,6 +258,7 @@ mod tests {
         let lines = || lines.iter().map(|line| (*line).to_owned());
         Read {
             sum: s3::Hasher::new().finish(),
+            unpacked: Ok(()),
             reader,
             said: Said { first: lines().collect(), last: lines().collect() },
             printed: Vec::new(),
