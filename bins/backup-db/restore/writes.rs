@@ -4,6 +4,7 @@
 //! written. They can be reset, and are after a crash or a failover: then they are lower than they were and prove nothing.
 //! They don't see `TRUNCATE`, definitions and sequences: <https://www.postgresql.org/docs/current/monitoring-stats.html>.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kit::{Cx, Failure};
@@ -96,20 +97,19 @@ pub(super) fn untouched(manifest: &Manifest, then: Option<Writes>, now: &Seen) -
         return unknown("the manifest of the backup has no counts to compare it with");
     };
     // A server that had counted nothing can't be told from one whose counters were reset.
-    let then = match then.filter(|then| then.inserted > 0) {
-        Some(then) => then,
-        None => {
-            let uncounted = manifest.rows_estimated.as_ref().map_or(0, |tables| tables.len())
-                + manifest.rows_unknown.as_ref().map_or(0, |tables| tables.len());
-            if uncounted > 0 {
-                return unknown(&format!(
-                    "its restore did not note what it wrote, and {} of the backup were not counted",
-                    kit::counted(uncounted, "table")
-                ));
-            }
-            // How many rows there are is compared beside this; a restore itself updates and deletes none.
-            Writes { inserted: now.inserted.max(rows.values().sum()), updated: 0, deleted: 0, ..now }
+    let then = if let Some(then) = then.filter(|then| then.inserted > 0) {
+        then
+    } else {
+        let uncounted = manifest.rows_estimated.as_ref().map_or(0, BTreeMap::len)
+            + manifest.rows_unknown.as_ref().map_or(0, BTreeMap::len);
+        if uncounted > 0 {
+            return unknown(&format!(
+                "its restore did not note what it wrote, and {} of the backup were not counted",
+                kit::counted(uncounted, "table")
+            ));
         }
+        // How many rows there are is compared beside this; a restore itself updates and deletes none.
+        Writes { inserted: now.inserted.max(rows.values().sum()), updated: 0, deleted: 0, ..now }
     };
     let of = |writes: Writes| [writes.inserted, writes.updated, writes.deleted, writes.large_objects];
     if of(now).into_iter().zip(of(then)).any(|(now, then)| now < then) {
@@ -132,8 +132,6 @@ pub(super) fn untouched(manifest: &Manifest, then: Option<Writes>, now: &Seen) -
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::shelf::testing::at;
 
