@@ -85,6 +85,12 @@ impl std::str::FromStr for Destination {
     }
 }
 
+/// Behind the identifier of the system, in the keys of a standby's backups.
+const STANDBY: &str = ".standby";
+
+/// In the place of the identifier of a system that does not tell it.
+const UNKNOWN: &str = "unknown";
+
 /// Names the backups of one kind, of one database or of the whole of one cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
@@ -106,7 +112,15 @@ impl Names {
     }
 
     fn of(kind: Kind, folder: String, system: Option<&str>, id: &str) -> Self {
-        Self { kind, folder, system: system.unwrap_or("unknown").to_owned(), id: slug(id) }
+        Self { kind, folder, system: system.unwrap_or(UNKNOWN).to_owned(), id: slug(id) }
+    }
+
+    /// Of a standby, which has the identifier of its primary: the lock that tells living runs from dead ones is each server's own.
+    pub(crate) fn on_standby(mut self, standby: bool) -> Self {
+        if standby {
+            self.system.push_str(STANDBY);
+        }
+        self
     }
 
     /// What all of these backups begin with.
@@ -120,10 +134,25 @@ impl Names {
         format!("{}{}-{}-{}{end}{zst}", self.folder, time(now), self.system, self.id)
     }
 
-    /// Whether such a backup of this cluster, by any run of this step, has such a key.
+    /// Whether such a backup of this server, by any run of this step, has such a key.
     pub(crate) fn is_ours(&self, key: &str) -> bool {
         let system_first = |rest: &str| rest.strip_prefix(&self.system).is_some_and(|r| r.starts_with('-'));
         self.after_time(key).is_some_and(system_first)
+    }
+
+    /// [`Self::is_ours`], of its primary or a standby too.
+    pub(crate) fn is_of_cluster(&self, key: &str) -> bool {
+        let system = self.system.strip_suffix(STANDBY).unwrap_or(&self.system);
+        let Some(rest) = self.after_time(key).and_then(|rest| rest.strip_prefix(system)) else {
+            return false;
+        };
+        rest.strip_prefix(STANDBY).unwrap_or(rest).starts_with('-')
+    }
+
+    /// Whether what is unfinished under such a key was left by a dead run, where no other one works on this server. Of a server that
+    /// does not tell its identifier only those of the same id are known.
+    pub(crate) fn is_dead(&self, key: &str) -> bool {
+        self.is_ours(key) && (!self.system.starts_with(UNKNOWN) || self.may_be_same(key))
     }
 
     /// Whether one with this backup id has such a key; two ids can share one.
@@ -239,6 +268,24 @@ mod tests {
         assert!(!names.may_be_same(&key("20261120T010203Z-1-b.dump")));
         assert!(names.may_be_same(&key("20261120T010203Z-1-a.dump.zst")));
         assert!(names.is_ours(&key("20261120T010203Z-7300000000000000001-other.dump.zst")));
+    }
+
+    /// <https://www.postgresql.org/docs/current/warm-standby.html>: a standby is a copy of the primary, its identifier too.
+    #[test]
+    fn what_a_standby_has_unfinished_is_not_the_primarys() {
+        let standby = || names("rally", "a").on_standby(true);
+        let (ours, theirs) = (names("rally", "b").key(noon(), true), standby().key(noon(), true));
+        assert_eq!(theirs, "releases/rally/20261121T120000Z-7300000000000000001.standby-a.dump.zst");
+        let primary = names("rally", "a");
+        assert!(primary.is_dead(&ours) && !primary.is_dead(&theirs));
+        assert!(standby().is_dead(&theirs) && !standby().is_dead(&ours));
+        for key in [&ours, &theirs] {
+            assert!(primary.is_of_cluster(key) && standby().is_of_cluster(key), "{key}");
+        }
+        let unknown = |id: &str| Names::new("releases/", "rally", None, id);
+        let key = unknown("a").key(noon(), true);
+        assert!(unknown("a").is_dead(&key) && !unknown("b").is_dead(&key) && unknown("b").is_ours(&key));
+        assert!(!primary.is_of_cluster(&key));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! behind the front.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::front::{Fault, When};
@@ -191,6 +192,22 @@ async fn killed_at_any_call_it_leaves_nothing_that_the_next_run_does_not_mend() 
         let sealed = secrets.object(output(&report, "backup-uri")).await;
         assert!(secrets.keys.open(&sealed).is_ok());
     }
+}
+
+/// As the legs of a matrix are, which have one id.
+#[tokio::test]
+async fn an_export_that_another_one_removed_is_none() {
+    let secrets = Secrets::start(2).await;
+    let id = ["--backup-id", "release 7"];
+    let hold = secrets.world.front.hold("s3:PutObject#2", When::BeforeForward);
+    let first = tokio::spawn(run(secrets.command(&id)));
+    hold.arrived().await;
+    // Its key has another second in it.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let second = secrets.export(&id).await.expect(0).json();
+    hold.release();
+    first.await.unwrap().expect(5).says(&["another export with the same --backup-id", "a --backup-id each"]);
+    secrets.object(output(&second, "backup-uri")).await;
 }
 
 #[tokio::test]

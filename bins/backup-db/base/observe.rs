@@ -60,14 +60,15 @@ pub(super) async fn observe(
     let alone = alone(cx, &session).await?;
 
     let now = cx.now();
-    let names = Names::base(wanted.prefix, server.system_identifier.as_deref(), &request.backup_id);
+    let names = Names::base(wanted.prefix, server.system_identifier.as_deref(), &request.backup_id)
+        .on_standby(server.standby);
     let listed = cx.or_cancelled(store.list(names.folder())).await??;
     let keys: Vec<String> = listed.into_iter().map(|object| object.key).collect();
     let mut warnings = Vec::new();
     let mut unfinished = Vec::new();
     if alone {
         unfinished = cx.or_cancelled(store.unfinished(names.folder())).await??;
-        unfinished.retain(|upload| names.is_ours(&upload.key));
+        unfinished.retain(|upload| names.is_dead(&upload.key));
     } else {
         warnings.push("another base backup of this server is running: this one will wait for it".to_owned());
     }
@@ -90,7 +91,7 @@ pub(super) async fn observe(
     let ours = keys
         .iter()
         .rev()
-        .filter(|key| key.strip_suffix(manifest::SUFFIX).is_some_and(|archive| names.is_ours(archive)));
+        .filter(|key| key.strip_suffix(manifest::SUFFIX).is_some_and(|archive| names.is_of_cluster(archive)));
     world.last = latest(cx, store, ours, manifest::BASE, &mut warnings).await?;
     let (same, loose) = same(cx, store, &names, &request.backup_id, &keys).await?;
     world.same = same;

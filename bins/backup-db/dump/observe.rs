@@ -90,14 +90,15 @@ pub(crate) async fn observe(
 
     let now = cx.now();
     let names =
-        Names::new(wanted.prefix, &database.name, database.system_identifier.as_deref(), &request.backup_id);
+        Names::new(wanted.prefix, &database.name, database.system_identifier.as_deref(), &request.backup_id)
+            .on_standby(database.standby);
     let listed = cx.or_cancelled(store.list(names.folder())).await??;
     let keys: Vec<String> = listed.into_iter().map(|object| object.key).collect();
     let mut warnings = Vec::new();
     let mut unfinished = Vec::new();
     if alone {
         unfinished = cx.or_cancelled(store.unfinished(names.folder())).await??;
-        unfinished.retain(|upload| names.is_ours(&upload.key));
+        unfinished.retain(|upload| names.is_dead(&upload.key));
     } else {
         warnings.push("another backup of this database is running: this one will wait for it".to_owned());
     }
@@ -120,11 +121,10 @@ pub(crate) async fn observe(
 
     // The latest of this server, and where it has none the latest of any: a server that was upgraded or moved has another
     // identifier. Keys begin with their time, so that those of one folder are listed in its order.
-    let (ours, theirs): (Vec<&String>, Vec<&String>) = keys
-        .iter()
-        .rev()
-        .filter(|key| key.ends_with(manifest::SUFFIX))
-        .partition(|key| key.strip_suffix(manifest::SUFFIX).is_some_and(|dump| names.is_ours(dump)));
+    let (ours, theirs): (Vec<&String>, Vec<&String>) =
+        keys.iter().rev().filter(|key| key.ends_with(manifest::SUFFIX)).partition(|key| {
+            key.strip_suffix(manifest::SUFFIX).is_some_and(|dump| names.is_of_cluster(dump))
+        });
     let manifests = ours.into_iter().chain(theirs);
     world.last = latest(cx, store, manifests, manifest::DUMP, &mut warnings).await?;
     let (same, loose) = same(cx, store, &names, &request.backup_id, &keys).await?;

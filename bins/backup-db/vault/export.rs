@@ -33,9 +33,7 @@ pub(super) async fn make(
     (id, key): (&str, &str),
     plan: &ExportPlan,
 ) -> Result<Export, Failure> {
-    for (action, key, etag) in plan.removals() {
-        cx.act(&action, &serde_json::Value::Null, bucket.delete(key, None, etag)).await?;
-    }
+    remove(cx, bucket, plan).await?;
     let (started, run) = (cx.now(), cx.run_id());
     let inverse = |key: &str| Inverse { bucket: bucket.name.clone(), key: key.to_owned() };
     let take = take(cx, vault, bucket, world, recipients, key, &run);
@@ -73,7 +71,22 @@ pub(super) async fn make(
         Ok(Written::of(&stored))
     };
     cx.act(MANIFEST, &inverse(&manifest), put).await?;
+    // Without a manifest it could be taken for what a dead run left, by another one with the same id at the same time.
+    let there = cx.or_cancelled(bucket.head(key, None)).await??;
+    if there.is_none_or(|there| there.etag != export.etag) {
+        return Err(Failure::unverified(format!("look at {} once more", bucket.uri(key)))
+            .because("it is not there any more: another export with the same --backup-id went on at the same time and removed it")
+            .help("run the same command again; give exports that run side by side, as of several namespaces, a --backup-id each"));
+    }
     Ok(export)
+}
+
+/// Deletes what runs that were killed left.
+pub(super) async fn remove(cx: &Cx, bucket: &Bucket, plan: &ExportPlan) -> Result<(), Failure> {
+    for (action, key, etag) in plan.removals() {
+        cx.act(&action, &serde_json::Value::Null, bucket.delete(key, None, etag)).await?;
+    }
+    Ok(())
 }
 
 /// An export in its place.

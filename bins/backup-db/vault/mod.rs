@@ -43,7 +43,10 @@ pub(crate) async fn run(cx: &Cx, args: &Args, bucket: &Bucket, to: &Destination)
         return Ok(outcome);
     }
     let (export, made) = match &plan.work {
-        Work::Keep(export) => (Export::clone(export), false),
+        Work::Keep(export) => {
+            export::remove(cx, bucket, &plan).await?;
+            (Export::clone(export), plan.removals().next().is_some())
+        }
         Work::Make { key } => {
             (export::make(cx, (&vault, bucket), &world, &recipients, (&request.id, key), &plan).await?, true)
         }

@@ -237,6 +237,16 @@ async fn a_standby_is_backed_up_with_counts_and_without_the_rows_of_unlogged_tab
         "{manifest:#}"
     );
     assert!(manifest["snapshot"].is_string());
+
+    // It has the primary's identifier, and locks of its own: what it uploads is not a dead run's to the primary.
+    let hold = stage.world.front.hold("s3:CompleteMultipartUpload", When::BeforeForward);
+    let mut command = stage.command(&["--backup-id", "nightly"]);
+    command.env("PGPORT", standby.port.to_string());
+    let nightly = tokio::spawn(run(command));
+    hold.arrived().await;
+    run(stage.command(&["--backup-id", "release"])).await.expect(0);
+    hold.release();
+    nightly.await.unwrap().expect(0);
 }
 
 /// What root copied belongs to the account that servers run as.
