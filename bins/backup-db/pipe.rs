@@ -3,6 +3,7 @@
 //! Memory is what the parts take and a few MiB for zstd, whatever the size of the stream.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write as _};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -25,8 +26,12 @@ pub(crate) const LEVEL: i32 = 3;
 /// What one thread compresses at a time. zstd's own choice for this level is four times as much, for each thread and each
 /// buffer of its queue.
 const JOB: u32 = 2 << 20;
-/// What is read from the pipe at once; the kernel's own buffer is smaller.
+/// What is read from the pipe at once.
 const READ: usize = 256 << 10;
+/// What the kernel keeps between a child and us, in place of 64 KiB: for so long each can go on while the other one waits for a
+/// processor. More than this is for the superuser alone: <https://man7.org/linux/man-pages/man7/pipe.7.html>.
+#[cfg(target_os = "linux")]
+const PIPE: usize = 1 << 20;
 
 /// What the parts of a stream may take together, from the moment when one is begun to that when it is dropped. Two parts there
 /// must be: one that is filled and one that is sent.
@@ -76,6 +81,7 @@ impl Parts {
     ///
     /// Whatever comes goes to `tap` too, before it is compressed, until whoever reads there has had enough.
     pub(crate) fn of(pipe: PipeReader, packing: Packing, sizes: PartSizes, tap: Option<PipeWriter>) -> Self {
+        widen(&pipe);
         let (to, parts) = mpsc::channel(1);
         let read = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&read);
@@ -105,6 +111,15 @@ impl Parts {
         self.read.load(Ordering::Relaxed)
     }
 }
+
+/// Where it can't be had, as when this user's pipes take all that they may together, it goes on as it is.
+#[cfg(target_os = "linux")]
+fn widen(pipe: impl AsFd) {
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn widen(_: impl AsFd) {}
 
 /// One thread for each processor, and few enough that their buffers are a small part of the memory.
 pub(crate) fn threads() -> u32 {
@@ -260,6 +275,7 @@ impl Feed {
     ///
     /// A child that wants no more is no error. Then, unless `whole`, [`Self::give`] says that nothing more is wanted.
     pub(crate) fn into(pipe: PipeWriter, zstd: bool, whole: bool) -> Self {
+        widen(&pipe);
         let (chunks, received) = mpsc::channel(4);
         let thread = std::thread::spawn(move || {
             let mut source = Chunks { received, chunk: Bytes::new() };
@@ -342,6 +358,17 @@ mod tests {
         }
         bytes.truncate(length);
         bytes
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_child_may_be_a_megabyte_ahead() {
+        let (from, to) = io::pipe().unwrap();
+        let _parts = Parts::of(from, Packing::AsItIs, PartSizes::for_about(0), None);
+        assert_eq!(rustix::pipe::fcntl_getpipe_size(&to).unwrap(), 1 << 20);
+        let (from, to) = io::pipe().unwrap();
+        let _feed = Feed::into(to, false, false);
+        assert_eq!(rustix::pipe::fcntl_getpipe_size(&from).unwrap(), 1 << 20);
     }
 
     async fn parts(content: Vec<u8>, packing: Packing) -> (Vec<usize>, Vec<u8>, Sum) {
