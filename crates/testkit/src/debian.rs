@@ -19,7 +19,7 @@ fn root() -> Option<PathBuf> {
         Some(dir) => PathBuf::from(dir),
         None => PathBuf::from(std::env::var_os("HOME")?).join(".cache"),
     };
-    let folder = cache.join("cutover/debian-1");
+    let folder = cache.join("cutover/debian-2");
     folder.join(".complete").exists().then(|| folder.join("root"))
 }
 

@@ -12,6 +12,7 @@ pub mod inputs;
 pub mod keys;
 pub mod moto;
 pub mod nginx;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod redis;
 pub mod s3;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use testkit::front::{Fault, When};
+use testkit::pgbouncer::{self, PgBouncer};
 use testkit::postgres::{Options, Postgres};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -403,6 +404,38 @@ async fn the_lock_is_given_back_where_a_pooler_keeps_the_connection() {
     let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
     assert_eq!(stage.sql(locks).await, "0", "nobody is left to give it back");
     stage.backup_db(&["--timeout", "20s"]).await.expect(0);
+}
+
+/// `PgBouncer` in transaction mode, with a server process for each transaction (`server_lifetime = 0`).
+#[tokio::test]
+async fn a_pooler_that_changes_server_processes_is_refused_before_anything() {
+    if pgbouncer::installation().is_none() {
+        testkit::inputs::skipped("pgbouncer: there is none on this machine");
+        return;
+    }
+    let stage = Stage::full().await;
+    let pooler = PgBouncer::start(&stage.postgres, "server_lifetime = 0").await.unwrap();
+    let mut command = stage.command(&[]);
+    command.env("PGPORT", pooler.port.to_string()).env("PGSSLMODE", "disable");
+    run(command).await.expect(3).says(&[
+        "a pooler is between",
+        "connect to the server itself",
+        "nothing was changed",
+    ]);
+    assert_eq!(stage.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_dump_outlasts_the_time_that_the_server_gives_idle_sessions() {
+    let stage = Stage::full().await;
+    // There from 14 on; the oldest that is tested with is newer.
+    stage.sql("ALTER SYSTEM SET idle_session_timeout = '500ms'").await;
+    stage.sql("SELECT pg_reload_conf()").await;
+    let slow = "case \"$*\" in *--format*) sleep 2;; esac; exec \"$REAL\" \"$@\"";
+    let dump = stand_in(&stage, "pg_dump", slow);
+    stand_in(&stage, "pg_restore", "sleep 2; exec \"$REAL\" \"$@\"");
+    let ran = stage.backup_db(&["--pg-dump", &dump]).await.expect(0);
+    assert_eq!(stage.manifest(&ran).await["rows"]["public.empty"], 0);
 }
 
 #[tokio::test]
