@@ -431,10 +431,19 @@ async fn a_dump_outlasts_the_time_that_the_server_gives_idle_sessions() {
     // There from 14 on; the oldest that is tested with is newer.
     stage.sql("ALTER SYSTEM SET idle_session_timeout = '500ms'").await;
     stage.sql("SELECT pg_reload_conf()").await;
-    let slow = "case \"$*\" in *--format*) sleep 2;; esac; exec \"$REAL\" \"$@\"";
-    let dump = stand_in(&stage, "pg_dump", slow);
-    stand_in(&stage, "pg_restore", "sleep 2; exec \"$REAL\" \"$@\"");
-    let ran = stage.backup_db(&["--pg-dump", &dump]).await.expect(0);
+    let dump = stand_in(&stage, "pg_dump", "exec \"$REAL\" \"$@\"");
+    let reading = stage.world.path("reading");
+    let slow = format!("sleep 2; : >'{}'; sleep 1; exec \"$REAL\" \"$@\"", reading.display());
+    stand_in(&stage, "pg_restore", &slow);
+    let command = stage.command(&["--pg-dump", &dump]);
+    let ran = tokio::spawn(async move { run(command).await });
+    while !reading.exists() {
+        assert!(!ran.is_finished(), "{:?}", ran.await);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    assert_eq!(stage.sql(locks).await, "1", "another run may begin");
+    let ran = ran.await.unwrap().expect(0);
     assert_eq!(stage.manifest(&ran).await["rows"]["public.empty"], 0);
 }
 
