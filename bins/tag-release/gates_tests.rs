@@ -118,6 +118,54 @@ async fn this_run_and_yesterdays_release_do_not_hold_it_up() {
     world.assert_released();
 }
 
+/// A job has a check from the moment when it may begin
+/// (<https://docs.github.com/en/actions/how-tos/write-workflows/choose-when-workflows-run/control-workflow-concurrency>): a run
+/// that waits for its group has none at all.
+#[tokio::test]
+async fn a_workflow_whose_jobs_have_not_begun_holds_it_up() {
+    let page = |id: u64| format!("https://github.com/{REPO}/actions/runs/{id}");
+    for (status, conclusion, shown) in [
+        ("pending", None, "pending"),
+        ("in_progress", None, "in_progress"),
+        ("completed", Some("startup_failure"), "startup_failure"),
+        ("completed", Some("cancelled"), "cancelled"),
+    ] {
+        let world = World::new().await;
+        let run = |status: &str, conclusion: Option<&str>, id: u64| {
+            json!({
+                "id": id, "check_suite_id": 1000 + id, "name": "Tests", "path": ".github/workflows/tests.yml", "event": "push",
+                "status": status, "conclusion": conclusion, "head_sha": world.sha, "html_url": page(id),
+            })
+        };
+        world.github.workflow_run(REPO, &run(status, conclusion, 3));
+        shut(&world, &[], &[&format!("the workflow Tests ({shown}, {})", page(3))]).await;
+        // Its first job has ended; the next one has not begun.
+        let job = json!({"name": "build", "check_suite": {"id": 1003}, "details_url": page(3)});
+        world.github.check_run(REPO, &world.sha, &job);
+        shut(&world, &[], &[&format!("the workflow Tests ({shown}, {})", page(3))]).await;
+        // A job that tells so itself is named alone.
+        let red = json!({"name": "lint", "conclusion": "failure", "check_suite": {"id": 1003}, "details_url": page(3)});
+        world.github.check_run(REPO, &world.sha, &red);
+        let (_, told) = world.run(&[]).await.refused();
+        assert!(told.contains("lint (failure") && !told.contains("the workflow"), "{told}");
+        // Whoever names the checks that count waits for no other.
+        world.run(&["--check", "build"]).await.result.unwrap();
+        world.assert_released();
+    }
+    let world = World::new().await;
+    let run = |id: u64, conclusion: &str| {
+        json!({
+            "id": id, "check_suite_id": 1000 + id, "path": ".github/workflows/tests.yml", "event": "push", "status": "completed",
+            "conclusion": conclusion, "head_sha": world.sha,
+        })
+    };
+    // Done again, and green.
+    world.github.workflow_run(REPO, &run(3, "cancelled"));
+    world.github.workflow_run(REPO, &run(4, "success"));
+    world.run(&[]).await.result.unwrap();
+    world.assert_released();
+}
+
 #[tokio::test]
 async fn open_pull_requests_of_the_milestone_or_with_the_label_hold_it_up() {
     let world = World::new().await;

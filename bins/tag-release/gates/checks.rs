@@ -6,6 +6,7 @@ use github::{Call, Github, encode};
 use kit::{Cx, Failure};
 use serde::Deserialize;
 
+use super::judge::is_green;
 use super::{Check, Checks, GateArgs, Wanted};
 use crate::observe::READ;
 
@@ -51,6 +52,15 @@ pub(super) struct Run {
     pub(super) check_suite_id: Option<u64>,
     pub(super) path: Option<String>,
     pub(super) event: Option<String>,
+    #[serde(default)]
+    pub(super) name: Option<String>,
+    /// `queued`, `in_progress`, `completed`, ...
+    #[serde(default)]
+    pub(super) status: Option<String>,
+    #[serde(default)]
+    pub(super) conclusion: Option<String>,
+    #[serde(default)]
+    pub(super) html_url: Option<String>,
 }
 
 pub(super) async fn checks(
@@ -86,6 +96,7 @@ pub(super) async fn checks(
         github.list_in(cx, call, "workflow_runs", &[("head_sha", commit)]).await?;
     let suites = passed_over(workflow_runs.as_deref().unwrap_or_default(), own_workflow(cx).as_deref());
     let own = own_run(cx);
+    let mut told = BTreeSet::new();
     let mut checks = Checks { wanted, by_branch, runs_known: workflow_runs.is_some(), ..Checks::default() };
     for run in runs {
         let url = run.details_url.or(run.html_url);
@@ -97,13 +108,18 @@ pub(super) async fn checks(
             checks.passed_over += 1;
             continue;
         }
-        checks.all.push(Check {
-            name: run.name,
-            app: run.app.map(|app| app.id),
-            state: run.conclusion.unwrap_or(run.status),
-            url,
-        });
+        let state = run.conclusion.unwrap_or(run.status);
+        if !is_green(&state) {
+            told.extend(suite);
+        }
+        checks.all.push(Check { name: run.name, app: run.app.map(|app| app.id), state, url });
     }
+    let own = own.and_then(|own| own.parse().ok());
+    let counted = workflow_runs.unwrap_or_default().into_iter().filter(|run| {
+        Some(run.id) != own
+            && run.check_suite_id.is_none_or(|id| !suites.contains(&id) && !told.contains(&id))
+    });
+    checks.all.extend(counted.filter_map(behind_its_jobs));
     checks.all.extend(statuses.into_iter().map(|status| Check {
         name: status.context,
         app: None,
@@ -111,6 +127,14 @@ pub(super) async fn checks(
         url: status.target_url,
     }));
     Ok(checks)
+}
+
+/// A run that is worse than its jobs tell. A job has a check only once it may begin: none has one while the run waits for another
+/// of its group, nor has the next one where the first has just ended, nor any of a workflow that GitHub could not read.
+fn behind_its_jobs(run: Run) -> Option<Check> {
+    let state = run.conclusion.or(run.status).filter(|state| !is_green(state))?;
+    let name = run.name.or(run.path).unwrap_or_else(|| run.id.to_string());
+    Some(Check { name: format!("the workflow {name}"), app: None, state, url: run.html_url })
 }
 
 /// The number of this run, where it is one.

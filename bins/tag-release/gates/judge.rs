@@ -9,6 +9,11 @@ use super::{Check, Checks, Seen, Wanted};
 /// Source: <https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/collaborating-on-repositories-with-code-quality-features/about-status-checks>
 const GREEN: [&str; 3] = ["success", "neutral", "skipped"];
 
+/// Whether a check's state counts as passed.
+pub(super) fn is_green(state: &str) -> bool {
+    GREEN.contains(&state)
+}
+
 /// As many are listed in a refusal; the rest is counted.
 const SHOWN: usize = 10;
 
@@ -47,7 +52,7 @@ fn judge_checks(attempt: &str, checks: &Checks) -> Result<Vec<Note>, Failure> {
     let mut shut = Vec::new();
     let mut green: Vec<&str> = Vec::new();
     let judge = |check: &Check| {
-        if GREEN.contains(&&*check.state) {
+        if is_green(&check.state) {
             None
         } else {
             let place = check.url.as_deref().map(|url| format!(", {url}")).unwrap_or_default();
@@ -98,7 +103,7 @@ fn judge_checks(attempt: &str, checks: &Checks) -> Result<Vec<Note>, Failure> {
     }
     if !checks.runs_known {
         notes.push(Note::Info(
-            "without `actions: read`, earlier runs of a workflow on this commit count too".to_owned(),
+            "without `actions: read`, earlier runs of a workflow on this commit count too, and a job that has not begun is not seen".to_owned(),
         ));
     }
     Ok(notes)

@@ -126,7 +126,17 @@ fn a_long_list_is_counted() {
 }
 
 fn run(id: u64, suite: u64, path: &str, event: &str) -> Run {
-    Run { id, check_suite_id: Some(suite), path: Some(path.into()), event: Some(event.into()) }
+    let (path, event) = (Some(path.into()), Some(event.into()));
+    Run {
+        id,
+        check_suite_id: Some(suite),
+        path,
+        event,
+        name: None,
+        status: None,
+        conclusion: None,
+        html_url: None,
+    }
 }
 
 #[test]
