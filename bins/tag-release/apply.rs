@@ -301,8 +301,10 @@ pub(crate) async fn set_draft(
 ) -> Result<Value, Failure> {
     let path = format!("/releases/{id}");
     let call = Call { attempt, permission: WRITE, path: &path };
+    // By default what is published last is the latest, a correction of an older line too: by date and version, it is not.
+    let body = if draft { json!({"draft": true}) } else { json!({"draft": false, "make_latest": "legacy"}) };
     let release: Release = github
-        .write(cx, Method::Patch, call, &json!({"draft": draft}), async || {
+        .write(cx, Method::Patch, call, &body, async || {
             let release: Release = github.get(cx, call).await?;
             Ok((release.draft == draft).then_some(release))
         })

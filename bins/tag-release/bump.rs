@@ -201,14 +201,17 @@ async fn is_it(
     Ok(true)
 }
 
-/// The parent of a commit that differs from it in the version's files alone, as one that an earlier run has made: its checks
-/// tell of that one too.
+/// The parent of a commit that an earlier run has made, or one exactly like it: its checks tell of that one too. What else was changed
+/// in the same files was not tested.
 async fn tested(trees: &mut Trees<'_>, base: &Commit, wanted: Wanted<'_>) -> Result<Option<String>, Failure> {
     let [parent] = base.parents.as_slice() else { return Ok(None) };
     let before = trees.commit(parent).await?;
-    let files = wanted.files.iter().map(|file| &file.path);
-    let own: BTreeSet<&String> = files.chain(wanted.pointers.iter().map(|it| &it.path)).collect();
-    let different = trees.differences(&before.tree, &base.tree).await?;
-    let only = !different.is_empty() && different.iter().all(|path| own.contains(path));
+    let made = match changes(trees, &before, wanted).await {
+        Ok(made) => made,
+        // It has no such file, or no version in it.
+        Err(failure) if failure.code() == kit::Code::Refused => return Ok(None),
+        Err(failure) => return Err(failure),
+    };
+    let only = !made.is_empty() && is_it(trees, &before, base, &made).await?;
     Ok(only.then(|| parent.clone()))
 }

@@ -153,6 +153,13 @@ async fn what_is_changed_beside_the_files_is_not_taken_for_tested() {
     let (code, told) = world.run(&FLAGS).await.refused();
     assert_eq!(code, Code::Refused);
     assert!(told.contains("no check has run"), "{told}");
+    // Nor is what is changed beside the version in its own file.
+    let mut world = rally().await;
+    let more = format!("{AFTER}votes=twice\r\n");
+    world.sha = world.github.commit_files(REPO, "main", "Release v2.1.0", &[(FILE, &more)]);
+    let (code, told) = world.run(&FLAGS).await.refused();
+    assert_eq!(code, Code::Refused);
+    assert!(told.contains("no check has run"), "{told}");
     // And a child of the tested commit with more in it is not the one that this step makes.
     let mut world = rally().await;
     let tested = world.sha.clone();

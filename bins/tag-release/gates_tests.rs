@@ -166,6 +166,41 @@ async fn a_workflow_whose_jobs_have_not_begun_holds_it_up() {
     world.assert_released();
 }
 
+/// A job of this run that has succeeded tells nothing of the commit, unless somebody asks for it by name.
+#[tokio::test]
+async fn the_jobs_of_this_run_are_no_tests_of_the_commit() {
+    let world = World::untested().await;
+    let page = format!("https://github.com/{REPO}/actions/runs/7/job/1");
+    world.github.check_run(REPO, &world.sha, &json!({"name": "version", "details_url": page}));
+    let job = [("GITHUB_SHA", &*world.sha), ("GITHUB_ACTIONS", "true"), ("GITHUB_RUN_ID", "7")];
+    let (_, told) = world.run_in(&job, &[]).await.refused();
+    assert!(told.contains("but those of this workflow"), "{told}");
+    world.run_in(&job, &["--check", "version"]).await.result.unwrap();
+    world.assert_released();
+}
+
+#[tokio::test]
+async fn a_workflow_of_the_same_name_in_another_repository_is_another_one() {
+    let world = World::new().await;
+    let run = json!({"id": 3, "check_suite_id": 1003, "path": ".github/workflows/ci.yml", "event": "push", "head_sha": world.sha});
+    world.github.workflow_run(REPO, &run);
+    let red = json!({"name": "test", "conclusion": "failure", "check_suite": {"id": 1003}});
+    world.github.check_run(REPO, &world.sha, &red);
+    let of = |repository: &str| format!("{repository}/.github/workflows/ci.yml@refs/heads/main");
+    for (repository, is_shut) in [("acme/releases", true), (&*REPO.to_uppercase(), false)] {
+        let workflow = of(repository);
+        let job = [
+            ("GITHUB_SHA", &*world.sha),
+            ("GITHUB_ACTIONS", "true"),
+            ("GITHUB_RUN_ID", "7"),
+            ("GITHUB_WORKFLOW_REF", &workflow),
+        ];
+        let ran = world.run_in(&job, &[]).await;
+        assert_eq!(ran.result.is_err(), is_shut, "{repository}");
+    }
+    world.assert_released();
+}
+
 #[tokio::test]
 async fn open_pull_requests_of_the_milestone_or_with_the_label_hold_it_up() {
     let world = World::new().await;
@@ -190,6 +225,12 @@ async fn what_the_token_may_not_see_is_not_taken_for_green() {
     let (code, told) = world.run(&[]).await.refused();
     assert_eq!(code, Code::Failed);
     assert!(told.contains("permissions: checks: read"), "{told}");
+    world.github.clear_faults();
+    world.github.open(REPO, "Votes", true, Some("2.1"), &[]);
+    world.github.fault(Fault::status("GET", "/pulls", 403, "Resource not accessible by integration"));
+    let (code, told) = world.run(&["--milestone", "2.1"]).await.refused();
+    assert_eq!(code, Code::Failed);
+    assert!(told.contains("pull-requests: read"), "{told}");
     world.github.clear_faults();
     // Only which run a check belongs to stays unknown.
     world.github.fault(Fault::status("GET", "/actions/runs", 403, "Resource not accessible by integration"));

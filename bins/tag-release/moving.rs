@@ -73,6 +73,11 @@ pub(crate) fn judge(request: &Request, all: &[Moving]) -> Result<Vec<Move>, Fail
             Err(Failure::refused(format!("move {name} to {} in {}", request.tag, request.repository))
                 .because(why))
         };
+        if let Some(why) = of_another_line(name, &request.tag) {
+            return refused(why).map_err(|failure| {
+                failure.help("whoever follows it would get what they did not ask for: name the line of this version, or leave --move-tag out")
+            });
+        }
         if *frozen {
             let refused = refused("it has an immutable release, which holds it in its place".to_owned());
             return refused
@@ -90,6 +95,27 @@ pub(crate) fn judge(request: &Request, all: &[Moving]) -> Result<Vec<Move>, Fail
         moves.push(Move { id, name: name.clone(), before: object.clone(), from: commit.clone() });
     }
     Ok(moves)
+}
+
+/// Why a tag such as `v1` or `v1.4` does not follow a version: it is of another line, or a pre-release. One without a number,
+/// such as `latest`, follows what it is told to.
+fn of_another_line(name: &str, tag: &str) -> Option<String> {
+    let split = |text: &str| {
+        let (prefix, rest) = text.split_at(text.find(|c: char| c.is_ascii_digit())?);
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (numbers, rest) = rest.split_at(end);
+        let numbers: Vec<String> = numbers.split('.').map(str::to_owned).collect();
+        Some((prefix.to_owned(), numbers, rest.to_owned()))
+    };
+    let (line, numbers, behind) = split(name)?;
+    let (prefix, version, rest) = split(tag)?;
+    if line != prefix || !behind.is_empty() {
+        return None;
+    }
+    if !version.starts_with(&numbers) {
+        return Some(format!("{tag} is no version of {name}"));
+    }
+    rest.starts_with('-').then(|| format!("{tag} is a pre-release"))
 }
 
 impl Move {
@@ -203,6 +229,18 @@ mod tests {
             frozen,
         };
         judge(&request, &[moving]).map(|moves| moves.len()).map_err(|failure| failure.code())
+    }
+
+    #[test]
+    fn a_line_is_followed_by_its_own_versions() {
+        for (name, tag) in
+            [("v1", "v1.4.0"), ("v1.4", "v1.4.0"), ("latest", "v2.0.0-rc.1"), ("v1", "rally-2.0.0")]
+        {
+            assert_eq!(of_another_line(name, tag), None, "{name} {tag}");
+        }
+        for (name, tag) in [("v1", "v2.0.0"), ("v1.4", "v1.5.0"), ("v1", "v10.0.0"), ("v2", "v2.0.0-rc.1")] {
+            assert!(of_another_line(name, tag).is_some(), "{name} {tag}");
+        }
     }
 
     #[test]

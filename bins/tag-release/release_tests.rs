@@ -181,3 +181,14 @@ async fn a_workflows_own_token_is_warned_of() {
     ran.result.unwrap();
     assert!(ran.story.iter().any(|line| line.contains("dispatch-workflow")), "{:?}", ran.story);
 }
+
+#[tokio::test]
+async fn a_correction_of_an_older_line_is_not_the_latest_release() {
+    for (latest, then) in [("v3.0.0", "v3.0.0"), ("v2.0.9", TAG)] {
+        let world = World::new().await;
+        world.github.set_latest(REPO, latest);
+        world.run(&[]).await.result.unwrap();
+        world.assert_released();
+        assert_eq!(world.github.latest(REPO).as_deref(), Some(then));
+    }
+}

@@ -53,6 +53,8 @@ pub(super) struct Run {
     pub(super) path: Option<String>,
     pub(super) event: Option<String>,
     #[serde(default)]
+    pub(super) head_branch: Option<String>,
+    #[serde(default)]
     pub(super) name: Option<String>,
     /// `queued`, `in_progress`, `completed`, ...
     #[serde(default)]
@@ -94,7 +96,8 @@ pub(super) async fn checks(
     let call = Call { attempt: &attempt, permission: "actions: read", path };
     let workflow_runs: Option<Vec<Run>> =
         github.list_in(cx, call, "workflow_runs", &[("head_sha", commit)]).await?;
-    let suites = passed_over(workflow_runs.as_deref().unwrap_or_default(), own_workflow(cx).as_deref());
+    let suites =
+        passed_over(workflow_runs.as_deref().unwrap_or_default(), own_workflow(cx, github).as_deref());
     let own = own_run(cx);
     let mut told = BTreeSet::new();
     let mut checks = Checks { wanted, by_branch, runs_known: workflow_runs.is_some(), ..Checks::default() };
@@ -102,8 +105,9 @@ pub(super) async fn checks(
         let url = run.details_url.or(run.html_url);
         let suite = run.check_suite.map(|suite| suite.id);
         let is_own = own.as_ref().is_some_and(|own| url.as_ref().is_some_and(|url| is_of(url, own)));
-        // What this run has tested already counts; the job that asks is still under way itself.
-        let tells = run.conclusion.as_deref() == Some("success");
+        // What this run has tested already counts where it is asked for by name; the job that asks is still under way itself.
+        let is_wanted = checks.wanted.iter().any(|wanted| wanted.name == run.name);
+        let tells = is_wanted && run.conclusion.as_deref() == Some("success");
         if if is_own { !tells } else { suite.is_some_and(|id| suites.contains(&id)) } {
             checks.passed_over += 1;
             continue;
@@ -147,20 +151,27 @@ pub(super) fn is_of(url: &str, run: &str) -> bool {
     url.split_once("/actions/runs/").is_some_and(|(_, rest)| rest.split('/').next() == Some(run))
 }
 
-/// The file of this workflow: `.github/workflows/release.yml` of `o/r/.github/workflows/release.yml@refs/heads/main`.
+/// The file of this workflow: `.github/workflows/release.yml` of `o/r/.github/workflows/release.yml@refs/heads/main`. Another
+/// repository's file of that name is another workflow.
 ///
 /// Source: <https://docs.github.com/en/actions/reference/workflows-and-actions/variables>
-fn own_workflow(cx: &Cx) -> Option<String> {
+fn own_workflow(cx: &Cx, github: &Github) -> Option<String> {
     let named = cx.env().get("GITHUB_WORKFLOW_REF").filter(|_| cx.env().in_github_job())?;
     let (path, _) = named.split_once('@')?;
-    path.splitn(3, '/').nth(2).map(str::to_owned)
+    let mut parts = path.splitn(3, '/');
+    let repository = format!("{}/{}", parts.next()?, parts.next()?);
+    let file = parts.next()?.to_owned();
+    repository.eq_ignore_ascii_case(&github.repository().to_string()).then_some(file)
 }
 
 /// The check suites that say nothing of the commit any more: those of this very workflow (a release that failed yesterday would
-/// hold up today's), and of runs which the same workflow did again for the same event.
+/// hold up today's), and of runs which the same workflow did again for the same event of the same branch. On another branch its
+/// jobs may have been skipped.
 pub(super) fn passed_over(runs: &[Run], own: Option<&str>) -> BTreeSet<u64> {
     let is_again = |later: &Run, run: &Run| {
-        run.path.is_some() && later.path == run.path && later.event == run.event && later.id > run.id
+        run.path.is_some()
+            && (&later.path, &later.event, &later.head_branch) == (&run.path, &run.event, &run.head_branch)
+            && later.id > run.id
     };
     let is_old = |run: &&Run| {
         (own.is_some() && run.path.as_deref() == own) || runs.iter().any(|later| is_again(later, run))

@@ -132,11 +132,22 @@ fn run(id: u64, suite: u64, path: &str, event: &str) -> Run {
         check_suite_id: Some(suite),
         path,
         event,
+        head_branch: Some("main".into()),
         name: None,
         status: None,
         conclusion: None,
         html_url: None,
     }
+}
+
+#[test]
+fn a_run_of_another_branch_does_not_hide_one() {
+    let mut runs =
+        [run(10, 1, ".github/workflows/ci.yml", "push"), run(12, 3, ".github/workflows/ci.yml", "push")];
+    runs[1].head_branch = Some("hotfix".into());
+    assert!(passed_over(&runs, None).is_empty());
+    runs[1].head_branch = Some("main".into());
+    assert_eq!(passed_over(&runs, None).into_iter().collect::<Vec<_>>(), [1]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use checks::checks;
 pub(crate) use judge::judge;
-use pulls::{known_label, milestone, open};
+use pulls::{Mark, known_label, milestone, open};
 
 use crate::observe::READ;
 
@@ -128,13 +128,13 @@ pub(crate) async fn observe(
     if let Some(title) = &args.milestone {
         let number = milestone(cx, github, title).await?;
         let why = format!("milestone {title}");
-        seen.open.extend(open(cx, github, ("milestone", &number.to_string()), &why).await?);
+        seen.open.extend(open(cx, github, Mark::Milestone(number), &why).await?);
         seen.asked.push(format!("in the {why}"));
     }
     for label in &args.blocking_label {
         known_label(cx, github, label).await?;
         let why = format!("label {label}");
-        seen.open.extend(open(cx, github, ("labels", label), &why).await?);
+        seen.open.extend(open(cx, github, Mark::Label(label), &why).await?);
         seen.asked.push(format!("with the {why}"));
     }
     Ok(seen)

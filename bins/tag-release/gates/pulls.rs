@@ -44,26 +44,43 @@ pub(super) async fn known_label(cx: &Cx, github: &Github, label: &str) -> Result
     }
 }
 
-/// The open pull requests among the issues. The search would be shorter, and lags behind.
+/// What a pull request that holds the release up has.
+#[derive(Debug)]
+pub(super) enum Mark<'a> {
+    /// The milestone of this number.
+    Milestone(u64),
+    Label(&'a str),
+}
+
+/// The open pull requests with a mark, among all that are open: the list of issues, which can be asked for them, leaves pull requests
+/// out without a word where the token may not see them (<https://github.com/lemonade-sdk/lemonade/pull/2210>), and the search
+/// lags behind.
 ///
-/// Source: <https://docs.github.com/en/rest/issues/issues#list-repository-issues>
-pub(super) async fn open(
-    cx: &Cx,
-    github: &Github,
-    which: (&str, &str),
-    why: &str,
-) -> Result<Vec<Open>, Failure> {
+/// Source: <https://docs.github.com/en/rest/pulls/pulls#list-pull-requests>
+pub(super) async fn open(cx: &Cx, github: &Github, mark: Mark<'_>, why: &str) -> Result<Vec<Open>, Failure> {
     #[derive(Deserialize)]
-    struct Issue {
+    struct Pull {
         number: u64,
         title: String,
-        #[serde(default)]
-        pull_request: Option<serde_json::Value>,
+        milestone: Option<Numbered>,
+        labels: Vec<Named>,
+    }
+    #[derive(Deserialize)]
+    struct Numbered {
+        number: u64,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
     }
     let attempt = format!("list the open pull requests of {} with the {why}", github.repository());
-    let path = format!("/issues?state=open&{}={}", which.0, encode(which.1).replace('/', "%2F"));
-    let call = Call { attempt: &attempt, permission: "pull-requests: read", path: &path };
-    let issues: Vec<Issue> = github.list(cx, call).await?;
-    let pulls = issues.into_iter().filter(|issue| issue.pull_request.is_some());
-    Ok(pulls.map(|issue| Open { number: issue.number, title: issue.title, why: why.to_owned() }).collect())
+    let call = Call { attempt: &attempt, permission: "pull-requests: read", path: "/pulls?state=open" };
+    let pulls: Vec<Pull> = github.list(cx, call).await?;
+    let has = |pull: &Pull| match mark {
+        Mark::Milestone(number) => pull.milestone.as_ref().is_some_and(|it| it.number == number),
+        // GitHub knows one label for all ways of writing it in capitals.
+        Mark::Label(label) => pull.labels.iter().any(|it| it.name.to_lowercase() == label.to_lowercase()),
+    };
+    let marked = pulls.into_iter().filter(has);
+    Ok(marked.map(|pull| Open { number: pull.number, title: pull.title, why: why.to_owned() }).collect())
 }

@@ -12,7 +12,6 @@ use crate::apply::{Inverse, delete_asset, delete_release, delete_tag, set_draft}
 use crate::commit::{self, Kept};
 use crate::moving;
 use crate::observe::{find_tag, releases, repository as look_at};
-use crate::plan::RELEASE;
 use crate::sign::{self, Left};
 use crate::tree::{Entry, Trees};
 use plan::{Back, BranchNow, Part, TakeBack};
@@ -168,13 +167,13 @@ pub(crate) async fn undo(cx: &Cx, github: &Github, receipt: &Receipt) -> Result<
     }
     for (it, part) in worked.iter().zip(&plan.parts) {
         for step in &part.steps {
-            apply(cx, &it.github, &it.actions, &part.suffix, step).await?;
+            apply(cx, &it.github, &part.suffix, step).await?;
         }
         verify(cx, &it.github, &it.actions, &it.tag, &part.steps).await?;
-        mark(cx, &it.actions, |_| true)?;
+        mark(cx, &it.actions)?;
     }
     if plan.parts.iter().all(|part| part.steps.is_empty()) {
-        mark(cx, &receipt.undoable(), |_| true)?;
+        mark(cx, &receipt.undoable())?;
         return Ok(Outcome::unchanged(plan.unchanged()));
     }
     let told: Vec<String> =
@@ -182,24 +181,16 @@ pub(crate) async fn undo(cx: &Cx, github: &Github, receipt: &Receipt) -> Result<
     Ok(Outcome::changed(format!("what that run made of {} is taken back", told.join(", "))))
 }
 
-async fn apply(
-    cx: &Cx,
-    github: &Github,
-    undoable: &[&ActionRecord],
-    suffix: &str,
-    step: &Back,
-) -> Result<(), Failure> {
+async fn apply(cx: &Cx, github: &Github, suffix: &str, step: &Back) -> Result<(), Failure> {
     let none = serde_json::Value::Null;
     let id = step.id(suffix);
     match step {
         Back::DeleteRelease { id: number, .. } => {
-            cx.act(&id, &none, delete_release(cx, github, *number)).await?;
-            mark(cx, undoable, |action| action.id == RELEASE || action.id == crate::plan::PUBLISH)
+            cx.act(&id, &none, delete_release(cx, github, *number)).await
         }
         Back::MakeDraft { id: number, name } => {
             let attempt = format!("make the release {name} a draft again");
-            cx.act(&id, &none, set_draft(cx, github, &attempt, *number, true)).await?;
-            mark(cx, undoable, |action| action.id == crate::plan::PUBLISH)
+            cx.act(&id, &none, set_draft(cx, github, &attempt, *number, true)).await.map(drop)
         }
         Back::MoveTag { name, before, after } => {
             let call = moving::put_back(cx, github, name, before.as_deref(), after);
@@ -216,8 +207,8 @@ async fn apply(
     }
 }
 
-fn mark(cx: &Cx, undoable: &[&ActionRecord], which: impl Fn(&ActionRecord) -> bool) -> Result<(), Failure> {
-    let open = |action: &&&ActionRecord| action.state != ActionState::Undone && which(action);
+fn mark(cx: &Cx, undoable: &[&ActionRecord]) -> Result<(), Failure> {
+    let open = |action: &&&ActionRecord| action.state != ActionState::Undone;
     undoable.iter().filter(open).try_for_each(|action| cx.mark_undone(action))
 }
 

@@ -128,7 +128,7 @@ impl Request<'_> {
             ("POST", ["actions", "workflows", name, "dispatches"]) => self.dispatch(name),
             ("GET", ["milestones"]) => self.milestones(),
             ("GET", ["labels", name]) => self.label(name),
-            ("GET", ["issues"]) => self.issues(),
+            ("GET", ["pulls"]) => self.pulls(),
             ("GET", ["tags"]) => self.tags(),
             ("GET", ["git", "commits", sha]) => {
                 if self.repo.commits.contains_key(*sha) {

@@ -102,41 +102,27 @@ impl Request<'_> {
             .ok_or_else(not_found)
     }
 
-    /// Open ones alone are kept.
+    /// Open ones alone are kept. Issues and pull requests share their numbers.
     ///
-    /// Source: <https://docs.github.com/en/rest/issues/issues#list-repository-issues>
-    pub(super) fn issues(&self) -> Result {
-        let milestone = self.query("milestone").and_then(|number| number.parse::<usize>().ok());
-        let label = self.query("labels").map(super::api::decoded);
+    /// Source: <https://docs.github.com/en/rest/pulls/pulls#list-pull-requests>
+    pub(super) fn pulls(&self) -> Result {
         let gates = &self.repo.gates;
-        let shown = gates.issues.iter().filter(|issue| {
-            let place =
-                issue.milestone.as_ref().and_then(|title| gates.milestones.iter().position(|it| it == title));
-            milestone.is_none_or(|number| place.is_some_and(|place| place + 1 == number))
-                && label
-                    .as_ref()
-                    .is_none_or(|label| issue.labels.iter().any(|it| it.eq_ignore_ascii_case(label)))
-        });
         let json = |issue: &Issue| {
             let place =
                 issue.milestone.as_ref().and_then(|title| gates.milestones.iter().position(|it| it == title));
-            let mut shown = json!({
+            json!({
                 "id": 10_000 + issue.number,
                 "number": issue.number,
                 "title": issue.title,
                 "state": "open",
+                "html_url": format!("https://github.com/{}/pull/{}", self.full, issue.number),
                 "user": user(),
                 "labels": issue.labels.iter().map(|label| json!({"name": label})).collect::<Vec<_>>(),
                 "milestone": place.map(|place| self.milestone(place)),
-                "comments": 0,
+                "draft": false,
                 "created_at": now(),
-            });
-            if issue.is_pull {
-                shown["pull_request"] =
-                    json!({"html_url": format!("https://github.com/{}/pull/{}", self.full, issue.number)});
-            }
-            shown
+            })
         };
-        Ok(self.page(shown.map(json).collect()))
+        Ok(self.page(gates.issues.iter().filter(|issue| issue.is_pull).map(json).collect()))
     }
 }

@@ -436,6 +436,19 @@ impl GithubWorld {
             .unwrap_or_default()
     }
 
+    /// The latest release is that of this tag, as of one that was published before.
+    ///
+    /// # Panics
+    /// When the repository was not created.
+    pub fn set_latest(&self, repository: &str, tag: &str) {
+        self.change(|state| repo(state, repository).latest = Some(tag.to_owned()));
+    }
+
+    /// The tag of the latest release.
+    pub fn latest(&self, repository: &str) -> Option<String> {
+        lock(&self.shared.state).repos.get(repository)?.latest.clone()
+    }
+
     /// The releases of a repository as the API answers them, oldest first.
     pub fn releases(&self, repository: &str) -> Vec<Value> {
         let state = lock(&self.shared.state);

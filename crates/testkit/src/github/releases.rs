@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Answer;
 use super::api::{Request, Result, decoded, error, invalid, no_content, not_found, ok, unprocessable};
-use super::state::{Release, now, user};
+use super::state::{Release, Repo, now, user};
 
 impl Request<'_> {
     /// <https://docs.github.com/en/rest/releases/releases#create-a-release>
@@ -48,7 +48,11 @@ impl Request<'_> {
         let checked = self.check_publishable(&release, &fields, draft);
         let mut release = release;
         let shown = checked.map(|()| {
+            let is_new = release.draft && !draft;
             release.edit(&fields);
+            if is_new && !release.prerelease {
+                self.repo.name_latest(&release.tag_name, &fields);
+            }
             if self.repo.immutable && !release.draft {
                 release.immutable = true;
                 self.repo.used_tags.insert(release.tag_name.clone());
@@ -167,4 +171,19 @@ impl Request<'_> {
 /// Whether the asset has the ID that a path names.
 fn is(asset: &Value, id: &str) -> bool {
     id.parse::<u64>().is_ok_and(|id| asset["id"] == id)
+}
+
+impl Repo {
+    /// By default what is published last is the latest release; `legacy` leaves it to date and version.
+    ///
+    /// Source: <https://docs.github.com/en/rest/releases/releases#update-a-release>
+    fn name_latest(&mut self, tag: &str, fields: &Value) {
+        let numbers = |tag: &str| -> Vec<u64> {
+            tag.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+        };
+        let is_later = self.latest.as_deref().is_none_or(|latest| numbers(latest) < numbers(tag));
+        if fields.get("make_latest").is_none_or(|it| it != "legacy") || is_later {
+            self.latest = Some(tag.to_owned());
+        }
+    }
 }

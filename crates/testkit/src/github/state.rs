@@ -31,6 +31,9 @@ pub(super) struct Repo {
     /// By full name (`refs/tags/v1`).
     pub(super) refs: BTreeMap<String, Sha>,
     pub(super) releases: Vec<Release>,
+    /// The tag of the one that is shown as the latest.
+    #[serde(default)]
+    pub(super) latest: Option<String>,
     /// Check runs and statuses as they were posted, with the commit.
     pub(super) checks: Vec<(Sha, Value)>,
     pub(super) statuses: Vec<(Sha, Value)>,
@@ -126,6 +129,7 @@ impl Repo {
             tags: BTreeMap::new(),
             refs: BTreeMap::new(),
             releases: Vec::new(),
+            latest: None,
             checks: Vec::new(),
             statuses: Vec::new(),
             issues: BTreeSet::new(),
