@@ -13,6 +13,12 @@ pub(crate) struct Between<'a> {
     pub(crate) tag: &'a str,
 }
 
+/// GitHub takes no longer text, in characters (<https://github.com/softprops/action-gh-release/issues/374>).
+pub(crate) const LONGEST: usize = 125_000;
+
+/// What the lines may take of it together; the rest is for what stands around them.
+const LINES: usize = 120_000;
+
 /// Types whose changes users do not see.
 const INTERNAL: [&str; 7] = ["build", "chore", "ci", "docs", "refactor", "style", "test"];
 
@@ -37,7 +43,20 @@ pub(crate) fn grouped(between: Between<'_>, commits: &[Commit]) -> String {
         }
     }
     let mut text = String::new();
-    for (title, lines) in groups.iter().filter(|(_, lines)| !lines.is_empty()) {
+    for (title, mut lines) in groups.into_iter().filter(|(_, lines)| !lines.is_empty()) {
+        let mut left = LINES.saturating_sub(text.chars().count());
+        let fits = |line: &&String| {
+            let length = line.chars().count() + 1;
+            let fits = length <= left;
+            left = if fits { left - length } else { 0 };
+            fits
+        };
+        let shown = lines.iter().take_while(fits).count();
+        let more = lines.len() - shown;
+        if more > 0 {
+            lines.truncate(shown);
+            lines.push(format!("- and {more} more"));
+        }
         text.push_str(&format!("## {title}\n\n{}\n\n", lines.join("\n")));
     }
     if internal > 0 {
@@ -70,6 +89,33 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_are_no_longer_than_github_takes_them() {
+        let commit = |n: usize| Commit {
+            sha: "1a2b3c4d5e6f".into(),
+            message: format!("{}: {n} {}", ["feat", "fix", "mend"][n % 3], "ü".repeat(100)),
+            is_merge: false,
+            parent: None,
+        };
+        let commits: Vec<Commit> = (0..3000).map(commit).collect();
+        let between = Between {
+            server: "https://github.com",
+            repository: "acme/rally",
+            previous: "v1.0.0",
+            tag: "v2.0.0",
+        };
+        let notes = grouped(between, &commits);
+        assert!((115_000..=LONGEST).contains(&notes.chars().count()), "{}", notes.chars().count());
+        let left = |title: &str| {
+            let part = notes.split("## ").find(|part| part.starts_with(title)).unwrap();
+            let (listed, more) =
+                part.split_once("- and ").map_or((part, "0"), |(a, b)| (a, b.split(' ').next().unwrap()));
+            listed.matches("\n- ").count() + more.parse::<usize>().unwrap()
+        };
+        assert_eq!([left("Features"), left("Fixes"), left("Other changes")], [1000; 3]);
+        assert!(notes.ends_with("/compare/v1.0.0...v2.0.0\n"));
+    }
 
     #[test]
     fn changes_are_grouped_by_who_they_matter_to() {

@@ -4,6 +4,7 @@ use kit::{Failure, Note};
 use serde::Serialize;
 
 use crate::assets::Local;
+use crate::notes::LONGEST;
 use crate::observe::{Observed, Release};
 use crate::plan::Request;
 
@@ -72,16 +73,18 @@ pub(crate) fn release(
         return Ok(Step::Nothing { id: release.id });
     }
     match drafts.as_slice() {
-        [] => Ok(Step::Create {
-            name: wanted.name.clone().unwrap_or_else(|| tag.clone()),
-            body: wanted
-                .notes
-                .clone()
-                .or_else(|| wanted.usual_notes.clone())
-                .unwrap_or_else(|| usual(request, &observed.subject)),
-            prerelease: wanted.prerelease,
-            publish: !wanted.draft,
-        }),
+        [] => {
+            let given = wanted.notes.clone().or_else(|| wanted.usual_notes.clone());
+            let body = given.unwrap_or_else(|| usual(request, &observed.subject));
+            let length = body.chars().count();
+            if length > LONGEST {
+                return Err(Failure::refused(format!("release {tag}"))
+                    .because(format!("its notes have {length} characters, and GitHub takes {LONGEST}"))
+                    .help("shorten them, or give them as a file of the release: --asset"));
+            }
+            let name = wanted.name.clone().unwrap_or_else(|| tag.clone());
+            Ok(Step::Create { name, body, prerelease: wanted.prerelease, publish: !wanted.draft })
+        }
         [draft] => {
             let differences = differences(wanted, draft);
             if !differences.is_empty() {

@@ -192,3 +192,13 @@ async fn a_correction_of_an_older_line_is_not_the_latest_release() {
         assert_eq!(world.github.latest(REPO).as_deref(), Some(then));
     }
 }
+
+#[tokio::test]
+async fn notes_that_github_would_not_take_are_refused_before_anything() {
+    let world = World::new().await;
+    let (code, told) = world.run(&["--notes", &"n".repeat(125_001)]).await.refused();
+    assert_eq!(code, Code::Refused);
+    assert!(told.contains("125001 characters"), "{told}");
+    assert_eq!(world.writes(), [""; 0]);
+    world.run(&["--notes", &"n".repeat(125_000)]).await.result.unwrap();
+}

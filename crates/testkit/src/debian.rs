@@ -124,9 +124,14 @@ impl Machine {
         }
         let name = program.file_name().unwrap_or_default();
         let copy = self.path().join("bin").join(name);
-        fs::copy(program, &copy)?;
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
-        Ok(copy)
+        // In a process of its own: what another test starts at that moment would inherit the file open for writing, and it could not
+        // be run (ETXTBSY).
+        let copied = Command::new("install").args(["-m", "755"]).arg(program).arg(&copy).status()?;
+        if copied.success() {
+            Ok(copy)
+        } else {
+            Err(io::Error::other(format!("install ended with {copied}")))
+        }
     }
 
     pub(crate) fn libraries(&self) -> PathBuf {
