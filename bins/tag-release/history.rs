@@ -4,6 +4,7 @@ use github::{Call, Github};
 use kit::{Cx, Failure};
 use serde::{Deserialize, Serialize};
 
+use crate::commits::{self, Weight};
 use crate::observe::READ;
 use crate::scheme::{Pattern, Version};
 
@@ -35,6 +36,14 @@ pub(crate) struct Commit {
     /// Its parent, if it has one alone.
     #[serde(skip)]
     pub(crate) parent: Option<String>,
+}
+
+impl Commit {
+    /// Whether it is listed. What a merge joins stands in the commits that it joins, unless its own message, as the title of its
+    /// pull request, asks for a release.
+    pub(crate) fn is_listed(&self) -> bool {
+        !self.is_merge || commits::read(&self.message).weight > Weight::None
+    }
 }
 
 /// Source: <https://docs.github.com/en/rest/repos/repos#list-repository-tags>

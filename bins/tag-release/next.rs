@@ -161,7 +161,7 @@ fn weighs(scheme: &Pattern) -> bool {
 }
 
 fn why(scheme: &Pattern, previous: &Tagged, commits: &[Commit]) -> Vec<String> {
-    let own: Vec<&Commit> = commits.iter().filter(|commit| !commit.is_merge).collect();
+    let own: Vec<&Commit> = commits.iter().filter(|commit| commit.is_listed()).collect();
     let mut lines = vec![format!("{} since {}", kit::counted(own.len(), "commit"), previous.tag)];
     if !weighs(scheme) {
         return lines;

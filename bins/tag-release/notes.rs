@@ -26,7 +26,7 @@ pub(crate) fn grouped(between: Between<'_>, commits: &[Commit]) -> String {
     let mut groups: [(&str, Vec<String>); 4] =
         ["Breaking changes", "Features", "Fixes", "Other changes"].map(|title| (title, Vec::new()));
     let mut internal = 0;
-    for commit in commits.iter().filter(|commit| !commit.is_merge) {
+    for commit in commits.iter().filter(|commit| commit.is_listed()) {
         let message = commits::read(&commit.message);
         let place = match (message.weight, message.kind.as_deref()) {
             (Weight::Breaking, _) => 0,
@@ -122,7 +122,7 @@ mod tests {
         let commit = |message: &str| Commit {
             sha: "1a2b3c4d5e6f".into(),
             message: message.into(),
-            is_merge: message.starts_with("Merge"),
+            is_merge: message.starts_with("Merge") || message.ends_with("(#14)"),
             parent: None,
         };
         let commits = [
@@ -133,6 +133,8 @@ mod tests {
             "chore: tidy",
             "ci: faster",
             "Mend it",
+            "feat!: sessions end (#14)",
+            "docs: more (#14)",
         ]
         .map(commit);
         let between = Between {
@@ -143,7 +145,8 @@ mod tests {
         };
         assert_eq!(
             grouped(between, &commits),
-            "## Breaking changes\n\n- drop v1 (1a2b3c4d5)\n  the old URLs are gone\n\n\
+            "## Breaking changes\n\n- drop v1 (1a2b3c4d5)\n  the old URLs are gone\n\
+             - sessions end (#14) (1a2b3c4d5)\n\n\
              ## Features\n\n- **polls:** vote twice (#12) (1a2b3c4d5)\n\n\
              ## Fixes\n\n- bump <code>@</code>types/node to &lt;2> (1a2b3c4d5)\n\n\
              ## Other changes\n\n- Mend it (1a2b3c4d5)\n\n\
