@@ -179,7 +179,7 @@ pub(crate) async fn policy(cx: &Cx, world: &World, arn: &str) -> Result<Option<F
     }
 }
 
-/// The named alarms and those with a prefix, each once, in the order of their names; and the names that none has. For `off`, one
+/// The named alarms and those with a prefix, each once, in the order of their names; and the names and prefixes that none has. For `off`, one
 /// that was deleted meanwhile must not keep the others silent, unless there is no other.
 async fn alarms(cx: &Cx, world: &World, args: &Args) -> Result<(Vec<Alarm>, Vec<String>), Failure> {
     let mut found: BTreeMap<String, Alarm> = BTreeMap::new();
@@ -187,25 +187,33 @@ async fn alarms(cx: &Cx, world: &World, args: &Args) -> Result<(Vec<Alarm>, Vec<
     for names in named.chunks(NAMES) {
         describe(cx, world, Some(names), None, &mut found).await?;
     }
-    let missing: Vec<String> = named.into_iter().filter(|name| !found.contains_key(name)).collect();
-    let alone = found.is_empty() && args.topic.is_empty() && args.alarm_prefix.is_empty();
-    if !missing.is_empty() && (args.action != Act::Off || alone) {
-        return Err(Failure::refused(format!("find the alarm {}", missing.join(", ")))
+    let mut missing: Vec<String> = named.into_iter().filter(|name| !found.contains_key(name)).collect();
+    let none = |missing: &[String]| {
+        Failure::refused(format!("find the alarm {}", missing.join(", ")))
             .because(format!("account {} has none of that name in {}", world.aws.account, world.aws.region))
-            .help("check --alarm and --region; the case matters"));
+            .help("check --alarm, --alarm-prefix and --region; the case matters")
+    };
+    if !missing.is_empty() && args.action != Act::Off {
+        return Err(none(&missing));
     }
     for prefix in &args.alarm_prefix {
         let before = found.len();
         let has = found.keys().any(|name| name.starts_with(prefix));
         describe(cx, world, None, Some(prefix), &mut found).await?;
-        if found.len() == before && !has && args.action != Act::Off {
-            return Err(Failure::refused(format!("find the alarms {prefix}*"))
-                .because(format!(
-                    "account {} has none whose name begins so in {}",
-                    world.aws.account, world.aws.region
-                ))
-                .help("check --alarm-prefix and --region; the case matters"));
+        if found.len() == before && !has {
+            if args.action != Act::Off {
+                return Err(Failure::refused(format!("find the alarms {prefix}*"))
+                    .because(format!(
+                        "account {} has none whose name begins so in {}",
+                        world.aws.account, world.aws.region
+                    ))
+                    .help("check --alarm-prefix and --region; the case matters"));
+            }
+            missing.push(format!("{prefix}*"));
         }
+    }
+    if found.is_empty() && args.topic.is_empty() && !missing.is_empty() {
+        return Err(none(&missing));
     }
     let mut alarms: Vec<Alarm> = found.into_values().collect();
     for alarm in &mut alarms {

@@ -205,6 +205,12 @@ async fn what_a_user_of_mute_gets_wrong_is_said_and_nothing_is_written() {
         .says(&["no-such-alarm", "the case matters"]);
     let none = own("none");
     case(&["--action", "on", "--alarm-prefix", &none]).await.expect(3).says(&[&none, "begins so"]);
+    // Off with a prefix that is mistyped would leave what it means silent, with an exit of 0.
+    case(&["--action", "off", "--alarm-prefix", &none]).await.expect(3).says(&[&none, "the case matters"]);
+    case(&["--action", "off", "--topic", &stage.name, "--alarm-prefix", &none])
+        .await
+        .expect(0)
+        .says(&[&format!("there is no alarm {none}*")]);
     let mut bare = stage.command("mute-alerts", "status", &["--topic", &stage.name]);
     run({
         bare.env_remove("AWS_REGION");

@@ -60,7 +60,7 @@ const RETENTIONS: [(&str, &[&str], Absent, &str); 22] = [
 ];
 
 /// Properties of which any other value is a risk, and why.
-const CHANGED: [(&str, &[&str], &str); 26] = [
+const CHANGED: [(&str, &[&str], &str); 27] = [
     ("AWS::RDS::DBInstance", &["EngineVersion"], ENGINE),
     ("AWS::RDS::DBCluster", &["EngineVersion"], ENGINE),
     ("AWS::RDS::GlobalCluster", &["EngineVersion"], ENGINE),
@@ -87,6 +87,7 @@ const CHANGED: [(&str, &[&str], &str); 26] = [
     ("AWS::DynamoDB::Table", &["TimeToLiveSpecification"], TTL),
     ("AWS::DynamoDB::GlobalTable", &["TimeToLiveSpecification"], TTL),
     ("AWS::ECR::Repository", &["LifecyclePolicy"], IMAGES),
+    ("AWS::SecretsManager::Secret", &["GenerateSecretString"], GENERATED),
 ];
 
 // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/USER_UpgradeDBInstance.Upgrading.html
@@ -99,6 +100,8 @@ const KEY_POLICY: &str =
     "who can use and manage the key changes: data can become unreadable, and the key unmanageable";
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
 const TTL: &str = "DynamoDB deletes other items by itself than before";
+// https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_UpdateSecret.html
+const GENERATED: &str = "a new value is generated and becomes the current one: whoever reads it then no longer has the one that is in use";
 // https://docs.aws.amazon.com/AmazonECR/latest/userguide/LifecyclePolicies.html
 const IMAGES: &str = "images that the policy names expire, those that are deployed among them";
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-dynamodb-table.html

@@ -181,6 +181,13 @@ fn changes_in_place_that_lose_something_are_found() {
         ("AWS::S3::Bucket", json!({}), rule(30), "LifecycleConfiguration.Rules", "(old)"),
         ("AWS::S3::Bucket", rule(30), rule(3), "LifecycleConfiguration.Rules", "(old)"),
         (
+            "AWS::SecretsManager::Secret",
+            json!({"GenerateSecretString": {"PasswordLength": 20}}),
+            json!({"GenerateSecretString": {"PasswordLength": 32}}),
+            "GenerateSecretString",
+            "a new value is generated",
+        ),
+        (
             "AWS::DynamoDB::Table",
             json!({}),
             json!({"TimeToLiveSpecification": {"AttributeName": "at", "Enabled": true}}),
