@@ -357,6 +357,32 @@ async fn toggle_killed_at_any_call_the_next_run_ends_right() {
 }
 
 #[tokio::test]
+async fn a_refused_rerun_leaves_the_receipt_of_the_first_run_as_it_was() {
+    let stage = Stage::start().await;
+    let rule = stage.rule("ENABLED").await;
+    let receipt = stage.world.path("r.json").to_str().unwrap().to_owned();
+    stage.toggle("disable", &[&rule], &["--receipt", &receipt]).await.expect(0);
+    let first = std::fs::read(&receipt).unwrap();
+    // Put back without the receipt, there is something to do again.
+    stage.toggle("restore", &[&rule], &[]).await.expect(0);
+    let state = stage.rule_state(&rule).await;
+    for _ in 0..2 {
+        stage
+            .toggle("disable", &[&rule], &["--receipt", &receipt])
+            .await
+            .expect(2)
+            .says(&["came to its end", "name another file with --receipt"]);
+        assert_eq!(stage.rule_state(&rule).await, state);
+        assert!(std::fs::read(&receipt).unwrap() == first, "it is the first run's");
+    }
+    // Nor does one that fails before it has planned anything write its own account, arguments and verdict into it.
+    stage.world.front.set_faults([Fault::access_denied("events:DescribeRule")]);
+    stage.toggle("disable", &[&rule], &["--receipt", &receipt]).await.expect(1);
+    stage.world.front.set_faults([]);
+    assert!(std::fs::read(&receipt).unwrap() == first, "it is the first run's");
+}
+
+#[tokio::test]
 async fn undo_of_toggle_and_what_its_user_gets_wrong() {
     let stage = Stage::start().await;
     let rule = stage.rule("ENABLED").await;

@@ -227,6 +227,8 @@ pub(crate) struct Journal {
     pub(crate) place: Option<(String, String)>,
     /// Whether what is continued came to its end, and in no workflow run that this one is of too.
     pub(crate) ended: bool,
+    /// Whether there is something of an earlier run to be taken back.
+    continued: bool,
 }
 
 impl Journal {
@@ -234,7 +236,7 @@ impl Journal {
     /// list, so that undoing takes all of it back. Anything else at that place is left alone and refused, and so is a run that came to
     /// its end and was another one: to undo both would lead behind what this one began with.
     pub(crate) fn open(path: PathBuf, mut receipt: Receipt) -> Result<Self, Failure> {
-        let (mut place, mut ended) = (None, false);
+        let (mut place, mut ended, mut continued) = (None, false, false);
         if path.exists() {
             let earlier = Receipt::read(&path).map_err(|failure| {
                 Failure::usage(format!("write the receipt {}", path.display()))
@@ -247,6 +249,7 @@ impl Journal {
                     .help("give each step its own file with --receipt"));
             }
             if !earlier.undoable().is_empty() {
+                continued = true;
                 let verdict = earlier.verdict.as_ref().map(|verdict| verdict.code);
                 if verdict == Some(Code::Done.number()) {
                     if let Some(other) = differs(&earlier, &receipt) {
@@ -259,7 +262,18 @@ impl Journal {
             receipt.actions =
                 earlier.actions.into_iter().filter(|a| a.state != ActionState::Planned).collect();
         }
-        Ok(Self { path, receipt, place, ended })
+        Ok(Self { path, receipt, place, ended, continued })
+    }
+
+    /// At a place of its own, which is not looked at.
+    pub(crate) fn new(path: PathBuf, receipt: Receipt) -> Self {
+        Self { path, receipt, place: None, ended: false, continued: false }
+    }
+
+    /// Whether a run that failed before it had planned anything leaves the receipt of the earlier one as it is: with its own account,
+    /// arguments and verdict in it, the next run would take it for one of its own, and `--undo` would look elsewhere.
+    pub(crate) fn stays(&self) -> bool {
+        self.continued && self.own().next().is_none()
     }
 
     /// Refuses to go on with a receipt of another place, now that this run's is known, and with one of a run that came to its end where

@@ -312,7 +312,8 @@ fn conclude(step: &'static Step, cx: &Cx, result: Result<Outcome, Failure>) -> C
             state: failure.as_ref().map(|failure| failure.state.clone()).unwrap_or_default(),
         });
         journal.receipt.outputs.insert("changed".to_owned(), changed.to_string());
-        if !cx.dry_run() && (cx.inner().receipt_wanted || journal.own().next().is_some()) {
+        let stays = failure.is_some() && journal.stays();
+        if !cx.dry_run() && !stays && (cx.inner().receipt_wanted || journal.own().next().is_some()) {
             let path = journal.path.display().to_string();
             journal.receipt.outputs.insert("receipt".to_owned(), path);
             if let Err(unwritten) = journal.save() {

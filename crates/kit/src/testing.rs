@@ -42,7 +42,7 @@ fn run_in(env: Env, dry_run: bool, declared_outputs: Vec<&'static str>) -> Cx {
         undo: None,
         cancelled: CancellationToken::new(),
         signal: Mutex::default(),
-        journal: Mutex::new(Journal { path, receipt, place: None, ended: false }),
+        journal: Mutex::new(Journal::new(path, receipt)),
         receipt_wanted: false,
         declared_outputs,
     })
