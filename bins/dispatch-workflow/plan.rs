@@ -31,11 +31,16 @@ pub(crate) struct Mark {
 impl Mark {
     /// Whether the run's name has it, and not as a part of a longer one.
     pub(crate) fn is_of(&self, run: &Run) -> bool {
-        let part = |char: Option<char>| char.is_some_and(|char| char.is_ascii_alphanumeric() || char == '-');
+        let word = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);
+        // A dot joins only what stands on both of its sides: 2.1 is a part of 2.1.1, and not of the end of a sentence.
+        let joined = |chars: &mut dyn Iterator<Item = char>| match chars.next() {
+            Some('.') => chars.next().is_some_and(word),
+            next => next.is_some_and(word),
+        };
         run.display_title.match_indices(&self.text).any(|(from, text)| {
             let (before, after) = (run.display_title.get(..from), run.display_title.get(from + text.len()..));
-            !part(before.and_then(|text| text.chars().next_back()))
-                && !part(after.and_then(|text| text.chars().next()))
+            !joined(&mut before.unwrap_or_default().chars().rev())
+                && !joined(&mut after.unwrap_or_default().chars())
         })
     }
 }
@@ -209,6 +214,25 @@ mod tests {
             conclusion: conclusion.map(str::to_owned),
             head_sha: "a".repeat(40),
             html_url: format!("https://github.com/acme/rally/actions/runs/{id}"),
+        }
+    }
+
+    #[test]
+    fn a_text_is_known_only_as_a_whole() {
+        for (text, title, is_it) in [
+            ("v2.1", "Build v2.1", true),
+            ("v2.1", "Build v2.1.", true),
+            ("v2.1", "v2.1: build (again)", true),
+            ("v2.1", "Build v2.1.1", false),
+            ("v2.1", "Build v2.1.1, after v2.1", true),
+            ("2.1.0", "Build 0.2.1.0", false),
+            ("2.1.0", "Build v2.1.0", false),
+            ("build_1", "build_1_retry", false),
+            ("build-1", "re-build-1", false),
+            ("7", "Build (7)", true),
+        ] {
+            let mark = Mark { text: text.into(), is_stable: true };
+            assert_eq!(mark.is_of(&run(1, title, "completed", None)), is_it, "{text} in {title}");
         }
     }
 

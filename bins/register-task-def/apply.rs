@@ -43,12 +43,19 @@ pub(crate) async fn register(
     let inverse = json!({"family": family, "after-revision": before, "fingerprint": fingerprint(document)});
     cx.act(REGISTER, &inverse, async {
         let mut tries = 1;
+        let mut in_doubt = false;
         loop {
             let failed = match register_once(clients, family, document).await {
                 Ok(arn) => return Ok(arn),
-                Err(failed) if failed.is_transient() => failed,
-                Err(failed) => return Err(failed),
+                Err(failed) => failed,
             };
+            // That this try was refused says nothing of the one before.
+            in_doubt |= !failed.is_untouched();
+            let is_transient = failed.is_transient();
+            let failed = failed.untouched(!in_doubt);
+            if !is_transient {
+                return Err(failed);
+            }
             cx.report()
                 .say(&format!("{failed}: {}; looking whether it took effect", failed.chain().join(": ")));
             for pause in LOOKS {

@@ -92,6 +92,8 @@ fn filled(document: &Value) -> Value {
         for list in ["volumes", "placementConstraints"] {
             map.entry(list).or_insert(json!([]));
         }
+        // Shown since January 2025: https://github.com/aws-actions/amazon-ecs-deploy-task-definition/issues/704
+        map.entry("enableFaultInjection").or_insert(json!(false));
         if !windows {
             map.entry("networkMode").or_insert(json!("bridge"));
         }
@@ -185,6 +187,11 @@ mod tests {
                 "volumesFrom": [], "systemControls": [], "portMappings": [{"containerPort": 80, "hostPort": 80, "protocol": "tcp"}],
                 "healthCheck": {"command": ["CMD", "true"], "interval": 30, "timeout": 5, "retries": 3}}]});
         assert_eq!(canonical(&sent), canonical(&described));
+        let mut newer = described.clone();
+        newer["enableFaultInjection"] = json!(false);
+        assert_eq!(canonical(&sent), canonical(&newer));
+        newer["enableFaultInjection"] = json!(true);
+        assert_ne!(canonical(&sent), canonical(&newer));
         let mut other = described.clone();
         other["containerDefinitions"][0]["portMappings"][0]["hostPort"] = json!(81);
         assert_ne!(canonical(&sent), canonical(&other));

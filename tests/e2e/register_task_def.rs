@@ -120,6 +120,21 @@ async fn an_answer_that_never_came_makes_no_second_revision() {
 }
 
 #[tokio::test]
+async fn a_refusal_after_a_try_in_doubt_is_not_nothing() {
+    let world = World::start().await;
+    let (name, _) = push(&world, "V2").await;
+    world
+        .front
+        .add_fault(Fault { times: Some(1), ..Fault::new("ecs:RegisterTaskDefinition", Effect::Reset) });
+    let expired = "The security token included in the request is expired";
+    world.front.add_fault(Fault::error("ecs:RegisterTaskDefinition", 400, "ExpiredTokenException", expired));
+    register(&world, &repository(&name, ":V2"), &[])
+        .await
+        .expect(4)
+        .says(&["the credentials have expired", "in doubt"]);
+}
+
+#[tokio::test]
 async fn throttling_is_not_a_failure() {
     let world = World::start().await;
     let (name, _) = push(&world, "V2").await;
