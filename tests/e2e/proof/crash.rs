@@ -168,7 +168,9 @@ async fn survives(case: &Case, wanted: &Undisturbed, point: &Point, next: Next) 
     };
     assert_eq!(lasting(&outputs(&*stage, &ran)), lasting(&wanted.outputs), "{place}");
     let mut found = effects(&*stage, matches!(point, Point::Github { after: true, .. }));
-    for (call, _) in stage.idempotent() {
+    let is_beside = |call: &str| matches!(point, Point::Aws { at, .. } if at.split('#').next() == Some(call));
+    let concurrent = stage.concurrent().iter().filter(|call| is_beside(call));
+    for call in stage.idempotent().iter().map(|(call, _)| call).chain(concurrent) {
         let usual = wanted.effects.get(*call).copied();
         if found.get(*call) == Some(&(usual.unwrap_or_default() + 1)) {
             found.remove(*call);

@@ -127,6 +127,12 @@ pub(crate) trait Stage: Send + Sync {
         &[]
     }
 
+    /// Calls of which several are under way at once. Of a run that is killed at one of them, the one beside it may have had its effect
+    /// at the front and not yet at the server: the next run finds nothing of it and makes it again, which is no doubling.
+    fn concurrent(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether calls that have had an effect are counted: not where the state shows all that they can leave.
     fn counts_effects(&self) -> bool {
         true

@@ -108,6 +108,10 @@ impl Stage for Copy {
         ]
     }
 
+    fn concurrent(&self) -> &'static [&'static str] {
+        &["s3:UploadPartCopy"]
+    }
+
     fn told_of_the_run(&self) -> &'static [&'static str] {
         &["copied"]
     }
