@@ -6,7 +6,7 @@ pub(crate) mod stage;
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::front::{Fault, When};
 
 use self::stage::{POLICY, Stage, outputs, without_times};
@@ -375,6 +375,29 @@ async fn a_refused_rerun_leaves_the_receipt_of_the_first_run_as_it_was() {
         assert_eq!(stage.rule_state(&rule).await, state);
         assert!(std::fs::read(&receipt).unwrap() == first, "it is the first run's");
     }
+    // Nor one of the same workflow run, which goes on with it, has planned something, and is denied its first call.
+    let in_job = |region: &str| {
+        let mut command =
+            stage.command("toggle-schedule", "disable", &["--rule", &rule, "--receipt", "job.json"]);
+        command.env("GITHUB_ACTIONS", "true").env("GITHUB_RUN_ID", "7").env("AWS_REGION", region);
+        run(command)
+    };
+    in_job("us-east-1").await.expect(0);
+    let of_job = std::fs::read(stage.world.path("job.json")).unwrap();
+    stage.toggle("restore", &[&rule], &["--release", "run 7"]).await.expect(0);
+    stage.world.front.set_faults([Fault::access_denied("events:TagResource")]);
+    in_job("us-east-1").await.expect(1);
+    stage.world.front.set_faults([]);
+    assert!(std::fs::read(stage.world.path("job.json")).unwrap() == of_job, "it is the first run's");
+    // Nor one that was sent to another region by mistake.
+    in_job("eu-west-1").await.expect(3);
+    assert!(std::fs::read(stage.world.path("job.json")).unwrap() == of_job, "it is the first run's");
+    in_job("us-east-1").await.expect(0);
+    let both: Value = serde_json::from_slice(&std::fs::read(stage.world.path("job.json")).unwrap()).unwrap();
+    let done = both["actions"].as_array().unwrap().iter().filter(|action| action["state"] == "done").count();
+    let of_first: Value = serde_json::from_slice(&of_job).unwrap();
+    assert_eq!(done, 2 * of_first["actions"].as_array().unwrap().len(), "what both did is to be taken back");
+    stage.toggle("restore", &[&rule], &["--release", "run 7"]).await.expect(0);
     // Nor does one that fails before it has planned anything write its own account, arguments and verdict into it.
     stage.world.front.set_faults([Fault::access_denied("events:DescribeRule")]);
     stage.toggle("disable", &[&rule], &["--receipt", &receipt]).await.expect(1);

@@ -188,6 +188,18 @@ async fn what_a_user_gets_wrong_is_said_and_nothing_is_written() {
     assert!(world.writes().is_empty());
 }
 
+/// The metadata service of an instance, which answers a question for a token, too.
+///
+/// Source: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html>
+async fn instance_in(region: &'static str) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = async move || ([("x-aws-ec2-metadata-token-ttl-seconds", "21600")], region);
+    let service = axum::Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    format!("http://{address}")
+}
+
 #[tokio::test]
 async fn a_wrong_place_is_refused_before_anything() {
     let world = World::start().await;
@@ -213,6 +225,14 @@ async fn a_wrong_place_is_refused_before_anything() {
     .await
     .expect(3)
     .says(&["choose an AWS region", "--region"]);
+    // A self-hosted runner on EC2, whose own region says nothing of what it releases.
+    let metadata = instance_in("eu-west-3").await;
+    let mut command = world.command(&args);
+    command
+        .env_remove("AWS_REGION")
+        .env_remove("AWS_EC2_METADATA_DISABLED")
+        .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata);
+    crate::world::run(command).await.expect(3).says(&["choose an AWS region"]);
     ran(|_| (), &["--expect-account", "999999999999"])
         .await
         .expect(3)

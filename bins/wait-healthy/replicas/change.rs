@@ -24,6 +24,22 @@ pub(super) enum Change {
     Saved { before: Option<Saved>, after: Option<Saved> },
 }
 
+/// A change as the receipt keeps it: with the cluster that it was made in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Made {
+    pub(super) cluster: Cluster,
+    #[serde(flatten)]
+    pub(super) change: Change,
+}
+
+/// Which cluster it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cluster {
+    pub(super) name: String,
+    /// Empty where the server shows none: Elasticsearch before 2.
+    pub(super) uuid: String,
+}
+
 impl Change {
     /// The change back.
     pub(super) fn back(&self) -> Self {

@@ -19,7 +19,7 @@ mod plan_tests;
 mod saved;
 mod undo;
 
-use change::{Change, Changes};
+use change::{Change, Changes, Made};
 use observe::World;
 use plan::Set;
 
@@ -74,7 +74,8 @@ pub(crate) async fn change(
         return Ok(Then::Stop(outcome));
     }
     for (id, change) in &changes.changes {
-        cx.act(id, change, apply::make(cx, client, world.keeper, change, limit)).await?;
+        let made = Made { cluster: world.identity(), change: change.clone() };
+        cx.act(id, &made, apply::make(cx, client, world.keeper, change, limit)).await?;
     }
     prove(cx, client, &world, &changes, limit).await?;
     if wish.act == Act::ForgetReplicas {
@@ -99,7 +100,7 @@ async fn take_back(
     cx: &Cx,
     client: &Client,
     world: &World,
-    records: &[(kit::ActionRecord, Change)],
+    records: &[(kit::ActionRecord, Made)],
     limit: Duration,
 ) -> Result<Outcome, Failure> {
     let back = undo::plan(records, world)?;

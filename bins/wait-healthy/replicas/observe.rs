@@ -7,6 +7,7 @@ use kit::Failure;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::change::Cluster;
 use super::saved::{Keeper, Saved};
 use crate::kinds::cluster::Client;
 use crate::kinds::cluster::client::Trouble;
@@ -34,6 +35,12 @@ pub(super) struct World {
     pub(super) data_nodes: u64,
     pub(super) indexes: BTreeMap<String, Index>,
     pub(super) saved: Option<Saved>,
+}
+
+impl World {
+    pub(super) fn identity(&self) -> Cluster {
+        Cluster { name: self.cluster.clone(), uuid: self.uuid.clone() }
+    }
 }
 
 /// The settings that count: all are shown with `index.` in front where `flat_settings` is true.

@@ -4,7 +4,7 @@ use kit::{ActionRecord, ActionState, Code};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::change::{Change, Changes, Named};
+use super::change::{Change, Changes, Made, Named};
 use super::observe::{Index, World};
 use super::plan::{Set, batches, restore, set};
 use super::saved::{Keeper, Saved, Was};
@@ -151,7 +151,7 @@ fn a_request_holds_no_more_names_than_a_server_takes() {
     }
 }
 
-fn records(changes: &Changes, run: &str) -> Vec<(ActionRecord, Change)> {
+fn records(changes: &Changes, run: &str) -> Vec<(ActionRecord, Made)> {
     let record = |(id, change): &(String, Change)| {
         let record = ActionRecord {
             id: id.clone(),
@@ -163,7 +163,7 @@ fn records(changes: &Changes, run: &str) -> Vec<(ActionRecord, Change)> {
             inverse: Value::Null,
             result: Value::Null,
         };
-        (record, change.clone())
+        (record, Made { cluster: world(&[]).identity(), change: change.clone() })
     };
     changes.changes.iter().rev().map(record).collect()
 }
@@ -202,4 +202,16 @@ fn a_run_is_taken_back_last_change_first_also_where_it_was_continued() {
     let mut foreign = end;
     foreign.indexes.get_mut("award").unwrap().replicas = "4".into();
     assert_eq!(undo::plan(&all, &foreign).unwrap_err().code(), Code::Refused);
+}
+
+#[test]
+fn a_run_is_not_taken_back_in_another_cluster() {
+    let before = world(&[("award", "1")]);
+    let first = records(&set(&wish(2), &before).unwrap(), "1");
+    // By its uuid: clusters that are all called by the default name are told apart.
+    let other = World { uuid: "c-2".into(), ..world(&[("logs", "1")]) };
+    let refused = undo::plan(&first, &other).unwrap_err();
+    assert_eq!(refused.code(), Code::Refused);
+    let why = refused.chain().join(": ");
+    assert!(why.contains("uuid c-1") && why.contains("uuid c-2"), "{why}");
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use kit::{ActionRecord, Failure, Receipt};
 
-use super::change::{Change, Changes, Named};
+use super::change::{Change, Changes, Cluster, Made, Named};
 use super::observe::World;
 use super::plan::{never_when_red, number};
 
 /// The changes of a run, last first, with their records.
-pub(super) fn of(receipt: &Receipt) -> Result<Vec<(ActionRecord, Change)>, Failure> {
+pub(super) fn of(receipt: &Receipt) -> Result<Vec<(ActionRecord, Made)>, Failure> {
     receipt.inverses()
 }
 
@@ -22,15 +22,18 @@ pub(super) struct Back {
 }
 
 /// Goes through the records, last first: of one thing that was changed twice the later change is taken back first.
-pub(super) fn plan(records: &[(ActionRecord, Change)], world: &World) -> Result<Back, Failure> {
+pub(super) fn plan(records: &[(ActionRecord, Made)], world: &World) -> Result<Back, Failure> {
+    if let Some((_, other)) = records.iter().find(|(_, made)| made.cluster != world.identity()) {
+        return Err(elsewhere(&other.cluster, world));
+    }
     let mut back = Back::default();
     back.changes.cluster.clone_from(&world.cluster);
     back.changes.last = true;
     "all is as it was before that run".clone_into(&mut back.changes.unchanged);
     let mut indexes = world.indexes.clone();
     let mut saved = world.saved.clone();
-    for (record, change) in records {
-        let change = match change {
+    for (record, made) in records {
+        let change = match &made.change {
             Change::Replicas { indexes: changed, before, after } => {
                 let mut moved: Vec<Named> = Vec::new();
                 for named in changed {
@@ -68,7 +71,7 @@ pub(super) fn plan(records: &[(ActionRecord, Change)], world: &World) -> Result<
             Change::Saved { before, .. } if saved == *before => None,
             Change::Saved { before, after } if saved == *after => {
                 saved.clone_from(before);
-                Some(change.back())
+                Some(made.change.back())
             }
             Change::Saved { .. } => {
                 return Err(Failure::refused("put the saved numbers of copies back")
@@ -86,4 +89,19 @@ pub(super) fn plan(records: &[(ActionRecord, Change)], world: &World) -> Result<
         }
     }
     Ok(back)
+}
+
+/// None of its indexes is there, which would look as if there were nothing left to take back.
+fn elsewhere(made_in: &Cluster, world: &World) -> Failure {
+    let shown = |cluster: &Cluster| match cluster.uuid.as_str() {
+        "" => cluster.name.clone(),
+        uuid => format!("{} (uuid {uuid})", cluster.name),
+    };
+    Failure::refused(format!("take back what a run did in the cluster {}", made_in.name))
+        .because(format!(
+            "this is another one: {}, and that run was in {}",
+            shown(&world.identity()),
+            shown(made_in)
+        ))
+        .help("write the address of that cluster; if it was made anew, what was set in it is gone with it")
 }

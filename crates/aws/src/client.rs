@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -74,9 +77,7 @@ impl Aws {
                     .read_timeout(Duration::from_mins(1))
                     .build(),
             );
-        if let Some(region) = &args.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
+        loader = loader.region(regions(args));
         if let Some(profile) = &args.profile {
             loader = loader.profile_name(profile);
         }
@@ -123,6 +124,21 @@ impl Aws {
         cx.set_place(&account, &region);
         Ok(Self { config, account, region })
     }
+}
+
+/// Where the region comes from: not from the metadata of the EC2 instance that the step happens to run on, which the SDK's own chain
+/// asks last. A self-hosted runner is not always in the region of what it releases.
+///
+/// Source: <https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html>
+fn regions(args: &AwsArgs) -> RegionProviderChain {
+    let profile = ProfileFileRegionProvider::builder();
+    let profile = match &args.profile {
+        Some(name) => profile.profile_name(name),
+        None => profile,
+    };
+    RegionProviderChain::first_try(args.region.clone().map(Region::new))
+        .or_else(EnvironmentVariableRegionProvider::new())
+        .or_else(profile.build())
 }
 
 /// A retry configuration for writing calls without a client token: sent once, so that a retry can look first whether

@@ -233,7 +233,7 @@ impl Cx {
             return Ok(Go::Stop(Outcome::unchanged(headline)));
         }
         if !shown.actions.is_empty() {
-            self.journal().save()?;
+            self.journal().save_plan()?;
         }
         Ok(Go::Apply)
     }

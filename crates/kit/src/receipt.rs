@@ -227,8 +227,10 @@ pub(crate) struct Journal {
     pub(crate) place: Option<(String, String)>,
     /// Whether what is continued came to its end, and in no workflow run that this one is of too.
     pub(crate) ended: bool,
-    /// Whether there is something of an earlier run to be taken back.
-    continued: bool,
+    /// What is continued, where there is something of it to be taken back.
+    earlier: Option<Receipt>,
+    /// Whether the file holds something of this run.
+    written: bool,
 }
 
 impl Journal {
@@ -236,7 +238,7 @@ impl Journal {
     /// list, so that undoing takes all of it back. Anything else at that place is left alone and refused, and so is a run that came to
     /// its end and was another one: to undo both would lead behind what this one began with.
     pub(crate) fn open(path: PathBuf, mut receipt: Receipt) -> Result<Self, Failure> {
-        let (mut place, mut ended, mut continued) = (None, false, false);
+        let (mut place, mut ended, mut continued) = (None, false, None);
         if path.exists() {
             let earlier = Receipt::read(&path).map_err(|failure| {
                 Failure::usage(format!("write the receipt {}", path.display()))
@@ -249,7 +251,6 @@ impl Journal {
                     .help("give each step its own file with --receipt"));
             }
             if !earlier.undoable().is_empty() {
-                continued = true;
                 let verdict = earlier.verdict.as_ref().map(|verdict| verdict.code);
                 if verdict == Some(Code::Done.number()) {
                     if let Some(other) = differs(&earlier, &receipt) {
@@ -257,23 +258,36 @@ impl Journal {
                     }
                     ended = job(&receipt).is_none();
                 }
-                place = earlier.account.zip(earlier.region);
+                place = earlier.account.clone().zip(earlier.region.clone());
+                continued = Some(earlier.clone());
             }
             receipt.actions =
                 earlier.actions.into_iter().filter(|a| a.state != ActionState::Planned).collect();
         }
-        Ok(Self { path, receipt, place, ended, continued })
+        Ok(Self { path, receipt, place, ended, earlier: continued, written: false })
     }
 
     /// At a place of its own, which is not looked at.
     pub(crate) fn new(path: PathBuf, receipt: Receipt) -> Self {
-        Self { path, receipt, place: None, ended: false, continued: false }
+        Self { path, receipt, place: None, ended: false, earlier: None, written: false }
     }
 
-    /// Whether a run that failed before it had planned anything leaves the receipt of the earlier one as it is: with its own account,
-    /// arguments and verdict in it, the next run would take it for one of its own, and `--undo` would look elsewhere.
-    pub(crate) fn stays(&self) -> bool {
-        self.continued && self.own().next().is_none()
+    /// Puts the receipt of the earlier run back as it was, if this one failed before a call of its own may have had an effect, and
+    /// says whether it is to stay: with this run's account, arguments and verdict in it, the next run would take it for one of its
+    /// own, and `--undo` would look elsewhere.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(crate) fn stays(&mut self) -> Result<bool, Failure> {
+        let Some(earlier) = &self.earlier else { return Ok(false) };
+        if self.own().any(|action| action.state != ActionState::Planned) {
+            return Ok(false);
+        }
+        if self.written {
+            save(&self.path, earlier).map_err(|error| self.unwritten(error))?;
+            self.written = false;
+        }
+        Ok(true)
     }
 
     /// Refuses to go on with a receipt of another place, now that this run's is known, and with one of a run that came to its end where
@@ -326,13 +340,25 @@ impl Journal {
     }
 
     /// Temporary file, fsync, rename, fsync of the folder: at every instant the file is a whole receipt.
-    pub(crate) fn save(&self) -> Result<(), Failure> {
-        save(&self.path, &self.receipt).map_err(|error| {
-            Failure::failed(format!("write the receipt {}", self.path.display()))
-                .because(error)
-                .help("a step makes no change that it can't record: make room or name another place with --receipt")
-                .untouched(true)
-        })
+    pub(crate) fn save(&mut self) -> Result<(), Failure> {
+        save(&self.path, &self.receipt).map_err(|error| self.unwritten(error))?;
+        self.written = true;
+        Ok(())
+    }
+
+    /// The list of planned actions on disk. Over the receipt of an earlier run it is written with the first action that begins, and not
+    /// before: a run that is killed in between has not touched it.
+    pub(crate) fn save_plan(&mut self) -> Result<(), Failure> {
+        if self.earlier.is_some() { Ok(()) } else { self.save() }
+    }
+
+    fn unwritten(&self, error: io::Error) -> Failure {
+        Failure::failed(format!("write the receipt {}", self.path.display()))
+            .because(error)
+            .help(
+                "a step makes no change that it can't record: make room or name another place with --receipt",
+            )
+            .untouched(true)
     }
 }
 
@@ -515,6 +541,44 @@ mod tests {
         assert_eq!(open("v2", "8").unwrap().receipt.actions.len(), 1);
         leave(Some(0), ActionState::Undone);
         open("v2", "8").unwrap();
+    }
+
+    #[test]
+    fn a_run_that_did_nothing_leaves_the_earlier_receipt_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("r.json");
+        let mut first = blank("x", "1");
+        first.actions = vec![record("a", "1", ActionState::Done)];
+        save(&path, &first).unwrap();
+        let before = fs::read(&path).unwrap();
+        let is_as_before = || fs::read(&path).unwrap() == before;
+        let shown = Shown {
+            plan: Value::Null,
+            actions: vec![crate::Action::new("b", "do b", "undo b")],
+            notes: Vec::new(),
+            unchanged: String::new(),
+        };
+        let mut second = Journal::open(path.clone(), blank("x", "2")).unwrap();
+        second.plan(&shown);
+        second.save_plan().unwrap();
+        assert!(is_as_before(), "killed here, nothing of the second run is in it");
+        let mut began = |state: ActionState| {
+            second.action("b").unwrap().state = state;
+            second.save().unwrap();
+        };
+        began(ActionState::Started);
+        began(ActionState::Planned);
+        assert!(!is_as_before());
+        assert!(second.stays().unwrap() && is_as_before(), "its call was refused: nothing was done");
+        second.action("b").unwrap().state = ActionState::Started;
+        second.save().unwrap();
+        assert!(!second.stays().unwrap() && !is_as_before(), "what is in doubt is kept");
+        // Nothing of an earlier run is there: the plan is written, and stays.
+        let alone = dir.path().join("alone.json");
+        let mut third = Journal::open(alone.clone(), blank("x", "3")).unwrap();
+        third.plan(&shown);
+        third.save_plan().unwrap();
+        assert!(alone.exists() && !third.stays().unwrap());
     }
 
     #[test]

@@ -312,7 +312,11 @@ fn conclude(step: &'static Step, cx: &Cx, result: Result<Outcome, Failure>) -> C
             state: failure.as_ref().map(|failure| failure.state.clone()).unwrap_or_default(),
         });
         journal.receipt.outputs.insert("changed".to_owned(), changed.to_string());
-        let stays = failure.is_some() && journal.stays();
+        let stays = failure.is_some()
+            && journal.stays().unwrap_or_else(|unwritten| {
+                code = cx.report().afterthought(&unwritten, code);
+                true
+            });
         if !cx.dry_run() && !stays && (cx.inner().receipt_wanted || journal.own().next().is_some()) {
             let path = journal.path.display().to_string();
             journal.receipt.outputs.insert("receipt".to_owned(), path);
@@ -368,7 +372,7 @@ fn install_panic_hook(cx: &Cx) {
                 help: failure.help.clone(),
                 state: Vec::new(),
             });
-            if journal.own().next().is_some() {
+            if journal.own().next().is_some() && !journal.stays().unwrap_or_default() {
                 let _ = journal.save();
             }
         }

@@ -3,10 +3,9 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
-use tokio::net::TcpStream;
 
 pub use crate::debian::Machine;
 use crate::debian::find;
@@ -65,16 +64,7 @@ impl Nginx {
         command.current_dir(machine.path()).arg("-c").arg(&config).args(["-g", "daemon off;"]);
         let log = machine.path().join("nginx/output.log");
         let mut server = Server::start(command, &log, Signal::TERM, Duration::from_secs(5))?;
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() || !pid_file(machine.path()).exists() {
-            if let Some(status) = server.ended()? {
-                return Err(io::Error::other(format!("nginx ended with {status}:\n{}", server::tail(&log))));
-            }
-            if Instant::now() > deadline {
-                return Err(io::Error::other(format!("nginx does not listen:\n{}", server::tail(&log))));
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        server.listens("nginx", port, &log, || pid_file(machine.path()).exists()).await?;
         Ok(Self { config, program: script, port, server })
     }
 

@@ -2,10 +2,9 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::net::TcpStream;
 
 use crate::debian::{Machine, find};
 use crate::postgres::{Postgres, USER};
@@ -50,17 +49,7 @@ impl PgBouncer {
         command.current_dir(machine.path()).env("LD_LIBRARY_PATH", machine.libraries()).arg(config);
         let log = machine.path().join("output.log");
         let mut server = Server::start(command, &log, Signal::TERM, Duration::from_secs(5))?;
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            if let Some(status) = server.ended()? {
-                let log = server::tail(&log);
-                return Err(io::Error::other(format!("pgbouncer ended with {status}:\n{log}")));
-            }
-            if Instant::now() > deadline {
-                return Err(io::Error::other(format!("pgbouncer does not listen:\n{}", server::tail(&log))));
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        server.listens("pgbouncer", port, &log, || true).await?;
         Ok(Self { port, _server: server, _machine: machine })
     }
 }

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::net::TcpStream;
 
 /// An unprivileged user that a server takes on where root started it.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +132,32 @@ impl Server {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Waits until it listens on a port of loopback, and whatever else says that it has started is so.
+    ///
+    /// # Errors
+    /// It ended, or does not come so far: the end of its log is in the message.
+    pub(crate) async fn listens(
+        &mut self,
+        name: &str,
+        port: u16,
+        log: &Path,
+        is_up: impl Fn() -> bool,
+    ) -> io::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() || !is_up() {
+            let why = match self.ended()? {
+                Some(status) => format!("ended with {status}"),
+                None if Instant::now() > deadline => "does not listen".to_owned(),
+                None => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                }
+            };
+            return Err(io::Error::other(format!("{name} {why}:\n{}", tail(log))));
+        }
+        Ok(())
     }
 
     /// How it ended, if it has.

@@ -8,11 +8,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 
 use crate::debian::{Machine, find, library, search_path};
 use crate::server::{self, Server};
@@ -103,16 +102,7 @@ impl Sshd {
         };
         let log = machine.path().join("ssh/sshd.log");
         let mut server = Server::start(command, &log, Signal::TERM, Duration::from_secs(5))?;
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            if let Some(status) = server.ended()? {
-                return Err(io::Error::other(format!("sshd ended with {status}:\n{}", server::tail(&log))));
-            }
-            if Instant::now() > deadline {
-                return Err(io::Error::other(format!("sshd does not listen:\n{}", server::tail(&log))));
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        server.listens("sshd", port, &log, || true).await?;
         Ok(Self { port, user, key: user_key, known_hosts, _server: server, _keys: keys })
     }
 
