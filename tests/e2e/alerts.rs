@@ -406,6 +406,28 @@ async fn a_refused_rerun_leaves_the_receipt_of_the_first_run_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_refusal_after_a_try_that_may_have_taken_effect_is_in_doubt() {
+    let stage = Stage::start().await;
+    let rule = stage.rule("ENABLED").await;
+    let before = stage.rule_state(&rule).await;
+    // The SDK tries again by itself, and its error is that of the second attempt.
+    stage.world.front.set_faults([
+        Fault::error("events:TagResource#1", 500, "InternalException", "lost").after_effect(),
+        Fault::access_denied("events:TagResource#2"),
+    ]);
+    let receipt = stage.world.path("r.json").to_str().unwrap().to_owned();
+    stage
+        .toggle("disable", &[&rule], &["--receipt", &receipt])
+        .await
+        .expect(4)
+        .says(&["allow `events:TagResource`", "in doubt"]);
+    stage.world.front.set_faults([]);
+    assert_ne!(stage.rule_state(&rule).await, before, "the first attempt took effect");
+    stage.toggle("disable", &[&rule], &["--undo", &receipt]).await.expect(0);
+    assert_eq!(stage.rule_state(&rule).await, before);
+}
+
+#[tokio::test]
 async fn undo_of_toggle_and_what_its_user_gets_wrong() {
     let stage = Stage::start().await;
     let rule = stage.rule("ENABLED").await;

@@ -14,7 +14,7 @@ use aws_types::app_name::AppName;
 use kit::{Cx, Env, Failure};
 use url::Url;
 
-use crate::{failure, session};
+use crate::{doubt, failure, session};
 
 /// The flags of every step that talks to AWS.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -68,7 +68,7 @@ impl Aws {
             cx.report().warn(&text);
         }
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http_client(cx.env())?)
+            .http_client(doubt::marking(http_client(cx.env())?))
             .app_name(app_name(cx.step())?)
             .retry_config(RetryConfig::standard().with_max_attempts(5))
             .timeout_config(

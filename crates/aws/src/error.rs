@@ -11,13 +11,15 @@ use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use kit::{Failure, innermost};
 
+use crate::doubt;
+
 /// Turns the error of one SDK call into a failure.
 ///
 /// `attempt` names the attempt and the resource ("describe service web in cluster prod"); `permission` and `resource`
 /// are the IAM action and the resource that it needs, for the help of a denied call.
 ///
-/// Throttling, 5xx answers and broken connections are transient. A 4xx answer surely had no effect; after anything
-/// else a writing call is in doubt.
+/// Throttling, 5xx answers and broken connections are transient. A 4xx answer surely had no effect, unless the SDK had tried before and
+/// got no answer that says so; after anything else a writing call is in doubt.
 ///
 /// Source of the codes: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonErrors.html> and each service's own.
 pub fn failure<E>(
@@ -33,7 +35,8 @@ where
     match &error {
         SdkError::ServiceError(context) => {
             let status = context.raw().status().as_u16();
-            service_failure(failed, permission, resource, context.err().meta(), status)
+            let failed = service_failure(failed, permission, resource, context.err().meta(), status);
+            if doubt::is_marked(context.raw()) { failed.untouched(false) } else { failed }
         }
         SdkError::TimeoutError(_) => failed.because("AWS did not answer in time").transient(true),
         SdkError::ResponseError(context) => {

@@ -2,6 +2,7 @@
 
 mod arn;
 mod client;
+mod doubt;
 mod error;
 mod raw;
 mod session;
