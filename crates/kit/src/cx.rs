@@ -11,8 +11,9 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::journal::Journal;
 use crate::plan::Shown;
-use crate::receipt::{self, ActionState, Journal};
+use crate::receipt::{self, ActionState};
 use crate::report::Report;
 use crate::{Code, Env, Failure, Plan, Receipt};
 

@@ -25,6 +25,7 @@ mod files;
 #[cfg(test)]
 mod foreign_tests;
 mod github;
+mod journal;
 mod json;
 mod nearest;
 mod plan;

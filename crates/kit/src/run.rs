@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{recorded, with_inputs, with_recorded};
 use crate::cx::Inner;
-use crate::receipt::{Journal, residue};
+use crate::journal::{Journal, residue};
 use crate::report::{Report, failure_json};
 use crate::{Code, Common, Cx, Env, Failure, Format, Outcome, Receipt, Step, Verdict, github};
 

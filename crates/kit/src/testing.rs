@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cx::Inner;
-use crate::receipt::Journal;
+use crate::journal::Journal;
 use crate::report::Report;
 use crate::{Cx, Env, Receipt, Step};
 
