@@ -42,20 +42,23 @@ debian_servers() {
         apt-get -q -o "Dir::State::lists=$folder/lists" -o "Dir::Cache=$folder/cache" -o Debug::NoLocking=1 \
             -o APT::Sandbox::User= -o Acquire::Retries=3 "$@" >>"$folder/log" 2>&1
     }
-    # shellcheck disable=SC2086
-    apt update && apt --yes --no-install-recommends --download-only install $wanted || {
-        tail -n 5 "$folder/log" >&2
-        return 1
-    }
+    lacking=
+    apt update || { tail -n 5 "$folder/log" >&2; return 1; }
+    for package in $wanted; do
+        apt --yes --no-install-recommends --download-only install "$package" || lacking="$lacking $package"
+    done
+    [ -z "$lacking" ] || grep '^E:' "$folder/log" >&2 || true
     for package in "$folder"/cache/archives/*.deb; do
         dpkg-deb -x "$package" "$folder/root" || return 1
     done
     rm -rf "$folder/lists" "$folder/cache"
-    : >"$folder/.complete"
+    # What is named here is tried again the next time.
+    printf %s "$lacking" >"$folder/.complete"
+    [ -z "$lacking" ]
 }
 
 servers=${XDG_CACHE_HOME:-$HOME/.cache}/cutover/debian-2
-if [ ! -e "$servers/.complete" ]; then
+if [ ! -e "$servers/.complete" ] || [ -s "$servers/.complete" ]; then
     debian_servers "$servers" ||
         echo "nginx, PgBouncer or the SSH server is missing on this machine: the tests that need it will be skipped" >&2
 fi
