@@ -85,21 +85,24 @@ pub(crate) struct Counted<'a> {
     pub(crate) below: Option<&'a Version>,
 }
 
+/// All tags of the repository.
+pub(crate) async fn tags(cx: &Cx, github: &Github) -> Result<Vec<Tagged>, Failure> {
+    let attempt = format!("list the tags of {}", github.repository());
+    let all: Vec<Listed> =
+        github.list(cx, Call { attempt: &attempt, permission: READ, path: "/tags" }).await?;
+    Ok(all.into_iter().map(|tag| Tagged { tag: tag.name, commit: tag.commit.sha }).collect())
+}
+
 pub(crate) async fn history(
     cx: &Cx,
     github: &Github,
     counted: Counted<'_>,
     commit: &str,
 ) -> Result<History, Failure> {
-    let attempt = format!("list the tags of {}", github.repository());
-    let all: Vec<Listed> =
-        github.list(cx, Call { attempt: &attempt, permission: READ, path: "/tags" }).await?;
-    let mut versions: Vec<(Version, Tagged)> = all
+    let mut versions: Vec<(Version, Tagged)> = tags(cx, github)
+        .await?
         .into_iter()
-        .filter_map(|tag| {
-            let version = counted.scheme.read(&tag.name)?;
-            Some((version, Tagged { tag: tag.name, commit: tag.commit.sha }))
-        })
+        .filter_map(|tagged| Some((counted.scheme.read(&tagged.tag)?, tagged)))
         .filter(|(version, _)| counted.prereleases || !version.is_prerelease())
         .filter(|(version, _)| counted.below.is_none_or(|below| version < below))
         .collect();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::apply::{Inverse, WRITE, delete_tag};
+use crate::history;
 use crate::observe::{READ, find_tag, releases};
 use crate::plan::Request;
 
@@ -19,6 +20,8 @@ pub(crate) struct Moving {
     pub(crate) commit: Option<String>,
     /// How the released commit stands to it: `ahead`, `identical`, `behind`, `diverged`; absent where nothing joins them.
     pub(crate) relation: Option<String>,
+    /// The other tags on that commit, asked for where the released commit does not come after it.
+    pub(crate) beside: Vec<String>,
     /// Whether an immutable release holds it.
     pub(crate) frozen: bool,
 }
@@ -30,6 +33,8 @@ pub(crate) struct Move {
     pub(crate) name: String,
     pub(crate) before: Option<String>,
     from: Option<String>,
+    /// The version that it leaves, where the released commit does not come after that one's.
+    leaves: Option<String>,
 }
 
 pub(crate) async fn observe(
@@ -47,14 +52,19 @@ pub(crate) async fn observe(
         let found = find_tag(cx, github, name).await?;
         let frozen = releases(cx, github, name).await?.iter().any(|release| release.immutable);
         let (object, at) = found.map_or((None, None), |tag| (Some(tag.object), tag.commit));
-        let mut relation = None;
+        let (mut relation, mut beside) = (None, Vec::new());
         if let Some(at) = &at {
             let attempt = format!("compare {name} with {commit} in {}", github.repository());
             let path = format!("/compare/{at}...{commit}?per_page=1");
             let call = Call { attempt: &attempt, permission: READ, path: &path };
             relation = github.find::<Comparison>(cx, call).await?.map(|found| found.status);
+            if !comes_after(relation.as_deref()) {
+                let tags = history::tags(cx, github).await?.into_iter();
+                beside =
+                    tags.filter(|tag| tag.commit == *at && tag.tag != *name).map(|tag| tag.tag).collect();
+            }
         }
-        all.push(Moving { name: name.clone(), object, commit: at, relation, frozen });
+        all.push(Moving { name: name.clone(), object, commit: at, relation, beside, frozen });
     }
     Ok(all)
 }
@@ -63,7 +73,7 @@ pub(crate) async fn observe(
 pub(crate) fn judge(request: &Request, all: &[Moving]) -> Result<Vec<Move>, Failure> {
     let mut moves = Vec::new();
     for (place, it) in all.iter().enumerate() {
-        let Moving { name, object, commit, relation, frozen } = it;
+        let Moving { name, object, commit, relation, beside, frozen } = it;
         // The commit that is still to be made is a child of the one compared.
         let there = relation.as_deref() == Some("identical") && request.pending.is_none();
         if there {
@@ -83,39 +93,77 @@ pub(crate) fn judge(request: &Request, all: &[Moving]) -> Result<Vec<Move>, Fail
             return refused
                 .map_err(|failure| failure.help("a tag that moves must have no release of its own"));
         }
-        let ancestor = matches!(relation.as_deref(), Some("ahead" | "identical"));
-        if object.is_some() && !ancestor {
+        let leaves = lower(beside, &request.tag).filter(|_| !comes_after(relation.as_deref()));
+        if object.is_some() && !comes_after(relation.as_deref()) && leaves.is_none() {
             let at = commit.as_ref().or(object.as_ref()).cloned().unwrap_or_default();
-            let refused = refused(format!("it is on {at}, which {} does not come after", request.commit));
+            let refused = refused(format!(
+                "it is on {at}, which {} does not come after, and which no lower version has",
+                request.commit
+            ));
             return refused.map_err(|failure| {
                 failure.help("a tag moves forward only: is this the release of an older line? then leave --move-tag out")
             });
         }
         let id = format!("move-tag-{}", place + 1);
-        moves.push(Move { id, name: name.clone(), before: object.clone(), from: commit.clone() });
+        moves.push(Move { id, name: name.clone(), before: object.clone(), from: commit.clone(), leaves });
     }
     Ok(moves)
+}
+
+fn comes_after(relation: Option<&str>) -> bool {
+    matches!(relation, Some("ahead" | "identical"))
+}
+
+/// The version on a commit, if all that are there are lower than that of the tag. A release whose commit is beside the branch, as that
+/// of an action with what was built for it, never comes after the one before.
+fn lower(there: &[String], tag: &str) -> Option<String> {
+    let number = |version: &Numbered| -> Option<Vec<u64>> {
+        version.numbers.iter().map(|number| number.parse().ok()).collect()
+    };
+    let new = Numbered::of(tag)?;
+    let mut highest: Option<(Vec<u64>, &String)> = None;
+    for name in there {
+        let Some(version) = Numbered::of(name).filter(|version| version.prefix == new.prefix) else {
+            continue;
+        };
+        // `v1` itself has a number, too, and is no version where versions have three.
+        if version.numbers.len() != new.numbers.len() || !version.rest.is_empty() {
+            continue;
+        }
+        highest = highest.max(Some((number(&version)?, name)));
+    }
+    let (there, name) = highest?;
+    (there < number(&new)?).then(|| name.clone())
+}
+
+/// A name with a number in it: `v1.4.0-rc.1` is `v`, 1, 4, 0 and `-rc.1`.
+struct Numbered {
+    prefix: String,
+    numbers: Vec<String>,
+    rest: String,
+}
+
+impl Numbered {
+    fn of(text: &str) -> Option<Self> {
+        let (prefix, rest) = text.split_at(text.find(|c: char| c.is_ascii_digit())?);
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (numbers, rest) = rest.split_at(end);
+        let numbers = numbers.split('.').map(str::to_owned).collect();
+        Some(Self { prefix: prefix.to_owned(), numbers, rest: rest.to_owned() })
+    }
 }
 
 /// Why a tag such as `v1` or `v1.4` does not follow a version: it is of another line, or a pre-release. One without a number,
 /// such as `latest`, follows what it is told to.
 fn of_another_line(name: &str, tag: &str) -> Option<String> {
-    let split = |text: &str| {
-        let (prefix, rest) = text.split_at(text.find(|c: char| c.is_ascii_digit())?);
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let (numbers, rest) = rest.split_at(end);
-        let numbers: Vec<String> = numbers.split('.').map(str::to_owned).collect();
-        Some((prefix.to_owned(), numbers, rest.to_owned()))
-    };
-    let (line, numbers, behind) = split(name)?;
-    let (prefix, version, rest) = split(tag)?;
-    if line != prefix || !behind.is_empty() {
+    let (line, version) = (Numbered::of(name)?, Numbered::of(tag)?);
+    if line.prefix != version.prefix || !line.rest.is_empty() {
         return None;
     }
-    if !version.starts_with(&numbers) {
+    if !version.numbers.starts_with(&line.numbers) {
         return Some(format!("{tag} is no version of {name}"));
     }
-    rest.starts_with('-').then(|| format!("{tag} is a pre-release"))
+    version.rest.starts_with('-').then(|| format!("{tag} is a pre-release"))
 }
 
 impl Move {
@@ -123,7 +171,13 @@ impl Move {
         match &self.from {
             Some(from) => Action::new(
                 &self.id,
-                format!("move the tag {} from {from} to the commit of {tag}", self.name),
+                match &self.leaves {
+                    None => format!("move the tag {} from {from} to the commit of {tag}", self.name),
+                    Some(leaves) => format!(
+                        "move the tag {} from {from} ({leaves}) to the commit of {tag}, which does not come after it",
+                        self.name
+                    ),
+                },
                 "move it back, if it still is where it was left",
             ),
             None => Action::new(
@@ -226,6 +280,7 @@ mod tests {
             object: Some("old".into()),
             commit: Some("old".into()),
             relation: relation.map(str::to_owned),
+            beside: Vec::new(),
             frozen,
         };
         judge(&request, &[moving]).map(|moves| moves.len()).map_err(|failure| failure.code())
@@ -240,6 +295,27 @@ mod tests {
         }
         for (name, tag) in [("v1", "v2.0.0"), ("v1.4", "v1.5.0"), ("v1", "v10.0.0"), ("v2", "v2.0.0-rc.1")] {
             assert!(of_another_line(name, tag).is_some(), "{name} {tag}");
+        }
+    }
+
+    #[test]
+    fn a_version_beside_the_branch_is_left_for_a_higher_one() {
+        let left = |there: &[&str], tag: &str| {
+            lower(&there.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), tag)
+        };
+        assert_eq!(left(&["v1.3.9"], "v1.4.0").as_deref(), Some("v1.3.9"));
+        assert_eq!(left(&["v1.9.0", "v1", "nightly"], "v1.10.0").as_deref(), Some("v1.9.0"), "by number");
+        assert_eq!(left(&["v1.3.0", "v1.3.1"], "v1.4.0").as_deref(), Some("v1.3.1"));
+        for (there, tag) in [
+            (&["v1.4.1"][..], "v1.4.0"),
+            (&["v1.3.0", "v1.4.1"], "v1.4.0"),
+            (&["v1.4.0"], "v1.4.0"),
+            (&["v1"], "v1.4.0"),
+            (&["other-1.3.0"], "v1.4.0"),
+            (&["v1.4.0-rc.1"], "v1.4.0"),
+            (&[], "v1.4.0"),
+        ] {
+            assert_eq!(left(there, tag), None, "{there:?} {tag}");
         }
     }
 

@@ -74,6 +74,24 @@ async fn a_tag_is_not_moved_back_or_sideways() {
 }
 
 #[tokio::test]
+async fn a_tag_leaves_a_lower_version_whose_commit_is_beside_the_branch() {
+    let (world, before) = world().await;
+    // Each release of an action is main's commit with one change, on a branch of its own.
+    world.github.set_ref(REPO, "refs/heads/releases/2.0.9", &before);
+    let side = world.github.commit(REPO, "releases/2.0.9", "the actions name the images by digest");
+    world.github.set_ref(REPO, "refs/tags/v2", &side);
+    let (code, told) = world.run(&["--move-tag", "v2"]).await.refused();
+    assert_eq!(code, Code::Refused);
+    assert!(told.contains("no lower version has"), "{told}");
+    assert_eq!(world.writes(), [""; 0]);
+    world.github.set_ref(REPO, "refs/tags/v2.0.9", &side);
+    let receipt = world.run(&["--move-tag", "v2"]).await.receipt.unwrap();
+    assert_eq!(at(&world, "v2").as_ref(), Some(&world.sha));
+    world.undo(&receipt).await.result.unwrap();
+    assert_eq!(at(&world, "v2"), Some(side));
+}
+
+#[tokio::test]
 async fn undo_leaves_a_tag_that_somebody_moved_on() {
     let (world, _) = world().await;
     let receipt = world.run(&FLAGS).await.receipt.unwrap();
