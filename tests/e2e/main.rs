@@ -16,6 +16,7 @@ mod data;
 mod dependencies;
 mod deploy_scenarios;
 mod deploy_service;
+mod documented;
 mod examples;
 mod healthy;
 mod kill_random;
