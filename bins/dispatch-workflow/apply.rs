@@ -7,6 +7,7 @@ use github::{Call, Github, Once, encode};
 use kit::{Cx, Failure, Poll, Wait};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use time::Date;
 use tokio::time::Instant;
 
 use crate::observe::{self, Run};
@@ -67,7 +68,9 @@ pub(crate) async fn dispatch(
             None
         }
     };
-    let found = appear(cx, &attempt, async || started(cx, github, before).await).await;
+    // A day for clocks that differ.
+    let since = cx.now().date().previous_day();
+    let found = appear(cx, &attempt, async || started(cx, github, before, since).await).await;
     match (found, doubt) {
         (Ok(run), _) => Ok(run),
         (Err(failure), None) => Err(failure.untouched(false)),
@@ -78,8 +81,13 @@ pub(crate) async fn dispatch(
 }
 
 /// The run that was started since `before`, if it can be seen.
-pub(crate) async fn started(cx: &Cx, github: &Github, before: &Inverse) -> Result<Option<Run>, Failure> {
-    let runs = observe::runs(cx, github, &before.workflow, &before.head, before.mark.as_ref()).await?;
+pub(crate) async fn started(
+    cx: &Cx,
+    github: &Github,
+    before: &Inverse,
+    since: Option<Date>,
+) -> Result<Option<Run>, Failure> {
+    let runs = observe::runs(cx, github, &before.workflow, &before.head, before.mark.as_ref(), since).await?;
     let new = runs.into_iter().filter(|run| !before.earlier.contains(&run.id));
     let mut new: Vec<Run> = match &before.mark {
         Some(mark) => new.filter(|run| mark.is_of(run)).collect(),

@@ -16,6 +16,7 @@ use kit::{
     Step, Wait,
 };
 use serde::Serialize;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::apply::Inverse;
@@ -346,12 +347,20 @@ async fn take_back(args: &Args, cx: &Cx, receipt: &Receipt) -> Result<Outcome, F
     let mut to = args.github.clone();
     to.repository = inverse.repository.parse().ok();
     let github = Github::new(cx, &to)?;
-    let there = match action.result.get("id").and_then(serde_json::Value::as_u64) {
+    let there = match action.result.get("id").and_then(Value::as_u64) {
         Some(id) => Some(observe::run(cx, &github, id).await?),
         // Killed before the answer came.
-        None => apply::started(cx, &github, &inverse).await?,
+        None => apply::started(cx, &github, &inverse, None).await?,
     };
     cx.observed(&there);
+    if let Some(run) = there.as_ref().filter(|_| inverse.mark.is_none() && action.result.is_null()) {
+        return Err(Failure::refused("take the run back")
+            .because(format!(
+                "that run of the step was killed before GitHub told it the number, and nothing tells whether this is the run or somebody else's: {}",
+                run.html_url
+            ))
+            .help("look who started it, and cancel it there if it is yours; with --id-input runs can be told apart"));
+    }
     if let Some(run) = there
         .as_ref()
         .filter(|run| run.status == "completed" && run.conclusion.as_deref() != Some("cancelled"))
@@ -372,12 +381,26 @@ async fn take_back(args: &Args, cx: &Cx, receipt: &Receipt) -> Result<Outcome, F
         cx.mark_undone(&action)?;
         return Ok(Outcome::unchanged(back.unchanged()));
     };
-    cx.act_undo("cancel-run", &action, apply::cancel(cx, &github, run.id)).await?;
+    cx.act("cancel-run", &Value::Null, apply::cancel(cx, &github, run.id)).await?;
     let what = format!("the run {} to end", run.html_url);
-    cx.wait(Wait::until(&what, args.interval), async || {
-        let run = observe::run(cx, &github, run.id).await?;
-        Ok(if run.status == "completed" { Poll::Ready(()) } else { Poll::Pending(run.status) })
-    })
-    .await?;
-    Ok(Outcome::changed(format!("the run {} is cancelled", run.html_url)))
+    let ended = cx
+        .wait(Wait::until(&what, args.interval), async || {
+            let run = observe::run(cx, &github, run.id).await?;
+            Ok(if run.status == "completed" { Poll::Ready(run) } else { Poll::Pending(run.status) })
+        })
+        .await?;
+    // A run that has nothing left to cancel, or a job with `if: always()`, ends as it would have.
+    match ended.conclusion.as_deref() {
+        Some("cancelled") => {
+            cx.mark_undone(&action)?;
+            Ok(Outcome::changed(format!("the run {} is cancelled", run.html_url)))
+        }
+        other => Err(Failure::unverified("take the run back")
+            .because(format!(
+                "it was cancelled, and ended with {} before that took effect: {}",
+                other.unwrap_or_default(),
+                run.html_url
+            ))
+            .help("what it did has to be taken back by what it did it with")),
+    }
 }

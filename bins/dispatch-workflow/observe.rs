@@ -3,6 +3,7 @@
 use github::{Call, Github, encode};
 use kit::{Cx, Failure};
 use serde::{Deserialize, Serialize};
+use time::Date;
 
 use crate::plan::Mark;
 
@@ -14,7 +15,7 @@ pub(crate) struct Seen {
     pub(crate) workflow: Workflow,
     /// The commit to which the ref leads.
     pub(crate) head: String,
-    /// Runs that were dispatched, the newest first: of the last days, or of that commit.
+    /// Runs that were dispatched, the newest first: all that are kept, or those of that commit.
     pub(crate) runs: Vec<Run>,
 }
 
@@ -80,7 +81,7 @@ pub(crate) async fn observe(
             .help("write the file's name alone, as in build.yml, or correct --repository")
     })?;
     let head = head(cx, github, git_ref).await?;
-    let runs = runs(cx, github, name, &head, mark).await?;
+    let runs = runs(cx, github, name, &head, mark, None).await?;
     Ok(Seen { workflow, head, runs })
 }
 
@@ -121,24 +122,27 @@ async fn head(cx: &Cx, github: &Github, name: &str) -> Result<String, Failure> {
     }
 }
 
-/// Runs that were dispatched, the newest first. A marked one may be on an earlier commit of a branch.
+/// Runs that were dispatched, the newest first, of the last thousand. A marked one may be on an earlier commit of a branch, and as old
+/// as it is; `since` bounds it where it was started just now.
+///
+/// Source: <https://docs.github.com/en/rest/actions/workflow-runs#list-workflow-runs-for-a-workflow>
 pub(crate) async fn runs(
     cx: &Cx,
     github: &Github,
     name: &str,
     head: &str,
     mark: Option<&Mark>,
+    since: Option<Date>,
 ) -> Result<Vec<Run>, Failure> {
-    const DAYS: i64 = 7;
     let attempt = format!("list the runs of {name} in {}", github.repository());
     let path = format!("/actions/workflows/{}/runs", encode(name));
     let call = Call { attempt: &attempt, permission: READ, path: &path };
-    let since = format!(">={}", (cx.now() - time::Duration::days(DAYS)).date());
+    let since = since.map(|since| format!(">={since}"));
     let which = match mark {
-        Some(mark) if mark.is_stable => ("created", &*since),
-        _ => ("head_sha", head),
+        Some(mark) if mark.is_stable => since.as_deref().map(|since| ("created", since)),
+        _ => Some(("head_sha", head)),
     };
-    let query = [("event", "workflow_dispatch"), which];
+    let query: Vec<(&str, &str)> = [("event", "workflow_dispatch")].into_iter().chain(which).collect();
     let mut runs: Vec<Run> = github.list_in(cx, call, "workflow_runs", &query).await?.ok_or_else(|| {
         Failure::failed(&attempt)
             .because("the token may not see them")

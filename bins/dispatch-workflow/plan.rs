@@ -69,18 +69,6 @@ pub(crate) enum What {
 pub(crate) fn plan(request: &Request, seen: &Seen) -> Result<Start, Failure> {
     let Request { repository, workflow, git_ref, .. } = request;
     let attempt = format!("start {workflow} on {git_ref} in {repository}");
-    if seen.workflow.state != "active" {
-        return Err(Failure::refused(attempt)
-            .because(format!("the workflow is switched off: {}", seen.workflow.state))
-            .help("switch it on again on its page on GitHub"));
-    }
-    if let Some(commit) = &request.commit
-        && *commit != seen.head
-    {
-        return Err(Failure::refused(attempt)
-            .because(format!("{git_ref} leads to {} and not to {commit}", seen.head))
-            .help("correct --commit or --ref"));
-    }
     let mut notes = vec![Note::Info(format!("{git_ref} leads to {}", seen.head))];
     let what = match &request.mark {
         Some(mark) if mark.is_stable => match seen.runs.iter().find(|run| mark.is_of(run)) {
@@ -107,8 +95,35 @@ pub(crate) fn plan(request: &Request, seen: &Seen) -> Result<Start, Failure> {
             }
         }
     };
+    let attempt = format!("start {workflow} on {git_ref} in {repository}");
+    let head = match &what {
+        What::Dispatch if seen.workflow.state != "active" => {
+            return Err(Failure::refused(attempt)
+                .because(format!("the workflow is switched off: {}", seen.workflow.state))
+                .help("switch it on again on its page on GitHub"));
+        }
+        What::Dispatch => &seen.head,
+        // Its own run stays what it was when the branch goes on.
+        What::Follow(run) | What::Done(run) => &run.head_sha,
+    };
+    if let Some(commit) = &request.commit
+        && commit != head
+    {
+        let failure = Failure::refused(attempt);
+        return Err(match &what {
+            What::Dispatch => failure
+                .because(format!("{git_ref} leads to {head} and not to {commit}"))
+                .help("correct --commit or --ref"),
+            What::Follow(run) | What::Done(run) => failure
+                .because(format!("the run of this text is on {head} and not on {commit}: {}", run.html_url))
+                .help("another commit needs another --id"),
+        });
+    }
+    if *head != seen.head {
+        notes.push(Note::Warning(format!("{git_ref} has been moved since: the run is on {head}")));
+    }
     let (repository, workflow, git_ref) = (repository.clone(), workflow.clone(), git_ref.clone());
-    let (head, inputs) = (seen.head.clone(), request.inputs.clone());
+    let (head, inputs) = (head.clone(), request.inputs.clone());
     Ok(Start { repository, workflow, git_ref, head, inputs, what, notes })
 }
 
@@ -296,6 +311,23 @@ mod tests {
         let mut off = seen(vec![]);
         off.workflow.state = "disabled_inactivity".into();
         assert!(plan(&request(None), &off).unwrap_err().chain().join("").contains("disabled_inactivity"));
+    }
+
+    #[test]
+    fn a_run_of_its_own_is_followed_though_the_branch_has_moved_on() {
+        let mark = request(Some("cutover-7"));
+        let own = Run { head_sha: "c".repeat(40), ..run(1, "Build cutover-7", "in_progress", None) };
+        let mut there = seen(vec![own.clone()]);
+        there.workflow.state = "disabled_manually".into();
+        for commit in [None, Some("c".repeat(40))] {
+            let followed = plan(&Request { commit, ..mark.clone() }, &there).unwrap();
+            assert_eq!((followed.what, followed.head), (What::Follow(own.clone()), own.head_sha.clone()));
+            assert_eq!(followed.notes.len(), 2);
+        }
+        let other = Request { commit: Some("a".repeat(40)), ..mark };
+        let refused = plan(&other, &there).unwrap_err();
+        assert_eq!(refused.code(), Code::Refused);
+        assert!(refused.chain().join("").contains("is on cccc"), "{:?}", refused.chain());
     }
 
     #[test]

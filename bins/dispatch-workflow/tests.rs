@@ -195,35 +195,68 @@ async fn undo_cancels_what_is_under_way_and_refuses_what_is_over() {
     let ran = world.run(&[&MARKED[..], &["--no-wait"]].concat()).await;
     let receipt = ran.receipt.unwrap();
     let github = &world.github;
-    let undo = async || {
-        let matches = (STEP.command)()
-            .try_get_matches_from([
-                "dispatch-workflow",
-                "--workflow",
-                "build.yml",
-                "--ref",
-                "v2.1.0",
-                "--interval",
-                "10ms",
-            ])
-            .unwrap();
-        let cx = world.cx(&[]);
-        let undone = take_back(&Args::from_arg_matches(&matches).unwrap(), &cx, &receipt).await;
-        let _ = std::fs::remove_dir_all(std::env::temp_dir().join(format!("cutover-test-{}", cx.run_id())));
-        undone
-    };
+    let undo = async || undone(&world, &receipt).await;
     assert!(undo().await.unwrap().changed);
     assert_eq!(github.workflow_runs(REPO)[0]["conclusion"], json!("cancelled"));
     assert!(!undo().await.unwrap().changed);
 
     let world = World::marked().await;
     let receipt = world.run(&MARKED).await.receipt.unwrap();
-    let matches = (STEP.command)()
-        .try_get_matches_from(["dispatch-workflow", "--workflow", "build.yml", "--ref", "v2.1.0"])
-        .unwrap();
-    let refused =
-        take_back(&Args::from_arg_matches(&matches).unwrap(), &world.cx(&[]), &receipt).await.unwrap_err();
+    let refused = undone(&world, &receipt).await.unwrap_err();
     assert!(refused.chain().join(" ").contains("it is over, with success"), "{:?}", refused.chain());
+}
+
+async fn undone(world: &World, receipt: &Receipt) -> Result<Outcome, Failure> {
+    let argv = ["dispatch-workflow", "--workflow", "build.yml", "--ref", "v2.1.0", "--interval", "10ms"];
+    let matches = (STEP.command)().try_get_matches_from(argv).unwrap();
+    let cx = world.cx(&[]);
+    let undone = take_back(&Args::from_arg_matches(&matches).unwrap(), &cx, receipt).await;
+    let _ = std::fs::remove_dir_all(std::env::temp_dir().join(format!("cutover-test-{}", cx.run_id())));
+    undone
+}
+
+#[tokio::test]
+async fn undo_does_not_cancel_a_run_that_may_be_somebody_else_s() {
+    let world = World::new(Workflow { looks: 1_000, ..Workflow::default() }).await;
+    let mut receipt = world.run(&["--no-wait"]).await.receipt.unwrap();
+    // Killed before the answer with the run's number came.
+    receipt.actions[0].state = kit::ActionState::Started;
+    receipt.actions[0].result = Value::Null;
+    let refused = undone(&world, &receipt).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Refused);
+    assert!(refused.chain().join(" ").contains("/actions/runs/"), "{:?}", refused.chain());
+    assert_eq!(world.github.workflow_runs(REPO)[0]["conclusion"], json!(null));
+    // With a text of its own it is known.
+    let world =
+        World::new(Workflow { looks: 1_000, run_name: Some(SHOWN.to_owned()), ..Workflow::default() }).await;
+    let mut receipt = world.run(&[&MARKED[..], &["--no-wait"]].concat()).await.receipt.unwrap();
+    receipt.actions[0].state = kit::ActionState::Started;
+    receipt.actions[0].result = Value::Null;
+    assert!(undone(&world, &receipt).await.unwrap().changed);
+    assert_eq!(world.github.workflow_runs(REPO)[0]["conclusion"], json!("cancelled"));
+}
+
+#[tokio::test]
+async fn a_run_that_ends_before_the_cancelling_takes_effect_is_not_called_cancelled() {
+    let world = World::new(Workflow { looks: 3, ..Workflow::default() }).await;
+    let receipt = world.run(&["--no-wait"]).await.receipt.unwrap();
+    let run = world.github.workflow_runs(REPO)[0]["id"].as_u64().unwrap();
+    let cancel = format!("/actions/runs/{run}/cancel");
+    world.github.fault(Fault::status("POST", &cancel, 202, "Accepted"));
+    let failed = undone(&world, &receipt).await.unwrap_err();
+    assert_eq!(failed.code(), Code::Unverified);
+    assert!(failed.chain().join(" ").contains("ended with success"), "{:?}", failed.chain());
+}
+
+#[tokio::test]
+async fn a_further_attempt_follows_its_run_though_the_branch_has_moved_on() {
+    let world = World::marked().await;
+    let on = |sha: &str| [&MARKED[..], &["--ref", "main", "--commit", sha]].concat().join("\0");
+    let run = async |flags: &str| world.run(&flags.split('\0').collect::<Vec<_>>()).await;
+    assert!(run(&on(&world.sha)).await.result.unwrap().changed);
+    world.github.commit(REPO, "main", "the next change");
+    assert!(!run(&on(&world.sha)).await.result.unwrap().changed);
+    assert_eq!(world.titles().len(), 1);
 }
 
 #[tokio::test]
