@@ -157,6 +157,23 @@ impl Github {
         &self.base
     }
 
+    /// The path of the REST API on its server: `/api/v3` on GitHub Enterprise Server, else none.
+    pub(crate) fn base_path(&self) -> Result<String, Failure> {
+        let base: Uri = self.base.parse().map_err(|error: http::uri::InvalidUri| {
+            Failure::refused(format!("use {}", self.base)).because(error)
+        })?;
+        Ok(base.path().trim_end_matches('/').to_owned())
+    }
+
+    /// A client for addresses that are not beneath that path, which octocrab would put in front of each.
+    pub(crate) fn rooted(&self, cx: &Cx) -> Result<Octocrab, Failure> {
+        let path = self.base_path()?;
+        match self.base.strip_suffix(path.as_str()).filter(|_| !path.is_empty()) {
+            Some(server) => octocrab(cx.env(), server, &token(cx.env())?),
+            None => Ok(self.octocrab.clone()),
+        }
+    }
+
     fn route(&self, path: &str) -> String {
         format!("/repos/{}{path}", self.repository)
     }

@@ -1,12 +1,10 @@
 //! One comment on a pull request that is kept up to date.
 
-use http::Uri;
 use kit::{Cx, Failure};
-use octocrab::Octocrab;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::client::{Call, Github, Method, octocrab, token};
+use crate::client::{Call, Github, Method};
 use crate::error::failure;
 
 /// What became of the comment, with the address at which it is read.
@@ -124,7 +122,10 @@ async fn ours(cx: &Cx, github: &Github, comments: &[Comment]) -> Result<Vec<Stri
     let body = json!({"query": QUERY, "variables": {"ids": ids}});
     let attempt = format!("ask whose comments {} has", github.repository());
     let call = Call { attempt: &attempt, permission: "pull-requests: read", path: "" };
-    let (octocrab, route) = graphql(cx, github)?;
+    // On GitHub Enterprise Server it is not beneath the path of the REST API.
+    // https://docs.github.com/en/enterprise-server/graphql/guides/forming-calls-with-graphql
+    let above = github.base_path()?.strip_suffix("/v3").map(str::to_owned);
+    let (octocrab, route) = (github.rooted(cx)?, format!("{}/graphql", above.unwrap_or_default()));
     let answer: Value = github
         .reading(cx, call, async || octocrab.post(&route, Some(&body)).await)
         .await?
@@ -140,20 +141,4 @@ async fn ours(cx: &Cx, github: &Github, comments: &[Comment]) -> Result<Vec<Stri
         .filter(|node| node["viewerDidAuthor"] == true)
         .filter_map(|node| node["id"].as_str().map(str::to_owned))
         .collect())
-}
-
-/// The client and the path for GraphQL. On GitHub Enterprise Server it is not beneath the path of the REST API, which the
-/// client for that puts in front of everything.
-/// <https://docs.github.com/en/enterprise-server/graphql/guides/forming-calls-with-graphql>
-fn graphql(cx: &Cx, github: &Github) -> Result<(Octocrab, String), Failure> {
-    let base: Uri = github
-        .base()
-        .parse()
-        .map_err(|error: http::uri::InvalidUri| Failure::failed("find GitHub's GraphQL").because(error))?;
-    let path = base.path().trim_end_matches('/');
-    let Some(above) = path.strip_suffix("/v3") else {
-        return Ok((github.octocrab.clone(), "/graphql".to_owned()));
-    };
-    let server = github.base().strip_suffix(path).unwrap_or(github.base());
-    Ok((octocrab(cx.env(), server, &token(cx.env())?)?, format!("{above}/graphql")))
 }

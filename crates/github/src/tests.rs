@@ -311,6 +311,29 @@ async fn a_file_is_uploaded_whole_and_to_no_other_server() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+#[tokio::test]
+async fn an_enterprise_server_takes_files_beneath_another_path_than_its_api() {
+    let (world, _) = world().await;
+    let cx = cx(&format!("{}/api/v3", world.url()), TOKEN);
+    let github = client(&cx);
+    let folder = std::env::temp_dir().join(format!("cutover-upload-{}", cx.run_id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("rally.jar");
+    std::fs::write(&file, b"jar").unwrap();
+    let body = json!({"tag_name": "v1", "target_commitish": "main", "draft": true});
+    let release: Value =
+        github.write(&cx, Method::Post, at("draft v1", "/releases"), &body, async || Ok(None)).await.unwrap();
+    // As such a server writes it: https://HOST/api/uploads/repos/OWNER/NAME/releases/1/assets{?name,label}
+    let url =
+        format!("{}/api/uploads/repos/{REPO}/releases/{}/assets{{?name,label}}", world.url(), release["id"]);
+    let call = at("upload rally.jar", "");
+    let asset: Value = github.upload(&cx, call, &url, "rally.jar", &file).await.unwrap();
+    assert_eq!((&asset["state"], &asset["size"]), (&json!("uploaded"), &json!(3)));
+    let asked = world.calls().last().unwrap().path.clone();
+    assert!(asked.starts_with("/api/uploads/repos/"), "{asked}");
+    let _ = std::fs::remove_dir_all(folder);
+}
+
 #[test]
 fn files_go_to_the_upload_host_of_the_api() {
     for (api, uploads) in [

@@ -40,10 +40,11 @@ impl Github {
             .header(header::CONTENT_LENGTH, size)
             .body(OctoBody::new(StreamBody::new(stream)))
             .map_err(|error| failed(error.to_string()).untouched(true))?;
+        let octocrab = self.rooted(cx)?;
         let sent = async {
-            let answer = self.octocrab.execute(request).await?;
+            let answer = octocrab.execute(request).await?;
             let answer = octocrab::map_github_error(answer).await?;
-            self.octocrab.body_to_string(answer).await
+            octocrab.body_to_string(answer).await
         };
         let text = cx
             .in_time(call.attempt, sent)

@@ -22,8 +22,10 @@ pub(super) fn answer(
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("token ")));
-    // A GitHub Enterprise Server has its API beneath this path.
-    let path = uri.path().strip_prefix("/api/v3").unwrap_or(uri.path());
+    // A GitHub Enterprise Server has its API beneath the one path, and takes files beneath the other:
+    // https://docs.github.com/en/enterprise-server/rest/releases/assets#upload-a-release-asset
+    let beneath = ["/api/v3", "/api/uploads"].iter().find_map(|root| uri.path().strip_prefix(root));
+    let path = beneath.unwrap_or(uri.path());
     let graphql = ["/graphql", "/api/graphql"].contains(&uri.path());
     match token {
         None => return error(StatusCode::UNAUTHORIZED, "Requires authentication"),
