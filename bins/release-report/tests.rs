@@ -151,6 +151,36 @@ fn a_job_that_ran_again_is_judged_by_its_last_attempt() {
 }
 
 #[test]
+fn a_leg_of_a_matrix_that_did_not_run_again_stays() {
+    let leg = |run: &str, at, attempt: &str, stack: &str, code| {
+        let fields =
+            json!({"github": job("stacks", attempt), "verdict": ended(code), "arguments": {"stack": stack}});
+        receipt("deploy-stack", run, at, fields)
+    };
+    // "Re-run failed jobs": of three legs, one.
+    let receipts = vec![
+        leg("a", 0, "1", "core", 0),
+        leg("b", 1, "1", "api", 5),
+        leg("c", 2, "1", "redis", 0),
+        leg("d", 90, "2", "api", 0),
+    ];
+    let told = story(receipts, &[]);
+    let superseded: Vec<Option<usize>> = told.runs.iter().map(|run| run.superseded_by).collect();
+    assert_eq!(superseded, [None, Some(4), None, None]);
+    assert_eq!(told.verdict.word(), "done");
+    // A job that has the step twice and ran again as a whole is one job, whatever differs in its arguments.
+    let receipts = vec![
+        leg("a", 0, "1", "core-1", 0),
+        leg("b", 1, "1", "api", 5),
+        leg("c", 90, "2", "core-2", 0),
+        leg("d", 91, "2", "api", 0),
+    ];
+    let superseded: Vec<bool> =
+        story(receipts, &[]).runs.iter().map(|run| run.superseded_by.is_some()).collect();
+    assert_eq!(superseded, [true, true, false, false]);
+}
+
+#[test]
 fn at_a_terminal_the_same_command_counts_once_and_another_does_not_hide_it() {
     let of = |run: &str, at, url: &str, code| {
         receipt("wait-healthy", run, at, json!({"verdict": ended(code), "arguments": {"url": url}}))
