@@ -175,6 +175,14 @@ fn without_the_field_replacement_the_details_tell() {
     assert_eq!(verdict(with("Always")), "replace-delete LOSS [replace-delete]");
     assert_eq!(verdict(with("Conditionally")), "may-replace-delete POSSIBLE LOSS [may-replace-delete]");
     assert_eq!(verdict(with("Never")), "modify safe []");
+    let unknown = row(with("Sometimes"));
+    assert_eq!(told(&unknown), "may-replace-delete POSSIBLE LOSS [may-replace-delete]");
+    assert!(
+        unknown.reasons.iter().any(|reason| reason.contains("Sometimes")
+            && reason.contains("KeySchema")
+            && reason.contains("this version does not know")),
+        "{unknown:?}"
+    );
 }
 
 #[test]
