@@ -96,7 +96,7 @@ pub(crate) fn expect(container: &str, digest: &str, image: &str, may_be_absent: 
 }
 
 /// A manifest list must hold the definition's platform: a container of another one dies with "exec format error". What the
-/// definition leaves open is X86_64 and Linux on Fargate; elsewhere it is what the instances are, which is only noted.
+/// definition leaves open is `X86_64` and Linux on Fargate; elsewhere it is what the instances are, which is only noted.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html>
 /// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RuntimePlatform.html>
 fn check_platform(
@@ -122,12 +122,12 @@ fn check_platform(
         Some(_) => Some("amd64"),
         None => fargate.then_some("amd64"),
     };
-    let fits = |platform: &&String| {
+    let fits = |platform: &String| {
         let (has, with) = platform.split_once('/').unwrap_or((platform, ""));
         os.is_none_or(|os| os == has) && architecture.is_none_or(|architecture| architecture == with)
     };
     let is_for = platforms.join(", ");
-    if !platforms.iter().any(|platform| fits(&platform)) {
+    if !platforms.iter().any(fits) {
         let wanted = [os, architecture].into_iter().flatten().collect::<Vec<_>>().join("/");
         return Err(Failure::refused(format!("use {image}"))
             .because(format!("{of} runs on {wanted}, and the image is for {is_for}"))

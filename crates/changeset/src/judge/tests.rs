@@ -222,8 +222,8 @@ fn a_weaker_policy_is_a_guard_that_goes() {
     assert_eq!(verdict(resource("AWS::SNS::Topic", untold)), "modify notice []");
 }
 
-/// "The default policy is Snapshot for AWS::RDS::DBCluster resources and for AWS::RDS::DBInstance resources that don't specify the
-/// DBClusterIdentifier property."
+/// "The default policy is Snapshot for `AWS::RDS::DBCluster` resources and for `AWS::RDS::DBInstance` resources that don't specify
+/// the `DBClusterIdentifier` property."
 /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html>
 #[test]
 fn of_a_database_no_policy_means_a_snapshot() {

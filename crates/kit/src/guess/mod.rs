@@ -109,12 +109,11 @@ fn walk(value: &mut Value, under: Under) {
                 let word = item.as_str().unwrap_or_default();
                 let next = if is_secret_flag(word) { Under::Secret } else { Under::Plain };
                 let is_flag = word.starts_with('-') && !word.contains('=');
-                match word.split_once('=').filter(|(flag, _)| is_secret_flag(flag)) {
+                if let Some((flag, value)) = word.split_once('=').filter(|(flag, _)| is_secret_flag(flag)) {
                     // All of it, whatever would end it in running text.
-                    Some((flag, value)) if !value.starts_with(['$', '{']) && !is_reference(value) => {
-                        *item = format!("{flag}={}", mask(value)).into();
-                    }
-                    _ => walk(item, if named == Under::Secret && !is_flag { named } else { under }),
+                    *item = format!("{flag}={}", mask(value)).into();
+                } else {
+                    walk(item, if named == Under::Secret && !is_flag { named } else { under });
                 }
                 named = next;
             }

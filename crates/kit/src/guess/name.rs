@@ -129,7 +129,7 @@ fn is_key_variable(name: &str, words: &[&str]) -> bool {
     let before = words.len().checked_sub(2).and_then(|n| words.get(n));
     !name.contains(char::is_lowercase)
         && words.last() == Some(&"key")
-        && !before.is_some_and(|word| HARMLESS_KEYS.contains(word))
+        && before.is_none_or(|word| !HARMLESS_KEYS.contains(word))
 }
 
 /// Whether a word of a command line is a flag that the word after it gives a secret to: `--password`.
