@@ -114,6 +114,10 @@ pub const STEP: Step = Step {
             code: Code::Refused,
             meaning: "a change needs an approval; the review is there all the same",
         },
+        ExitCode {
+            code: Code::Partial,
+            meaning: "as 1 or 3, and change sets are left, as --keep asks; --undo takes them away",
+        },
     ],
     image: Image::Steps,
     timeout: Duration::from_mins(30),

@@ -21,9 +21,8 @@ use aws::Aws;
 use changeset::judge::Rules;
 use changeset::live::{Bucket, Cfn, Phase, Stack};
 use changeset::prepare::{Call, files, no_label};
-use changeset::redact::redact_value;
 use changeset::request::StackArg;
-use kit::{Code, Cx, ExitCode, Failure, Go, Image, Note, Outcome, Output, Permission, Step};
+use kit::{Code, Cx, ExitCode, Failure, Go, Image, Note, Outcome, Output, Permission, Step, redact_value};
 
 pub use crate::args::{Act, DeployArgs};
 use crate::deploy::Deploy;

@@ -1,5 +1,6 @@
 //! How a change of a task definition is shown, with nothing secret in it.
 
+use kit::redact_value;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
@@ -71,15 +72,16 @@ fn masked_against(document: &Value, earlier: &Value) -> Value {
             let name = variable["name"].as_str().unwrap_or_default().to_owned();
             mask(&name, &mut variable["value"], was);
         }
-        if let Some(labels) = container.get_mut("dockerLabels").and_then(Value::as_object_mut) {
-            for (name, value) in labels.iter_mut() {
-                mask(name, value, before["dockerLabels"].get(name));
+        for place in ["/dockerLabels", "/logConfiguration/options", "/firelensConfiguration/options"] {
+            if let Some(options) = container.pointer_mut(place).and_then(Value::as_object_mut) {
+                for (name, value) in options.iter_mut() {
+                    mask(name, value, before.pointer(place).and_then(|before| before.get(name)));
+                }
             }
         }
-        let options = container.get_mut("logConfiguration").and_then(|log| log.get_mut("options"));
-        if let Some(options) = options.and_then(Value::as_object_mut) {
-            for (name, value) in options.iter_mut() {
-                mask(name, value, before["logConfiguration"]["options"].get(name));
+        for place in ["/command", "/entryPoint", "/healthCheck/command"] {
+            if let Some(words) = container.pointer_mut(place) {
+                mask_words(words, before.pointer(place));
             }
         }
     }
@@ -87,14 +89,24 @@ fn masked_against(document: &Value, earlier: &Value) -> Value {
 }
 
 fn mask(name: &str, value: &mut Value, earlier: Option<&Value>) {
-    const SPEAKING: [&str; 7] = ["SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "CREDENTIAL", "KEY"];
-    let upper = name.to_uppercase();
-    let text = value.as_str().unwrap_or_default();
-    if text.is_empty() || !(SPEAKING.iter().any(|word| upper.contains(word)) || has_password(text)) {
-        return;
-    }
+    let Some(masked) = value.as_str().and_then(|text| redact_value(name, text)) else { return };
     let same = earlier.is_none_or(|earlier| earlier == value);
-    *value = json!(if same { "***" } else { "*** (changed)" });
+    *value = json!(if same { masked } else { format!("{masked} (changed)") });
+}
+
+/// The words of a command: `--password` gives the next one away.
+fn mask_words(words: &mut Value, earlier: Option<&Value>) {
+    let masked =
+        redact_value("command", &words.to_string()).and_then(|text| serde_json::from_str(&text).ok());
+    let Some(Value::Array(masked)) = masked else { return };
+    let seen = |word: &Value| earlier.and_then(Value::as_array).is_none_or(|earlier| earlier.contains(word));
+    for (word, masked) in words.as_array_mut().into_iter().flatten().zip(masked) {
+        let changed = *word != masked && !seen(word);
+        *word = match masked {
+            Value::String(text) if changed => json!(format!("{text} (changed)")),
+            other => other,
+        };
+    }
 }
 
 /// A URL with a password in it.
@@ -107,8 +119,19 @@ fn has_password(text: &str) -> bool {
 /// Whether a value that somebody is about to write in plain text is a secret, by the last word of its name or by its
 /// form. Narrower than what is masked: a mask too many costs nothing, a refusal does.
 pub(crate) fn speaks_of_secret(name: &str, value: &str) -> bool {
-    const LAST: [&str; 9] =
-        ["SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "CREDENTIAL", "CREDENTIALS", "KEY", "APIKEY"];
+    const LAST: [&str; 11] = [
+        "SECRET",
+        "PASSWORD",
+        "PASSWD",
+        "PASSPHRASE",
+        "PASS",
+        "PWD",
+        "TOKEN",
+        "CREDENTIAL",
+        "CREDENTIALS",
+        "KEY",
+        "APIKEY",
+    ];
     if has_password(value) {
         return true;
     }
@@ -117,7 +140,8 @@ pub(crate) fn speaks_of_secret(name: &str, value: &str) -> bool {
     let harmless = value.is_empty()
         || value.parse::<f64>().is_ok()
         || ["true", "false", "yes", "no", "on", "off"].contains(&value.to_lowercase().as_str());
-    LAST.contains(&last) && !harmless
+    // `PWD` alone is where a shell is.
+    LAST.contains(&last) && upper != "PWD" && !harmless
 }
 
 #[cfg(test)]
@@ -144,7 +168,48 @@ mod tests {
             difference(&Value::Null, &document("app:1", "x")).starts_with("the task definition (new):\n")
         );
         // A masked value that changes is a change all the same.
-        assert_eq!(text.matches("*** (changed)").count(), 3, "{text}");
+        assert_eq!(text.matches("(changed)").count(), 3, "{text}");
+        assert!(text.contains("postgres://u:***@h/db (changed)"), "{text}");
         assert!(!difference(&document("app:1", "hunter2"), &document("app:2", "hunter2")).contains("***"));
+    }
+
+    #[test]
+    fn passwords_are_hidden_wherever_they_are_written() {
+        let document = |secret: &str| {
+            json!({"containerDefinitions": [{"name": "x",
+                "environment": [
+                    {"name": "DB_PASS", "value": secret},
+                    {"name": "REDIS_AUTH", "value": secret},
+                    {"name": "APP_KEY", "value": secret},
+                    {"name": "PASSENGER_COUNT", "value": "6"},
+                    {"name": "AUTHOR", "value": "dora"},
+                    {"name": "BYPASS", "value": "cache"},
+                ],
+                "command": ["serve", "--port=80", format!("--password={secret}"), "--db-pass", secret, "--verbose"],
+                "entryPoint": ["sh", "-c", format!("exec run --token {secret} --url=postgres://user:{secret}@db/x")],
+                "healthCheck": {"command": ["CMD-SHELL", format!("PGPASSWORD={secret} psql")]},
+                "secrets": [{"name": "API_TOKEN", "valueFrom": "/prod/token"}],
+                "repositoryCredentials": {"credentialsParameter": "registry"},
+            }]})
+        };
+        let one = document("hunter22");
+        let text = masked(&one).to_string();
+        assert!(!text.contains("hunter"), "{text}");
+        for shown in [
+            r#"{"name":"PASSENGER_COUNT","value":"6"}"#,
+            r#"{"name":"AUTHOR","value":"dora"}"#,
+            r#"{"name":"BYPASS","value":"cache"}"#,
+            r#"["serve","--port=80","--password=***","--db-pass","***","--verbose"]"#,
+            r#""exec run --token *** --url=postgres://user:***@db/x""#,
+            r#""PGPASSWORD=*** psql""#,
+            r#""/prod/token""#,
+            r#""registry""#,
+        ] {
+            assert!(text.contains(shown), "{shown} is not in {text}");
+        }
+        let text = difference(&one, &document("hunter33"));
+        assert!(!text.contains("hunter"), "{text}");
+        // Three variables, two words of the command, one of the entry point, one of the health check.
+        assert_eq!(text.matches("(changed)").count(), 7, "{text}");
     }
 }

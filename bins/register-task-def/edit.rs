@@ -405,12 +405,21 @@ mod tests {
         let both =
             Edits { env: named("app:A=1"), unset_env: vec![parse_key("app:A").unwrap()], ..Edits::default() };
         assert_eq!(code(both), Code::Usage);
-        for plain in ["app:DB_PASSWORD=correct horse", "app:URL=postgres://u:pw@h/db", "app:API_KEY=abcdef"] {
+        for plain in [
+            "app:DB_PASSWORD=correct horse",
+            "app:URL=postgres://u:pw@h/db",
+            "app:API_KEY=abcdef",
+            "app:DB_PASS=hunter2",
+        ] {
             assert_eq!(code(Edits { env: named(plain), ..Edits::default() }), Code::Refused, "{plain}");
         }
-        for fine in
-            ["app:USE_TOKEN=false", "app:CACHE_KEY_PREFIX=web", "app:DB_PASSWORD=", "app:URL=http://h/x"]
-        {
+        for fine in [
+            "app:USE_TOKEN=false",
+            "app:CACHE_KEY_PREFIX=web",
+            "app:PWD=/srv",
+            "app:DB_PASSWORD=",
+            "app:URL=http://h/x",
+        ] {
             assert!(Edits { env: named(fine), ..Edits::default() }.check().is_ok(), "{fine}");
         }
     }

@@ -41,7 +41,7 @@ pub const STEP: Step = Step {
         },
         Output {
             name: "previous-task-definition-arn",
-            description: "ARN of the revision that the service runs, else of the family's newest; absent before the first",
+            description: "ARN of the revision that the service runs, else of the family's newest before this one; absent before the first",
         },
         Output { name: "family", description: "the task definition's family" },
         Output { name: "revision", description: "the revision's number" },
@@ -137,9 +137,10 @@ async fn run(args: RegisterArgs, cx: Cx) -> Result<Outcome, Failure> {
             cx.report().say(&format!("  {line}"));
         }
     })?;
+    let previous = previous(&cx, &clients, &observed, &plan).await?;
     let go = cx.show(&plan)?;
-    if let Some(previous) = observed.running.as_ref().or(observed.newest.as_ref()) {
-        cx.output("previous-task-definition-arn", &previous.arn);
+    if let Some(previous) = previous {
+        cx.output("previous-task-definition-arn", previous);
     }
     cx.output("family", &plan.family);
     cx.output("images", plan.images_json());
@@ -157,6 +158,24 @@ async fn run(args: RegisterArgs, cx: Cx) -> Result<Outcome, Failure> {
     cx.output("revision", arn.rsplit(':').next().unwrap_or_default());
     cx.output("task-definition-arn", arn);
     Ok(outcome)
+}
+
+/// The revision to go back to. Where the newest is what is wanted, as when an earlier run of the same command registered it, that is
+/// the one before it: the same as that run named.
+async fn previous(
+    cx: &Cx,
+    clients: &Clients,
+    observed: &Observed,
+    plan: &plan::Register,
+) -> Result<Option<String>, Failure> {
+    let previous = match (&observed.running, &observed.newest) {
+        (Some(running), _) => Some(running.clone()),
+        (None, Some(newest)) if plan.present.as_ref() == Some(&newest.arn) => {
+            observe::before(cx, clients, newest).await?
+        }
+        (None, newest) => newest.clone(),
+    };
+    Ok(previous.map(|definition| definition.arn))
 }
 
 /// The images to look up: those asked for, and of a file, which nobody has deployed yet, all others too.

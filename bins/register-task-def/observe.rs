@@ -259,6 +259,22 @@ pub(crate) async fn after(
     Ok(found)
 }
 
+/// The newest active revision of the family before that one, of as many as are looked at.
+pub(crate) async fn before(
+    cx: &Cx,
+    clients: &Clients,
+    definition: &Definition,
+) -> Result<Option<Definition>, Failure> {
+    let Definition { family, revision, .. } = definition;
+    for number in (1.max(revision - LOOKS)..*revision).rev() {
+        let seen = describe(cx, clients, &format!("{family}:{number}")).await?;
+        if let Some(seen) = seen.filter(|seen| seen.status == "ACTIVE") {
+            return Ok(Some(seen));
+        }
+    }
+    Ok(None)
+}
+
 /// The media types of image manifests, for an answer in the manifest's own format.
 const MANIFESTS: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.v2+json",

@@ -26,7 +26,7 @@ pub(crate) fn pin(
                     .because(format!("in ECR its tag is {digest}"))
                     .help("somebody pushed the tag again, or the digest is of another build: give the one that was tested"));
             }
-            check_platform(document, of, &image.to_string(), platforms)?;
+            notes.extend(check_platform(document, of, &image.to_string(), platforms)?);
             Ok(format!("{}@{digest}", image.name))
         }
         SeenImage::NotAsked => {
@@ -95,22 +95,48 @@ pub(crate) fn expect(container: &str, digest: &str, image: &str, may_be_absent: 
     }
 }
 
-/// A manifest list must hold the definition's platform; a container of another one dies with "exec format error".
-fn check_platform(document: &Value, of: &str, image: &str, platforms: &[String]) -> Result<(), Failure> {
+/// A manifest list must hold the definition's platform: a container of another one dies with "exec format error". What the
+/// definition leaves open is `X86_64` and Linux on Fargate; elsewhere it is what the instances are, which is only noted.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html>
+/// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RuntimePlatform.html>
+fn check_platform(
+    document: &Value,
+    of: &str,
+    image: &str,
+    platforms: &[String],
+) -> Result<Option<Note>, Failure> {
     if platforms.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let platform = &document["runtimePlatform"];
+    let fargate = document["requiresCompatibilities"]
+        .as_array()
+        .is_some_and(|list| list.iter().any(|item| item == "FARGATE"));
     let os = match platform["operatingSystemFamily"].as_str() {
-        Some(family) if family.starts_with("WINDOWS") => "windows",
-        _ => "linux",
+        Some(family) if family.starts_with("WINDOWS") => Some("windows"),
+        Some(_) => Some("linux"),
+        None => fargate.then_some("linux"),
     };
-    let architecture = if platform["cpuArchitecture"] == "ARM64" { "arm64" } else { "amd64" };
-    let wanted = format!("{os}/{architecture}");
-    if platforms.contains(&wanted) {
-        return Ok(());
+    let architecture = match platform["cpuArchitecture"].as_str() {
+        Some("ARM64") => Some("arm64"),
+        Some(_) => Some("amd64"),
+        None => fargate.then_some("amd64"),
+    };
+    let fits = |platform: &String| {
+        let (has, with) = platform.split_once('/').unwrap_or((platform, ""));
+        os.is_none_or(|os| os == has) && architecture.is_none_or(|architecture| architecture == with)
+    };
+    let is_for = platforms.join(", ");
+    if !platforms.iter().any(fits) {
+        let wanted = [os, architecture].into_iter().flatten().collect::<Vec<_>>().join("/");
+        return Err(Failure::refused(format!("use {image}"))
+            .because(format!("{of} runs on {wanted}, and the image is for {is_for}"))
+            .help("build the image for that platform, or change runtimePlatform of the task definition"));
     }
-    Err(Failure::refused(format!("use {image}"))
-        .because(format!("{of} runs on {wanted}, and the image is for {}", platforms.join(", ")))
-        .help("build the image for that platform, or change runtimePlatform of the task definition"))
+    let usual = platforms.iter().any(|platform| platform == "linux/amd64");
+    Ok((!usual && (os.is_none() || architecture.is_none())).then(|| {
+        Note::Info(format!(
+            "{image} is for {is_for}, and {of} does not say in runtimePlatform on what it runs: its tasks start only on instances of that kind"
+        ))
+    }))
 }

@@ -330,8 +330,54 @@ mod tests {
         let other = format!("{REPOSITORY}:V2@sha256:{}", "ff".repeat(32));
         assert_eq!(refuse(&other, seen()), format!("in ECR its tag is {DIGEST}"));
         assert!(refuse("nginx:1", SeenImage::NotAsked).contains("not in ECR"));
-        let arm = SeenImage::Found { digest: DIGEST.into(), platforms: vec!["linux/arm64".into()] };
-        assert!(refuse(&tag, arm).contains("runs on linux/amd64, and the image is for linux/arm64"));
+    }
+
+    #[test]
+    fn an_image_for_another_platform_is_refused_where_the_platform_is_known() {
+        let with = |fields: Value, platforms: &[&str]| {
+            let mut base = definition(7, &format!("{REPOSITORY}:V1"));
+            base.document.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            let platforms = platforms.iter().map(|platform| (*platform).to_owned()).collect();
+            let seen = SeenImage::Found { digest: DIGEST.into(), platforms };
+            match planned(&wanted(&format!("{REPOSITORY}:V2")), seen, &observed(base)) {
+                Ok(plan) => plan.notes().iter().map(|note| format!("{note:?}")).collect::<String>(),
+                Err(failure) => {
+                    assert_eq!(failure.code(), Code::Refused);
+                    format!("refused: {}", failure.chain().join("; "))
+                }
+            }
+        };
+        let runtime = |text: &str| json!({"runtimePlatform": {"cpuArchitecture": text}});
+        let fargate = json!({"requiresCompatibilities": ["FARGATE"]});
+        let ec2 = json!({"requiresCompatibilities": ["EC2"]});
+        let (arm, both) = (&["linux/arm64"][..], &["linux/amd64", "linux/arm64"][..]);
+        let windows = json!({"runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"}});
+        for (fields, platforms, said) in [
+            (&fargate, arm, "refused: rally-prod:7 runs on linux/amd64, and the image is for linux/arm64"),
+            (
+                &runtime("X86_64"),
+                arm,
+                "refused: rally-prod:7 runs on amd64, and the image is for linux/arm64",
+            ),
+            (&runtime("ARM64"), &["linux/amd64"], "refused: rally-prod:7 runs on arm64, and"),
+            (&windows, &["linux/amd64"], "refused: rally-prod:7 runs on windows, and"),
+            (&ec2, arm, "is for linux/arm64, and rally-prod:7 does not say in runtimePlatform"),
+            (&json!({}), arm, "its tasks start only on instances of that kind"),
+        ] {
+            let noted = with(fields.clone(), platforms);
+            assert!(noted.contains(said), "{fields} {platforms:?}: {noted}");
+        }
+        for (fields, platforms) in [
+            (&fargate, both),
+            (&ec2, both),
+            (&ec2, &["linux/amd64"][..]),
+            (&runtime("ARM64"), arm),
+            (&runtime("ARM64"), both),
+            (&windows, &["windows/amd64"]),
+        ] {
+            assert!(!with(fields.clone(), platforms).contains("refused"), "{fields} {platforms:?}");
+        }
+        assert_eq!(with(ec2, both), "");
     }
 
     #[test]

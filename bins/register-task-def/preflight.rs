@@ -15,8 +15,8 @@ pub(crate) enum Need {
     LogGroup { name: String, region: Option<String>, create: bool },
     /// An SSM parameter by name or ARN.
     Parameter { name: String },
-    /// A Secrets Manager secret by ARN, with the `:json-key:version-stage:version-id` that may follow.
-    Secret { arn: String },
+    /// A Secrets Manager secret by its name, or by ARN with the `:json-key:version-stage:version-id` that may follow.
+    Secret { id: String },
     /// A file with variables in S3.
     EnvironmentFile { arn: String },
 }
@@ -114,11 +114,14 @@ pub(crate) fn needs(document: &Value) -> Vec<Need> {
         }
         let lists = [&container["secrets"], &log["secretOptions"]];
         let secrets = lists.into_iter().filter_map(Value::as_array).flatten().map(|item| &item["valueFrom"]);
-        let secrets = secrets.chain([&container["repositoryCredentials"]["credentialsParameter"]]);
         needs.extend(secrets.filter_map(Value::as_str).map(|name| match name.parse::<Arn>() {
-            Ok(arn) if arn.service == "secretsmanager" => Need::Secret { arn: name.to_owned() },
+            Ok(arn) if arn.service == "secretsmanager" => Need::Secret { id: name.to_owned() },
             _ => Need::Parameter { name: name.to_owned() },
         }));
+        // Called a parameter, and never one: "the full ARN or the name of the secret".
+        // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RepositoryCredentials.html
+        let credentials = container["repositoryCredentials"]["credentialsParameter"].as_str();
+        needs.extend(credentials.map(|id| Need::Secret { id: id.to_owned() }));
         for file in container["environmentFiles"].as_array().into_iter().flatten() {
             if let Some(arn) = file["value"].as_str() {
                 needs.push(Need::EnvironmentFile { arn: arn.to_owned() });
@@ -262,7 +265,11 @@ pub(crate) struct SecretRef {
 }
 
 impl SecretRef {
-    pub(crate) fn of(arn: &Arn) -> Self {
+    /// Of a name, which has no such parts, or of an ARN.
+    pub(crate) fn of(text: &str, arn: Option<&Arn>) -> Self {
+        let Some(arn) = arn else {
+            return Self { id: text.to_owned(), json_key: None, stage: None, version: None };
+        };
         let mut parts = arn.resource.split(':');
         let (kind, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let mut part = || parts.next().filter(|part| !part.is_empty()).map(str::to_owned);
@@ -296,8 +303,20 @@ mod tests {
     }
 
     #[test]
+    fn credentials_of_a_registry_are_a_secret_by_name_too() {
+        let document = json!({"containerDefinitions": [{"name": "a",
+            "secrets": [{"name": "A", "valueFrom": "registry"}],
+            "repositoryCredentials": {"credentialsParameter": "registry"}}]});
+        assert_eq!(
+            needs(&document),
+            [Need::Parameter { name: "registry".into() }, Need::Secret { id: "registry".into() }]
+        );
+        assert_eq!(SecretRef::of("team/registry", None).id, "team/registry");
+    }
+
+    #[test]
     fn the_parts_of_a_secret_reference() {
-        let parts = |text: &str| SecretRef::of(&text.parse().unwrap());
+        let parts = |text: &str| SecretRef::of(text, text.parse().ok().as_ref());
         let base = "arn:aws:secretsmanager:us-east-1:123456789012:secret:appauthexample-AbCdEf";
         let whole = parts(&format!("{base}:username1:AWSPREVIOUS:9d4cb84b-ad69-40c0-a0ab-cead36b967e8"));
         assert_eq!(whole.id, base);

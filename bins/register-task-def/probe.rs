@@ -31,7 +31,7 @@ pub(crate) async fn probe(cx: &Cx, aws: &Aws, needs: &[Need]) -> Result<Vec<Chec
                 let unanswered = || Verdict::Skipped("the answer does not name it".to_owned());
                 Checked::new("parameter", name, parameters.get(name).cloned().unwrap_or_else(unanswered))
             }
-            Need::Secret { arn } => Checked::new("secret", arn, secret(cx, aws, arn).await?),
+            Need::Secret { id } => Checked::new("secret", id, secret(cx, aws, id).await?),
             Need::EnvironmentFile { arn } => {
                 let why = "this step has no access to S3, and does not look";
                 Checked::new("environment file", arn, Verdict::Skipped(why.to_owned()))
@@ -177,13 +177,11 @@ async fn parameters(cx: &Cx, aws: &Aws, needs: &[Need]) -> Result<HashMap<String
 /// The value is never read: whether a JSON key is in it is not looked at.
 /// Source: <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html>
 async fn secret(cx: &Cx, aws: &Aws, name: &str) -> Result<Verdict, Failure> {
-    let Ok(arn) = name.parse::<Arn>() else {
-        return Ok(Verdict::Skipped("it is not an ARN".to_owned()));
-    };
-    if let Some(skipped) = elsewhere(aws, &arn.account, &arn.region) {
+    let arn = name.parse::<Arn>().ok();
+    if let Some(skipped) = arn.as_ref().and_then(|arn| elsewhere(aws, &arn.account, &arn.region)) {
         return Ok(skipped);
     }
-    let SecretRef { id, json_key, stage, version } = SecretRef::of(&arn);
+    let SecretRef { id, json_key, stage, version } = SecretRef::of(name, arn.as_ref());
     let call = aws_sdk_secretsmanager::Client::new(&aws.config).describe_secret().secret_id(id).send();
     let answer = match cx.or_cancelled(call).await? {
         Ok(answer) => answer,

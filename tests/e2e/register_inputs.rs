@@ -368,9 +368,12 @@ async fn what_a_task_needs_is_looked_for_and_all_that_is_missing_named_at_once()
         {"name": "B", "valueFrom": format!("arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{parameter}")},
         {"name": "C", "valueFrom": format!("{}:key::", secret.as_str().unwrap())},
     ]);
+    // By its name, which is no parameter's.
+    good["containerDefinitions"][0]["repositoryCredentials"] = json!({"credentialsParameter": own("secret")});
     world.front.forget();
     from_file(&world, &good.to_string(), &[]).await.expect(0).says(&[
-        "preflight: 6 OK\n",
+        "preflight: 7 OK\n",
+        &format!("OK      secret {}: is there\n", own("secret")),
         "OK      execution role arn:aws:iam::123456789012:role/team/exec",
         "trusts ecs-tasks.amazonaws.com",
         "whether it holds the key key is not looked at",
@@ -408,7 +411,7 @@ async fn what_a_task_needs_is_looked_for_and_all_that_is_missing_named_at_once()
     let mut later = good.clone();
     later["containerDefinitions"][0]["logConfiguration"]["options"]["awslogs-group"] = json!("made-later");
     from_file(&world, &later.to_string(), &["--allow-missing", "made-later"]).await.expect(0).says(&[
-        "5 OK, 1 MISSING",
+        "6 OK, 1 MISSING",
         "warning: log group made-later: does not exist in us-east-1; allowed by --allow-missing",
     ]);
 }

@@ -338,6 +338,24 @@ async fn a_lost_answer_is_found_again_though_somebody_registered_in_between() {
     assert_eq!(world.writes(), ["ecs:RegisterTaskDefinition"]);
 }
 
+/// A run that was killed has registered its revision: the one after it names the revision that was current before both.
+#[tokio::test]
+async fn run_again_it_names_the_same_previous_revision() {
+    let world = World::start().await;
+    let set = format!("{CONTAINER}:STAGE=two");
+    let args = ["register-task-def", "--family", FAMILY, "--env", &set, "--format", "json"];
+    let previous = |ran: &Ran| ran.json()["outputs"]["previous-task-definition-arn"].clone();
+    let first = world.cutover(&args).await.expect(0);
+    let old = format!("arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/{FAMILY}:1");
+    assert_eq!(previous(&first), old.as_str());
+    let again = world.cutover(&args).await.expect(0);
+    assert_eq!(again.json()["outputs"]["changed"], "false");
+    assert_eq!(previous(&again), old.as_str());
+    // What was deregistered meanwhile is nothing to go back to.
+    world.call("DeregisterTaskDefinition", json!({"taskDefinition": old})).await;
+    assert_eq!(previous(&world.cutover(&args).await.expect(0)), json!(null));
+}
+
 #[tokio::test]
 async fn a_registration_that_took_no_effect_is_tried_again_after_a_look() {
     let world = World::start().await;

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use kit::redact_value;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use testkit::foreign::{anything, config, corpus, hostile, mistaken, seeds};
 
 use crate::answer::Answer;
 use crate::approve::Approval;
-use crate::redact::redact_value;
 use crate::set::{Page, assemble};
 use crate::template::{ParameterFile, Pseudo, Template};
 

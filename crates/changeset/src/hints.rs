@@ -3,12 +3,13 @@
 
 use serde_json::Value;
 
-use crate::answer::{PolicyAction, Replacement, ResourceChange};
+use crate::answer::{Action, Detail, Evaluation, PolicyAction, Replacement, ResourceChange};
 use crate::fate::Need;
 use crate::judge::Hint;
 use crate::set::Set;
 use crate::template::{
-    Finding, FindingKind, Policies, Policy, Presence, Resolved, Resource, compare, same_custom_name,
+    Finding, FindingKind, Policies, Policy, Presence, Resolved, Resource, SECRET_REPLACED, SECRET_STRING,
+    compare, same_custom_name,
 };
 
 /// The hints of a stack whose templates are known, before and after.
@@ -22,7 +23,28 @@ pub fn of_templates(set: &Set, before: &Resolved, after: &Resolved) -> Vec<Hint>
         let (Some(before), Some(after)) = (of(before), of(after)) else { continue };
         hints.extend(of_name(change, &before, &after));
     }
+    let told = |hints: &[Hint], id: &str| {
+        hints.iter().any(|hint| hint.logical_id == id && hint.text.starts_with(SECRET_STRING))
+    };
+    for change in set.changes.iter().filter(|change| sets_secret(change)) {
+        if !told(&hints, &change.logical_resource_id) {
+            let text = format!("{SECRET_STRING}: AWS says that it changes: {SECRET_REPLACED}");
+            hints.push(hint(change, Some(Need::InPlaceRisk), text));
+        }
+    }
     hints
+}
+
+/// Whether AWS says for certain that the value of a secret changes, as when it comes from a parameter that nobody may see. That it
+/// hangs on something which is changed too (`Dynamic`) is no such word.
+fn sets_secret(change: &ResourceChange) -> bool {
+    let certain = |detail: &Detail| {
+        detail.evaluation != Some(Evaluation::Dynamic)
+            && detail.target.as_ref().is_some_and(|target| target.name.as_deref() == Some(SECRET_STRING))
+    };
+    change.action == Some(Action::Modify)
+        && change.resource_type == "AWS::SecretsManager::Secret"
+        && change.details.iter().any(certain)
 }
 
 /// The resources of a stack, as `PATH/LogicalId`, of which both templates tell the policies. One that is not seen in both, or whose
@@ -115,7 +137,7 @@ fn certain(change: &ResourceChange) -> bool {
 }
 
 fn replaces(change: &ResourceChange) -> bool {
-    change.action == Some(crate::answer::Action::Modify)
+    change.action == Some(Action::Modify)
         && (certain(change) || change.replacement == Some(Replacement::Conditional))
 }
 
@@ -190,6 +212,37 @@ mod tests {
         );
         assert_eq!(needs(&of_contexts(&set(&named("tiles"), &named("tiles-2"), "True"))), []);
         assert_eq!(needs(&of_contexts(&set(&named("tiles"), &named("tiles"), "False"))), []);
+    }
+
+    #[test]
+    fn a_changed_secret_is_told_though_its_value_can_not_be_seen() {
+        let change = |details: Value, contexts: [Option<Value>; 2]| {
+            let [before, after] = contexts
+                .map(|value| value.map(|value| json!({"Properties": {"SecretString": value}}).to_string()));
+            let change = json!({"Action": "Modify", "LogicalResourceId": "Db", "Replacement": "False",
+                "ResourceType": "AWS::SecretsManager::Secret", "Details": details,
+                "BeforeContext": before, "AfterContext": after});
+            let answer = json!({"ChangeSetId": "a", "Status": "CREATE_COMPLETE",
+                "Changes": [{"Type": "Resource", "ResourceChange": change}]});
+            let answer: Answer = serde_json::from_value(answer).unwrap();
+            let page = Page { from: "made".into(), answer, values: None };
+            of_contexts(&assemble(vec![page]).unwrap().remove(0))
+        };
+        let detail = |evaluation: &str, name: &str| {
+            json!([{"Evaluation": evaluation, "ChangeSource": "ParameterReference", "CausingEntity": "Password",
+                "Target": {"Attribute": "Properties", "Name": name, "RequiresRecreation": "Never"}}])
+        };
+        let risk = [Some(Need::InPlaceRisk)];
+        assert_eq!(needs(&change(detail("Static", "SecretString"), [None, None])), risk);
+        let masked = || Some(json!("****"));
+        assert_eq!(needs(&change(detail("Static", "SecretString"), [masked(), masked()])), risk);
+        // Once, where the values tell it too.
+        let values = [Some(json!("hunter2")), Some(json!("hunter3"))];
+        let hints = change(detail("Static", "SecretString"), values);
+        assert_eq!(needs(&hints), risk);
+        assert!(!format!("{hints:?}").contains("hunter"), "{hints:?}");
+        assert_eq!(needs(&change(detail("Dynamic", "SecretString"), [None, None])), []);
+        assert_eq!(needs(&change(detail("Static", "Description"), [None, None])), []);
     }
 
     #[test]

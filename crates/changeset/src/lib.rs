@@ -16,7 +16,6 @@ pub mod kept;
 pub mod live;
 pub mod look;
 pub mod prepare;
-pub mod redact;
 pub mod request;
 pub mod review;
 pub mod set;

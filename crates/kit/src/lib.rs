@@ -25,6 +25,7 @@ mod files;
 #[cfg(test)]
 mod foreign_tests;
 mod github;
+mod guess;
 mod journal;
 mod json;
 mod nearest;
@@ -49,6 +50,7 @@ pub use files::{create_folder, hand_over};
 pub use github::{
     log_line, markdown_code, markdown_inline, markdown_marker, mermaid_label, one_line, shell_word,
 };
+pub use guess::redact_value;
 pub use json::StrictJson;
 pub use nearest::nearest;
 pub use plan::{Action, Note, Plan, Undo};

@@ -46,6 +46,28 @@ async fn nothing_is_left_of_a_review_but_with_keep() {
     stage.is_whole();
 }
 
+/// "As soon as one action was started and is not known to have had no effect, a failure or refusal becomes 4": docs/exit-codes.md.
+#[tokio::test]
+async fn a_refusal_that_leaves_its_change_sets_is_not_nothing() {
+    let stage = Stage::start().await;
+    stage.tiles("Core", &tiles("core", "one")).await;
+    let mut without = tiles("core", "one");
+    without["Resources"].as_object_mut().unwrap().remove("TileTable");
+    let without = stage.file("without.template", &without.to_string());
+    let receipt = stage.path("kept.json").display().to_string();
+    let args = ["--stack", &format!("core:Core={without}"), "--receipt", &receipt];
+    stage.review(&args).await.expect(3).says(&["what this run did is taken back"]);
+    assert_eq!(stage.sets("Core").await, Vec::<String>::new());
+    let kept = stage.review(&[&args[..], &["--keep"]].concat()).await.expect(4);
+    kept.says(&["core/TileTable: LOSS (remove-delete)", "done: ", "receipt: "]);
+    assert_eq!(stage.sets("Core").await.len(), 1);
+    stage.review(&["--undo", &receipt]).await.expect(0);
+    assert_eq!(stage.sets("Core").await, Vec::<String>::new());
+    let help = run(stage.command("changeset-review", &["--help"])).await.expect(0);
+    assert!(help.stdout.contains("as 1 or 3, and change sets are left, as --keep asks"), "{}", help.stdout);
+    stage.is_whole();
+}
+
 #[tokio::test]
 async fn what_a_cancelled_review_left_is_told_and_taken_away_by_undo() {
     let stage = Stage::start().await;

@@ -15,6 +15,7 @@ use crate::answer::{Action, Attribute, Replacement, ResourceChange};
 use crate::fate::{Fate, Need, Old};
 use crate::review::{Row, Tier, Verdict, Wishes};
 use crate::set::Set;
+use crate::template::{Policies, Policy, PolicyAttribute};
 use crate::types::{Types, Unknown};
 
 /// The type of a nested stack.
@@ -347,10 +348,23 @@ impl Judged {
 
     /// A changed policy guards less unless it is seen to guard more.
     fn policy(&mut self, attribute: &Attribute, change: &ResourceChange) {
+        let which = match attribute {
+            Attribute::UpdateReplacePolicy => PolicyAttribute::UpdateReplacePolicy,
+            _ => PolicyAttribute::DeletionPolicy,
+        };
         let of = |context: &Option<String>| {
             let value: Value = serde_json::from_str(context.as_deref()?).ok()?;
-            // Absent in a context that is there: the default.
-            Some(value.get(attribute.as_str()).and_then(Value::as_str).unwrap_or("Delete").to_owned())
+            let given = |attribute: PolicyAttribute| value.get(attribute.to_string());
+            // Absent in a context that is there: the type's default.
+            let policies = Policies::of(
+                &change.resource_type,
+                value.get("Properties").unwrap_or(&Value::Null),
+                given(PolicyAttribute::DeletionPolicy),
+                given(PolicyAttribute::UpdateReplacePolicy),
+            );
+            Some(policies.get(which))
+                .filter(|policy| *policy != Policy::Unknown)
+                .map(|policy| policy.to_string())
         };
         let of_detail = |before: bool| {
             change.details.iter().filter_map(|detail| detail.target.as_ref()).find_map(|target| {

@@ -1,7 +1,8 @@
 //! What of a resource changes, and why.
 
+use kit::redact_value;
+
 use crate::answer::{ChangeSource, Detail, Evaluation};
-use crate::redact::redact_value;
 use crate::review::{Cause, Property};
 
 /// The changed properties, each once: a parameter's change comes as a pair of details on one target.

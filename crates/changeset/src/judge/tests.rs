@@ -175,6 +175,14 @@ fn without_the_field_replacement_the_details_tell() {
     assert_eq!(verdict(with("Always")), "replace-delete LOSS [replace-delete]");
     assert_eq!(verdict(with("Conditionally")), "may-replace-delete POSSIBLE LOSS [may-replace-delete]");
     assert_eq!(verdict(with("Never")), "modify safe []");
+    let unknown = row(with("Sometimes"));
+    assert_eq!(told(&unknown), "may-replace-delete POSSIBLE LOSS [may-replace-delete]");
+    assert!(
+        unknown.reasons.iter().any(|reason| reason.contains("Sometimes")
+            && reason.contains("KeySchema")
+            && reason.contains("this version does not know")),
+        "{unknown:?}"
+    );
 }
 
 #[test]
@@ -212,6 +220,80 @@ fn a_weaker_policy_is_a_guard_that_goes() {
     let untold = json!({"Action": "Modify", "Replacement": "False", "Scope": ["UpdateReplacePolicy"]});
     assert_eq!(verdict(table(untold.clone())), "modify GUARD REMOVED [weaken-guard]");
     assert_eq!(verdict(resource("AWS::SNS::Topic", untold)), "modify notice []");
+}
+
+/// "The default policy is Snapshot for `AWS::RDS::DBCluster` resources and for `AWS::RDS::DBInstance` resources that don't specify
+/// the `DBClusterIdentifier` property."
+/// <https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-attribute-deletionpolicy.html>
+#[test]
+fn of_a_database_no_policy_means_a_snapshot() {
+    let of = |resource_type: &str, properties: Value, policies: [Option<&str>; 2], attribute: &str| {
+        let [before, after] = policies.map(|policy| {
+            let mut context = json!({ "Properties": properties });
+            if let Some(policy) = policy {
+                context[attribute] = json!(policy);
+            }
+            context.to_string()
+        });
+        row(resource(
+            resource_type,
+            json!({"Action": "Modify", "Replacement": "False", "Scope": [attribute],
+            "BeforeContext": before, "AfterContext": after}),
+        ))
+    };
+    let (cluster, instance) = ("AWS::RDS::DBCluster", "AWS::RDS::DBInstance");
+    let alone = || json!({"Engine": "postgres"});
+    let member = || json!({"DBClusterIdentifier": "boss"});
+    let (deletion, replace) = ("DeletionPolicy", "UpdateReplacePolicy");
+    for (resource_type, properties, policies, attribute, said) in [
+        (
+            cluster,
+            alone(),
+            [None, Some("Delete")],
+            deletion,
+            "its DeletionPolicy goes from Snapshot to Delete",
+        ),
+        (
+            instance,
+            alone(),
+            [None, Some("Delete")],
+            deletion,
+            "its DeletionPolicy goes from Snapshot to Delete",
+        ),
+        (
+            instance,
+            alone(),
+            [Some("Retain"), None],
+            deletion,
+            "its DeletionPolicy goes from Retain to Snapshot",
+        ),
+        (
+            instance,
+            member(),
+            [Some("Retain"), None],
+            deletion,
+            "its DeletionPolicy goes from Retain to Delete",
+        ),
+        (
+            cluster,
+            alone(),
+            [Some("Snapshot"), None],
+            replace,
+            "its UpdateReplacePolicy goes from Snapshot to Delete",
+        ),
+    ] {
+        let row = of(resource_type, properties, policies, attribute);
+        assert_eq!(told(&row), "modify GUARD REMOVED [weaken-guard]", "{row:?}");
+        assert!(row.risks.contains(said), "{row:?}");
+    }
+    for (resource_type, properties, policies) in [
+        (cluster, alone(), [Some("Snapshot"), None]),
+        (instance, alone(), [Some("Delete"), None]),
+        (instance, member(), [None, Some("Delete")]),
+    ] {
+        let row = of(resource_type, properties, policies, deletion);
+        assert_eq!(told(&row), "modify notice []", "{row:?}");
+    }
 }
 
 #[test]

@@ -70,15 +70,23 @@ pub(super) fn fate(change: &ResourceChange) -> (Fate, Option<String>) {
 
 /// A change without the field Replacement, judged by its parts.
 fn from_details(details: &[Detail]) -> (Fate, Option<String>) {
-    let recreation = |wanted: &RequiresRecreation| {
-        details
-            .iter()
-            .filter_map(|detail| detail.target.as_ref())
-            .any(|target| target.requires_recreation.as_ref() == Some(wanted))
+    let targets = || details.iter().filter_map(|detail| detail.target.as_ref());
+    let recreation = |wanted: RequiresRecreation| {
+        targets().any(|target| target.requires_recreation.as_ref() == Some(&wanted))
     };
-    if recreation(&RequiresRecreation::Always) {
-        (Fate::Replace(Old::Deleted), None)
-    } else if recreation(&RequiresRecreation::Conditionally) {
+    if recreation(RequiresRecreation::Always) {
+        return (Fate::Replace(Old::Deleted), None);
+    }
+    let unknown = targets().find_map(|target| match &target.requires_recreation {
+        Some(RequiresRecreation::Unknown(word)) => Some((target.name.as_deref().unwrap_or("a change"), word)),
+        _ => None,
+    });
+    if let Some((name, word)) = unknown {
+        let why =
+            format!("AWS says {word} of whether {name} makes a new one, which this version does not know");
+        return (Fate::MayReplace(Old::Deleted), Some(why));
+    }
+    if recreation(RequiresRecreation::Conditionally) {
         (Fate::MayReplace(Old::Deleted), None)
     } else {
         (Fate::Modify, None)

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::secret::secret;
 use super::value::{as_bool, as_number, as_text, at, is_unknown, is_unknown_at, same};
 
 /// A change in place that puts data at risk.
@@ -197,6 +198,7 @@ pub fn in_place_risks(resource_type: &str, before: &Value, after: &Value) -> Vec
         "AWS::S3::Bucket" => bucket(before, after, &mut risks),
         "AWS::DynamoDB::Table" => risks.extend(recovery_period(before, after)),
         "AWS::DynamoDB::GlobalTable" => replicas(before, after, &mut risks),
+        "AWS::SecretsManager::Secret" => risks.extend(secret(before, after)),
         _ => {}
     }
     risks

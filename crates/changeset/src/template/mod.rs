@@ -16,6 +16,7 @@ mod parameters;
 mod policy;
 mod protection;
 mod resolve;
+mod secret;
 mod value;
 mod yaml;
 
@@ -34,6 +35,7 @@ pub use parameters::{Given, GivenValue, ParameterFile};
 pub use policy::{Policies, Policy, PolicyAttribute};
 pub use protection::{ProtectionOff, protections_off};
 pub use resolve::{Presence, Pseudo, Resolved, Resource};
+pub use secret::{SECRET_REPLACED, SECRET_STRING};
 pub use value::is_unknown;
 
 use malformed::Lines;

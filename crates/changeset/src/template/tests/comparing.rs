@@ -188,6 +188,34 @@ fn changes_in_place_that_lose_something_are_found() {
             "a new value is generated",
         ),
         (
+            "AWS::SecretsManager::Secret",
+            json!({"SecretString": "hunter2"}),
+            json!({"SecretString": "hunter3"}),
+            "SecretString",
+            "one that was rotated or set by hand too, is replaced by the template's",
+        ),
+        (
+            "AWS::SecretsManager::Secret",
+            json!({}),
+            json!({"SecretString": "hunter3"}),
+            "SecretString",
+            "replaced",
+        ),
+        (
+            "AWS::SecretsManager::Secret",
+            json!({"SecretString": "hunter2"}),
+            json!({"SecretString": {"Ref": "Password"}}),
+            "SecretString",
+            "may change",
+        ),
+        (
+            "AWS::SecretsManager::Secret",
+            json!({"SecretString": "hunter2"}),
+            json!({}),
+            "SecretString",
+            "not documented",
+        ),
+        (
             "AWS::DynamoDB::Table",
             json!({}),
             json!({"TimeToLiveSpecification": {"AttributeName": "at", "Enabled": true}}),
@@ -269,7 +297,10 @@ fn changes_in_place_that_lose_something_are_found() {
     ] {
         let found = in_place_risks(kind, &before, &after);
         assert!(
-            found.len() == 1 && found[0].property == property && found[0].why.contains(word),
+            found.len() == 1
+                && found[0].property == property
+                && found[0].why.contains(word)
+                && !found[0].why.contains("hunter"),
             "{kind} {before} -> {after}: {found:?}"
         );
         assert!(in_place_risks(kind, &before, &before).is_empty(), "{kind} {before} unchanged");
