@@ -141,8 +141,10 @@ async fn take_back(
     for (_, inverse) in records {
         match inverse {
             Inverse::Subscription(change) => {
-                let now = observe::policy(cx, world, &change.arn).await?.map(|now| now.policy);
-                present.policies.extend(now.map(|now| (change.arn.clone(), now)));
+                if let Some(now) = observe::policy(cx, world, &change.arn).await? {
+                    present.policies.insert(change.arn.clone(), now.policy);
+                    present.scopes.extend(now.scope.map(|scope| (change.arn.clone(), scope)));
+                }
             }
             Inverse::Alarm(change) => {
                 let now = observe::alarm(cx, world, &change.name).await?;

@@ -306,9 +306,7 @@ fn subscription(wish: &Wish, one: &Subscription, changes: &mut Changes) -> Resul
                 }
                 return Ok(false);
             }
-            let (was, now) = (scope(saved.scope.as_deref()), scope(one.scope.as_deref()));
-            if saved.policy.is_some() && was != now {
-                let why = format!("its scope is now {now}, and was {was} when it was silenced");
+            if let Some(why) = other_scope(&saved, one.scope.as_deref()) {
                 return Err(foreign_change(one, &why, Some(&saved)));
             }
             saved.policy
@@ -345,6 +343,13 @@ fn subscription(wish: &Wish, one: &Subscription, changes: &mut Changes) -> Resul
         after,
     });
     Ok(kept || wish.act == Act::Off)
+}
+
+/// Why a saved policy would not say what it said: somebody has changed the scope since.
+pub(crate) fn other_scope(saved: &Saved, now: Option<&str>) -> Option<String> {
+    let (was, now) = (scope(saved.scope.as_deref()), scope(now));
+    let is_other = saved.policy.is_some() && was != now;
+    is_other.then(|| format!("its scope is now {now}, and was {was} when it was silenced"))
 }
 
 /// What no scope means.

@@ -4,8 +4,9 @@ use kit::{Code, Note, Plan as _};
 use time::OffsetDateTime;
 
 use crate::args::Act;
-use crate::plan::{Alarm, Changes, Seen, Stand, Subscription, Topic, Wish, plan};
-use crate::saved::{LARGEST, Mark, Reading, read};
+use crate::plan::{Alarm, Changes, Seen, Stand, Subscription, SubscriptionChange, Topic, Wish, plan};
+use crate::saved::{LARGEST, Mark, Reading, Saved, read};
+use crate::undo;
 
 fn wish(act: Act, keep: &[&str]) -> Wish {
     let since = OffsetDateTime::from_unix_timestamp(1_795_298_400).unwrap();
@@ -214,6 +215,40 @@ fn an_alarm_that_was_disabled_before_stays_disabled() {
     let cut = alarms(&[(true, Some(tag))]);
     let off = plan(&wish(Act::Off, &[]), &cut).unwrap();
     assert_eq!(off.alarms[0].after, Stand { enabled: true, saved: None });
+}
+
+#[test]
+fn a_policy_is_not_put_back_under_another_scope() {
+    let mark = Mark { by: "run 1".into(), since: OffsetDateTime::UNIX_EPOCH };
+    let before = Some(r#"{"severity":["high"]}"#);
+    let change = SubscriptionChange {
+        id: "subscription-1".into(),
+        arn: "arn:1".into(),
+        topic: "alerts".into(),
+        label: "email o…@example.org".into(),
+        before: before.map(str::to_owned),
+        after: Some(Saved::new(&mark, before, Some("MessageAttributes")).policy()),
+    };
+    let record = kit::ActionRecord {
+        id: change.id.clone(),
+        run: "1".into(),
+        does: String::new(),
+        undo: String::new(),
+        reversible: true,
+        state: kit::ActionState::Done,
+        inverse: serde_json::Value::Null,
+        result: serde_json::Value::Null,
+    };
+    let records = [(record, undo::Inverse::Subscription(change.clone()))];
+    let present = |scope: &str| undo::Present {
+        policies: [(change.arn.clone(), change.after.clone())].into(),
+        scopes: [(change.arn.clone(), scope.to_owned())].into(),
+        ..undo::Present::default()
+    };
+    assert_eq!(undo::plan(&records, &present("MessageAttributes")).unwrap().changes.subscriptions.len(), 1);
+    let refused = undo::plan(&records, &present("MessageBody")).unwrap_err();
+    assert_eq!(refused.code(), Code::Refused);
+    assert!(refused.chain().join("").contains("its scope is now MessageBody"), "{:?}", refused.chain());
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use kit::{ActionRecord, Failure, Receipt};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{AlarmChange, Changes, Stand, SubscriptionChange, words};
-use crate::saved::same;
+use crate::plan::{AlarmChange, Changes, Stand, SubscriptionChange, other_scope, words};
+use crate::saved::{Reading, read, same};
 
 /// What the receipt keeps before a call: the change itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub(crate) fn of(receipt: &Receipt) -> Result<Vec<(ActionRecord, Inverse)>, Fail
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Present {
     pub(crate) policies: BTreeMap<String, Option<String>>,
+    /// What of a message each policy looks at, where it is told.
+    pub(crate) scopes: BTreeMap<String, String>,
     pub(crate) alarms: BTreeMap<String, Option<Stand>>,
 }
 
@@ -90,6 +92,13 @@ fn subscription(
     if same(at.as_deref(), change.before.as_deref()) {
         back.settled.push(record.clone());
     } else if same(at.as_deref(), change.after.as_deref()) {
+        if let Reading::Muted(saved) = read(change.after.as_deref())
+            && let Some(why) = other_scope(&saved, present.scopes.get(&change.arn).map(String::as_str))
+        {
+            return Err(Failure::refused(format!("put {} of {} back", change.label, change.topic))
+                .because(why)
+                .help("somebody has changed it since: put the scope back by hand, then run this again"));
+        }
         match planned {
             Some(one) => one.after.clone_from(&change.before),
             None => back.changes.subscriptions.push(SubscriptionChange {
