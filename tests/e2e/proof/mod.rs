@@ -127,8 +127,8 @@ pub(crate) trait Stage: Send + Sync {
         &[]
     }
 
-    /// Calls of which several are under way at once. Of a run that is killed at one of them, the one beside it may have had its effect
-    /// at the front and not yet at the server: the next run finds nothing of it and makes it again, which is no doubling.
+    /// Calls of which several are under way at once. Of a run that is killed at one of them, those beside it may have come to the
+    /// front and not yet to the server: the next run finds nothing of them and makes them again, which is no doubling.
     fn concurrent(&self) -> &'static [&'static str] {
         &[]
     }

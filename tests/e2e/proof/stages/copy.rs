@@ -109,7 +109,7 @@ impl Stage for Copy {
     }
 
     fn concurrent(&self) -> &'static [&'static str] {
-        &["s3:UploadPartCopy"]
+        &["s3:UploadPartCopy", "s3:CopyObject"]
     }
 
     fn told_of_the_run(&self) -> &'static [&'static str] {
