@@ -309,7 +309,7 @@ async fn abandoned(args: &Args, cx: &Cx, github: &Github, failure: Failure, id: 
         return failure.state(format!("the run {id} may go on"));
     }
     match apply::cancel(cx, github, id).await {
-        Ok(()) => failure.state(format!("the run {id} was cancelled (--on-cancel cancel)")),
+        Ok(()) => failure.state(format!("the run {id} was asked to end (--on-cancel cancel)")),
         Err(left) => failure.state(format!(
             "the run {id} could not be cancelled and may go on: {left}: {}",
             left.chain().join(": ")

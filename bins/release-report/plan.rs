@@ -224,7 +224,7 @@ fn supersede(runs: &mut [Run], lying: &[Lying]) {
             *entry = (run.attempt, run.number);
         }
     }
-    let legs: Vec<bool> = (0..runs.len()).map(|at| is_other_leg(at, &keys, runs, lying, &last)).collect();
+    let legs: Vec<bool> = (0..runs.len()).map(|at| is_other_leg(at, &keys, runs, lying)).collect();
     for ((key, run), is_other_leg) in keys.iter().zip(runs).zip(legs) {
         let (attempt, number) = last.get(key).copied().unwrap_or_default();
         let is_older = if run.job.is_some() { run.attempt < attempt } else { run.number < number };
@@ -233,27 +233,21 @@ fn supersede(runs: &mut [Run], lying: &[Lying]) {
 }
 
 /// Whether a run belongs to a leg of a matrix that did not run again. Legs have their job's name in common, and "re-run failed jobs" repeats
-/// some: then the last attempt has fewer runs of the step, each of them with the arguments of another one.
-fn is_other_leg(
-    at: usize,
-    keys: &[String],
-    runs: &[Run],
-    lying: &[Lying],
-    last: &BTreeMap<String, (Option<u64>, usize)>,
-) -> bool {
-    let (Some(key), Some(run)) = (keys.get(at), runs.get(at)) else { return false };
-    let Some((attempt, _)) = last.get(key).filter(|_| run.job.is_some()) else { return false };
-    let of = |attempt: Option<u64>| -> Vec<&Map<String, Value>> {
-        let all = keys.iter().zip(runs).zip(lying);
-        all.filter(|((k, r), _)| *k == key && r.step == run.step && r.attempt == attempt)
-            .map(|(_, lying)| &lying.receipt.arguments)
-            .collect()
+/// some: then each later attempt has fewer runs of the step, every one with the arguments of another leg.
+fn is_other_leg(at: usize, keys: &[String], runs: &[Run], lying: &[Lying]) -> bool {
+    let (Some(key), Some(run), Some(own)) = (keys.get(at), runs.get(at), lying.get(at)) else { return false };
+    let mut attempts: BTreeMap<Option<u64>, Vec<&Map<String, Value>>> = BTreeMap::new();
+    for ((other, of), lying) in keys.iter().zip(runs).zip(lying) {
+        if run.job.is_some() && other == key && of.step == run.step && of.attempt >= run.attempt {
+            attempts.entry(of.attempt).or_default().push(&lying.receipt.arguments);
+        }
+    }
+    let Some(earlier) = attempts.remove(&run.attempt) else { return false };
+    let are_others = |later: &Vec<&Map<String, Value>>| {
+        later.len() < earlier.len()
+            && later.iter().all(|of| earlier.contains(of) && **of != own.receipt.arguments)
     };
-    let (earlier, later) = (of(run.attempt), of(*attempt));
-    let own = lying.get(at).map(|lying| &lying.receipt.arguments);
-    later.len() < earlier.len()
-        && !later.is_empty()
-        && later.iter().all(|arguments| earlier.contains(arguments) && Some(*arguments) != own)
+    !attempts.is_empty() && attempts.values().all(are_others)
 }
 
 fn key(receipt: &Receipt) -> String {

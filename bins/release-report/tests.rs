@@ -168,6 +168,19 @@ fn a_leg_of_a_matrix_that_did_not_run_again_stays() {
     let superseded: Vec<Option<usize>> = told.runs.iter().map(|run| run.superseded_by).collect();
     assert_eq!(superseded, [None, Some(4), None, None]);
     assert_eq!(told.verdict.word(), "done");
+    // Twice more: what the second attempt mended, the third does not bring back.
+    let receipts = vec![
+        leg("a", 0, "1", "core", 0),
+        leg("b", 1, "1", "api", 5),
+        leg("c", 2, "1", "redis", 5),
+        leg("d", 90, "2", "api", 5),
+        leg("e", 91, "2", "redis", 0),
+        leg("f", 180, "3", "api", 0),
+    ];
+    let told = story(receipts, &[]);
+    let stays: Vec<bool> = told.runs.iter().map(|run| run.superseded_by.is_none()).collect();
+    assert_eq!(stays, [true, false, false, false, true, true]);
+    assert_eq!(told.verdict.word(), "done");
     // A job that has the step twice and ran again as a whole is one job, whatever differs in its arguments.
     let receipts = vec![
         leg("a", 0, "1", "core-1", 0),
